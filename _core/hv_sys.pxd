@@ -1,0 +1,84 @@
+"""Declarations of the C below the core: the OS seam, the meter's atomics, packs of small files.  All of it nogil."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "hv_sys.h" nogil:
+    ctypedef int hv_socket   # SOCKET on Windows
+    ctypedef struct hv_result:
+        int64_t value
+        int err
+    ctypedef struct hv_span:
+        const unsigned char *data
+        size_t size
+    enum:
+        HV_MAX_SPANS
+        HV_READABLE
+        HV_WRITABLE
+        HV_WAIT_FIRST
+        ECANCELED
+
+    int64_t hv_now_ms()
+    bint hv_interrupted(int err)
+    bint hv_would_block(int err)
+    hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+    hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+    hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
+    hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
+    hv_result hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)
+    hv_result hv_start_writeback(int fd, int64_t offset, int64_t size)
+    hv_result hv_rename_new(int dirfd, const char *old, const char *new)
+    hv_result hv_sync_filesystem(int fd)
+
+cdef extern from "hv_meter.h" nogil:
+    ctypedef struct hv_meter:
+        pass
+    void hv_meter_add(hv_meter *meter, int64_t count)
+    int64_t hv_meter_moved(hv_meter *meter)
+    void hv_meter_cancel(hv_meter *meter)
+    bint hv_meter_cancelled(hv_meter *meter)
+
+cdef extern from "hv_pack.h" nogil:
+    enum:
+        HV_FILE_RECORD_SIZE
+        HV_PLACE_RECORD_SIZE
+        HV_STATUS_SIZE
+        HV_TEMP_PREFIX_MAX
+        HV_TOO_LARGE
+        HV_NO_ROOM
+        HV_CHANGED
+        HV_NOT_REGULAR
+        HV_REPLACE
+        HV_SYNC
+        HV_SET_OWNER
+
+    ctypedef struct hv_entries:
+        const unsigned char *dirfds
+        const char **names
+        size_t count
+    ctypedef struct hv_read_pack:
+        hv_entries entries
+        size_t next
+        unsigned char *into
+        size_t room
+        size_t used
+        uint64_t limit
+        unsigned char *records
+    ctypedef struct hv_write_pack:
+        hv_entries entries
+        const unsigned char *places
+        const unsigned char *data
+        const char *temp_prefix
+        int flags
+        unsigned char *statuses
+        uint64_t salt
+
+    bint hv_is_component(const char *name, size_t size)
+    uint64_t hv_get64(const unsigned char *at)
+    void hv_read_pack_step(hv_read_pack *pack)
+    void hv_write_pack_step(hv_write_pack *pack)
+    bint hv_write_pack_done(const hv_write_pack *pack)
+    void hv_write_pack_end(hv_write_pack *pack)
+
+cdef extern from "hv_raise.h":
+    int hv_raise_os_error(int err) except -1       # err of a file call
+    int hv_raise_socket_error(int err) except -1   # err of a socket call

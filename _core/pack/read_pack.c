@@ -1,0 +1,108 @@
+/* Reading a pack of small files: each whole as of one moment, or a status that says why not. */
+#include "hv_pack.h"
+
+int hv_is_component(const char *name, size_t size)
+{
+    if (size == 0 || memchr(name, '/', size) || memchr(name, 0, size))
+        return 0;
+    return !(name[0] == '.' && (size == 1 || (size == 2 && name[1] == '.')));
+}
+
+/* Read *size* bytes and see that the file ends there.  0, an errno, or HV_CHANGED. */
+static int read_to_end(int fd, unsigned char *into, size_t size, size_t room)
+{
+    unsigned char beyond;
+    size_t done = 0;
+    /* One byte more than the file should have, where there is room, saves the second call that looks for its end. */
+    size_t wanted = room > size ? size + 1 : size;
+    while (done < wanted) {
+        hv_result got = hv_pread(fd, into + done, wanted - done, (int64_t)done);
+        if (got.err)
+            return got.err;
+        done += (size_t)got.value;
+        if (got.value == 0 || done == size)
+            break;
+    }
+    if (done != size)
+        return HV_CHANGED;
+    if (wanted > size && size > 0)
+        return 0;   /* a regular file gives fewer bytes than asked only at its end (read(2)) */
+    hv_result more = hv_pread(fd, &beyond, 1, (int64_t)size);
+    return more.err ? more.err : more.value ? HV_CHANGED : 0;
+}
+
+static int read_once(hv_read_pack *pack, int fd, hv_stat *stat)
+{
+    hv_stat after;
+    hv_result done;
+    size_t room = pack->room - pack->used;
+    if (!stat->regular)
+        return HV_NOT_REGULAR;
+    if ((uint64_t)stat->size > pack->limit)
+        return HV_TOO_LARGE;
+    if ((uint64_t)stat->size > room)
+        return HV_NO_ROOM;
+    int status = read_to_end(fd, pack->into + pack->used, (size_t)stat->size, room);
+    if (status != 0 && status != HV_CHANGED)
+        return status;
+    done = hv_fstat(fd, &after);
+    if (done.err)
+        return done.err;
+    if (after.size != stat->size || after.mtime_ns != stat->mtime_ns)
+        status = HV_CHANGED;
+    *stat = after;   /* what a second attempt starts from */
+    return status;
+}
+
+static int read_file(hv_read_pack *pack, int dirfd, const char *name, hv_stat *stat)
+{
+    if (!name)
+        return EINVAL;
+    if (dirfd < 0)
+        return EBADF;   /* AT_FDCWD is not a directory handle */
+    hv_result opened = hv_open_file(dirfd, name);
+    if (opened.err == ELOOP || opened.err == ENXIO)
+        return HV_NOT_REGULAR;   /* a symbolic link or a socket (open(2)) */
+    if (opened.err)
+        return opened.err;
+    int fd = (int)opened.value;
+    hv_result done = hv_fstat(fd, stat);
+    int status = done.err ? done.err : read_once(pack, fd, stat);
+    if (status == HV_CHANGED)
+        status = read_once(pack, fd, stat);
+    hv_close(fd);
+    return status;
+}
+
+static void put_record(unsigned char *record, int status, const hv_stat *stat, uint64_t offset)
+{
+    hv_put32(record, (uint32_t)status);
+    hv_put32(record + 4, stat->mode);
+    hv_put32(record + 8, stat->uid);
+    hv_put32(record + 12, stat->gid);
+    hv_put64(record + 16, stat->nlink);
+    hv_put64(record + 24, (uint64_t)stat->size);
+    hv_put64(record + 32, (uint64_t)stat->mtime_ns);
+    hv_put64(record + 40, (uint64_t)stat->ctime_ns);
+    hv_put64(record + 48, stat->ino);
+    hv_put64(record + 56, stat->dev);
+    hv_put64(record + 64, offset);
+}
+
+void hv_read_pack_step(hv_read_pack *pack)
+{
+    int64_t until = hv_now_ms() + HV_STEP_MS;
+    while (pack->next < pack->entries.count) {
+        size_t i = pack->next;
+        hv_stat stat = {0};
+        int status = read_file(pack, hv_dirfd_at(&pack->entries, i), pack->entries.names[i], &stat);
+        if (status > 0 && hv_interrupted(status))
+            return;
+        put_record(pack->records + i * HV_FILE_RECORD_SIZE, status, &stat, pack->used);
+        if (status == 0)
+            pack->used += (size_t)stat.size;
+        pack->next = i + 1;
+        if (hv_now_ms() >= until)
+            return;
+    }
+}

@@ -1,0 +1,175 @@
+/* The seam on POSIX (Linux: files use O_TMPFILE, renameat2, syncfs).  Included by hv_sys.h only. */
+#ifndef HV_POSIX_H
+#define HV_POSIX_H
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef int hv_socket;
+
+/* 1 where a call on a blocking socket could block, so that the loops must wait for readiness before it. */
+enum { HV_WAIT_FIRST = 0 };
+
+static inline hv_result hv_returned(int64_t value)
+{
+    hv_result result = {value < 0 ? 0 : value, value < 0 ? errno : 0};
+    return result;
+}
+
+static inline int hv_interrupted(int err) { return err == EINTR; }
+static inline int hv_would_block(int err) { return err == EAGAIN || err == EWOULDBLOCK; }
+
+static inline int64_t hv_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- sockets ---- */
+
+/* MSG_DONTWAIT makes one call non-blocking whatever the mode of the socket; EPIPE comes as an error, not a signal. */
+static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+{
+    struct iovec iov[HV_MAX_SPANS];
+    struct msghdr message = {0};
+    int used = 0;
+    for (; used < count && used < HV_MAX_SPANS && limit > 0; used++) {
+        size_t size = spans[used].size < limit ? spans[used].size : limit;
+        iov[used].iov_base = (void *)(uintptr_t)spans[used].data;
+        iov[used].iov_len = size;
+        limit -= size;
+    }
+    message.msg_iov = iov;
+    message.msg_iovlen = (size_t)used;
+    return hv_returned(sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+/* Never MSG_WAITALL: on AF_VSOCK it fails with ENOMEM for lengths >= the buffer size (net/vmw_vsock/af_vsock.c). */
+static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+{
+    return hv_returned(recv(sock, into, size, MSG_DONTWAIT));
+}
+
+/* value 1: something happened (also an error or a hang-up: the next call tells which); 0: *timeout_ms* passed. */
+static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
+{
+    struct pollfd entry = {sock, what == HV_READABLE ? POLLIN : POLLOUT, 0};
+    hv_result ready = hv_returned(poll(&entry, 1, timeout_ms));
+    if (entry.revents & POLLNVAL)
+        return hv_failed(EBADF);
+    return ready;
+}
+
+/* ---- files ---- */
+
+static inline hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
+{
+    return hv_returned(pread(fd, into, size, offset));
+}
+
+static inline hv_result hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)
+{
+    return hv_returned(pwrite(fd, data, size, offset));
+}
+
+static inline hv_result hv_start_writeback(int fd, int64_t offset, int64_t size)
+{
+    return hv_returned(sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE));
+}
+
+static inline hv_result hv_close(int fd) { return hv_returned(close(fd)); }
+
+static inline int64_t hv_timespec_ns(struct timespec time)
+{
+    int64_t ns;
+    if (__builtin_mul_overflow((int64_t)time.tv_sec, (int64_t)1000000000, &ns)
+        || __builtin_add_overflow(ns, (int64_t)time.tv_nsec, &ns))
+        return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;   /* beyond the years 1677 to 2262 */
+    return ns;
+}
+
+static inline hv_result hv_fstat(int fd, hv_stat *out)
+{
+    struct stat now;
+    hv_result done = hv_returned(fstat(fd, &now));
+    if (done.err)
+        return done;
+    out->mode = now.st_mode;
+    out->uid = now.st_uid;
+    out->gid = now.st_gid;
+    out->regular = S_ISREG(now.st_mode);
+    out->nlink = now.st_nlink;
+    out->ino = now.st_ino;
+    out->dev = now.st_dev;
+    out->size = now.st_size;
+    out->mtime_ns = hv_timespec_ns(now.st_mtim);
+    out->ctime_ns = hv_timespec_ns(now.st_ctim);
+    return done;
+}
+
+/* O_NONBLOCK: opening a FIFO must not wait for a writer (fifo(7)). */
+static inline hv_result hv_open_file(int dirfd, const char *name)
+{
+    return hv_returned(openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+}
+
+static inline hv_result hv_create_anonymous(int dirfd)
+{
+    return hv_returned(openat(dirfd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+static inline hv_result hv_create_named(int dirfd, const char *name)
+{
+    return hv_returned(openat(dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
+}
+
+/* Give anonymous file *fd* a name, unless it exists; the way open(2) shows, which needs no capability but /proc. */
+static inline hv_result hv_link_anonymous(int fd, int dirfd, const char *name)
+{
+    char path[sizeof "/proc/self/fd/" + 11];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return hv_returned(linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW));
+}
+
+static inline hv_result hv_link(int dirfd, const char *from, const char *to)
+{
+    return hv_returned(linkat(dirfd, from, dirfd, to, 0));
+}
+
+static inline hv_result hv_rename(int dirfd, const char *from, const char *to)
+{
+    return hv_returned(renameat(dirfd, from, dirfd, to));
+}
+
+/* By syscall(2): the function came with glibc 2.28, the call with Linux 3.15; flag 1 is RENAME_NOREPLACE. */
+static inline hv_result hv_rename_new(int dirfd, const char *from, const char *to)
+{
+    return hv_returned(syscall(SYS_renameat2, dirfd, from, dirfd, to, 1u));
+}
+
+static inline hv_result hv_unlink(int dirfd, const char *name) { return hv_returned(unlinkat(dirfd, name, 0)); }
+static inline hv_result hv_chmod(int fd, uint32_t mode) { return hv_returned(fchmod(fd, mode)); }
+static inline hv_result hv_chown(int fd, uint32_t uid, uint32_t gid) { return hv_returned(fchown(fd, uid, gid)); }
+
+static inline hv_result hv_set_mtime(int fd, int64_t mtime_ns)
+{
+    int64_t below = mtime_ns % 1000000000;
+    struct timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
+    if (below < 0)
+        below += 1000000000;
+    times[1].tv_sec = mtime_ns / 1000000000 - (mtime_ns % 1000000000 < 0);
+    times[1].tv_nsec = below;
+    return hv_returned(futimens(fd, times));
+}
+
+static inline hv_result hv_sync_filesystem(int fd) { return hv_returned(syncfs(fd)); }
+
+#endif

@@ -1,0 +1,59 @@
+/* The OS seam: every system call of the core, one inline function each, nothing else.
+ *
+ * Each function returns hv_result, whose `err` was read in the very line of the call, before anything else could
+ * overwrite it.  No function loops, retries, logs or remembers; nothing here knows Python.  A build for fault
+ * injection puts a header of the same name before this one on the include path (tests/faults).
+ *
+ *   err of a socket call   errno on POSIX, WSAGetLastError() on Windows
+ *   err of a file call     errno everywhere
+ */
+#ifndef HV_SYS_H
+#define HV_SYS_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1   /* O_TMPFILE, syncfs, sync_file_range */
+#endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#endif
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int64_t value;   /* bytes, a descriptor, or 1 for "yes"; 0 when err is set */
+    int err;         /* 0: done */
+} hv_result;
+
+typedef struct {
+    const unsigned char *data;
+    size_t size;
+} hv_span;
+
+typedef struct {
+    uint32_t mode, uid, gid;
+    int regular;
+    uint64_t nlink, ino, dev;
+    int64_t size, mtime_ns, ctime_ns;
+} hv_stat;
+
+enum {
+    HV_MAX_SPANS = 8,   /* parts of one vectored send */
+    HV_READABLE = 1,
+    HV_WRITABLE = 2
+};
+
+static inline hv_result hv_failed(int err)
+{
+    hv_result result = {0, err};
+    return result;
+}
+
+#ifdef _WIN32
+#include "hv_windows.h"
+#else
+#include "hv_posix.h"
+#endif
+
+#endif

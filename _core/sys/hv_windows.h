@@ -1,0 +1,109 @@
+/* The seam on Windows: Winsock for every family (AF_HYPERV included); files are not written yet (ENOSYS).
+ * Included by hv_sys.h only.
+ *
+ * Winsock has no MSG_DONTWAIT and its calls do not end for Ctrl-C, hence HV_WAIT_FIRST: the loops wait for readiness
+ * with WSAPoll before each call.  A receive then never blocks.  A send on a *blocking* socket still can, until the
+ * whole slice is in the transport's buffer: whoever owns the socket makes it non-blocking.
+ */
+#ifndef HV_WINDOWS_H
+#define HV_WINDOWS_H
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <winsock2.h>
+#include <windows.h>
+
+typedef SOCKET hv_socket;
+
+enum { HV_WAIT_FIRST = 1 };
+
+static inline hv_result hv_returned_socket(int rc, int64_t value)
+{
+    hv_result result = {rc == 0 ? value : 0, rc == 0 ? 0 : WSAGetLastError()};
+    return result;
+}
+
+static inline int hv_interrupted(int err) { return err == WSAEINTR || err == EINTR; }
+static inline int hv_would_block(int err) { return err == WSAEWOULDBLOCK; }
+static inline int64_t hv_now_ms(void) { return (int64_t)GetTickCount64(); }
+
+/* ---- sockets ---- */
+
+/* DWORD and ULONG are 32 bits wide: one call moves at most the limit, and the limit at most 1 GiB. */
+static inline size_t hv_clamped(size_t size)
+{
+    return size < ((size_t)1 << 30) ? size : (size_t)1 << 30;
+}
+
+static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+{
+    WSABUF parts[HV_MAX_SPANS];
+    DWORD used = 0, sent = 0;
+    int rc;
+    limit = hv_clamped(limit);
+    for (; (int)used < count && used < HV_MAX_SPANS && limit > 0; used++) {
+        size_t size = spans[used].size < limit ? spans[used].size : limit;
+        parts[used].buf = (CHAR *)(uintptr_t)spans[used].data;
+        parts[used].len = (ULONG)size;
+        limit -= size;
+    }
+    rc = WSASend(sock, parts, used, &sent, 0, NULL, NULL);
+    return hv_returned_socket(rc, sent);
+}
+
+/* ERROR_BROKEN_PIPE is how AF_HYPERV says that the peer closed without shutdown (seen by microsoft/WSL relay.cpp and
+ * linuxkit/virtsock): an end of stream, whose meaning only the session knows. */
+static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+{
+    WSABUF part = {(ULONG)hv_clamped(size), (CHAR *)into};
+    DWORD flags = 0, got = 0;
+    hv_result result = hv_returned_socket(WSARecv(sock, &part, 1, &got, &flags, NULL, NULL), 0);
+    if (result.err == ERROR_BROKEN_PIPE)
+        return hv_failed(0);
+    result.value = result.err ? 0 : (int64_t)got;
+    return result;
+}
+
+static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
+{
+    WSAPOLLFD entry = {sock, what == HV_READABLE ? POLLRDNORM : POLLWRNORM, 0};
+    int ready = WSAPoll(&entry, 1, timeout_ms);
+    hv_result result = hv_returned_socket(ready == SOCKET_ERROR ? SOCKET_ERROR : 0, ready);
+    if (!result.err && (entry.revents & POLLNVAL))
+        return hv_failed(WSAENOTSOCK);
+    return result;
+}
+
+/* ---- files: not on Windows yet ---- */
+
+#define HV_NO_FILES(declaration, ignore)                                                                           \
+    static inline hv_result declaration                                                                            \
+    {                                                                                                              \
+        ignore;                                                                                                    \
+        return hv_failed(ENOSYS);                                                                                  \
+    }
+
+HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),
+            (void)fd; (void)into; (void)size; (void)offset)
+HV_NO_FILES(hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset),
+            (void)fd; (void)data; (void)size; (void)offset)
+HV_NO_FILES(hv_start_writeback(int fd, int64_t offset, int64_t size), (void)fd; (void)offset; (void)size)
+HV_NO_FILES(hv_close(int fd), (void)fd)
+HV_NO_FILES(hv_fstat(int fd, hv_stat *out), (void)fd; (void)out)
+HV_NO_FILES(hv_open_file(int dirfd, const char *name), (void)dirfd; (void)name)
+HV_NO_FILES(hv_create_anonymous(int dirfd), (void)dirfd)
+HV_NO_FILES(hv_create_named(int dirfd, const char *name), (void)dirfd; (void)name)
+HV_NO_FILES(hv_link_anonymous(int fd, int dirfd, const char *name), (void)fd; (void)dirfd; (void)name)
+HV_NO_FILES(hv_link(int dirfd, const char *from, const char *to), (void)dirfd; (void)from; (void)to)
+HV_NO_FILES(hv_rename(int dirfd, const char *from, const char *to), (void)dirfd; (void)from; (void)to)
+HV_NO_FILES(hv_rename_new(int dirfd, const char *from, const char *to), (void)dirfd; (void)from; (void)to)
+HV_NO_FILES(hv_unlink(int dirfd, const char *name), (void)dirfd; (void)name)
+HV_NO_FILES(hv_chmod(int fd, uint32_t mode), (void)fd; (void)mode)
+HV_NO_FILES(hv_chown(int fd, uint32_t uid, uint32_t gid), (void)fd; (void)uid; (void)gid)
+HV_NO_FILES(hv_set_mtime(int fd, int64_t mtime_ns), (void)fd; (void)mtime_ns)
+HV_NO_FILES(hv_sync_filesystem(int fd), (void)fd)
+
+#undef HV_NO_FILES
+
+#endif

@@ -1,0 +1,5 @@
+"""``python -m hvcopy`` is the command."""
+
+from hvcopy.cli import main
+
+main()

@@ -1,0 +1,97 @@
+"""The native core: it moves and scans bytes, and knows no frame, no name, no policy.
+
+Units are bytes and integer milliseconds.  ``timeout_ms`` is *no-progress* time and never infinite.  Descriptors are
+borrowed: the core neither opens, closes nor changes the mode of a socket it is given.  Buffers are borrowed for the
+whole call.  Every call releases the GIL, serves signals at least every 200 ms, and stops within 200 ms of
+``Meter.cancel()`` with ``OSError(ECANCELED)``.  Other failures are ``OSError`` with the system's errno,
+``TimeoutError`` when nothing moved for ``timeout_ms``, ``ValueError`` for misuse.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+from _typeshed import ReadableBuffer, WriteableBuffer
+
+FILE_RECORD: str
+"""struct format of one record of read_files, see there."""
+PLACE_RECORD: str
+"""struct format of one record of write_files, see there."""
+TOO_LARGE: int
+NO_ROOM: int
+CHANGED: int
+NOT_REGULAR: int
+REPLACE: int
+SYNC: int
+SET_OWNER: int
+
+@final
+class Meter:
+    """Counts bytes moved; any thread may read it or cancel it at any time."""
+
+    def __init__(self) -> None: ...
+    @property
+    def moved(self) -> int: ...
+    @property
+    def cancelled(self) -> bool: ...
+    def add(self, count: int, /) -> None: ...
+    def cancel(self) -> None:
+        """Make every core call that was given this meter end within 200 ms with OSError(ECANCELED)."""
+
+def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, /) -> None:
+    """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
+
+def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
+    """Fill *into*.  Returns the bytes received: fewer than asked only when the peer's end of stream came first."""
+
+def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
+    """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
+
+def read_at(fd: int, into: WriteableBuffer, offset: int, /) -> int:
+    """Read from file *fd* at *offset* until *into* is full or the file ends.  Returns the bytes read."""
+
+def write_at(fd: int, data: ReadableBuffer, offset: int, sparse: bool, /) -> int:
+    """Write *data* at *offset* of file *fd*; with *sparse*, leave out aligned 4096-byte pages that are all zero.
+
+    Returns the bytes really written.  The caller sets the file's length."""
+
+def start_writeback(fd: int, offset: int, length: int, /) -> None:
+    """Ask the system to begin writing that range to disk, without waiting.  Failure is ignored: it is a hint."""
+
+def rename_new(dirfd: int, old: bytes, new: bytes, /) -> None:
+    """Rename *old* to *new* within a directory, never over something: FileExistsError when *new* is taken.
+
+    OSError(EINVAL or ENOSYS) where the file system cannot rename without replacing (renameat2(2))."""
+
+def sync_filesystem(fd: int, /) -> None:
+    """Wait until everything written to the file system of *fd* is on disk (syncfs(2)).  Blocks."""
+
+def zero_runs(data: ReadableBuffer, grain: int, /) -> list[tuple[int, int]]:
+    """Return (start, length) of the maximal runs of *grain*-aligned, *grain*-sized all-zero pieces of *data*."""
+
+def read_files(
+    dirfds: ReadableBuffer, names: Sequence[bytes], into: WriteableBuffer, limit: int, /
+) -> tuple[bytes, int]:
+    """Read many small regular files, name *i* relative to directory handle *i* of the int32 array *dirfds*.
+
+    Returns (records, used): one FILE_RECORD a name, and how much of *into* the contents take.  ``FILE_RECORD`` is
+    ``"<iIIIQqqqQQQ"``: status, mode, uid, gid, nlink, size, mtime_ns, ctime_ns, ino, dev, offset in *into*.
+    Status: 0 whole; an errno > 0; TOO_LARGE (larger than *limit*; not read, the other fields are valid); NO_ROOM (the
+    rest of *into* is too small; not read); CHANGED (size or mtime moved while it was read, twice);
+    NOT_REGULAR.  A name is one component, never followed when it is a symbolic link."""
+
+def write_files(
+    dirfds: ReadableBuffer,
+    names: Sequence[bytes],
+    places: ReadableBuffer,
+    data: ReadableBuffer,
+    temp_prefix: bytes,
+    flags: int,
+    /,
+) -> bytes:
+    """Create many small files, each whole under its name or not at all; returns one int32 errno (0: done) a name.
+
+    *places* holds one PLACE_RECORD ``"<QQqIIII"`` a name: offset and length in *data*, mtime_ns, mode, uid, gid, 0.
+    Without REPLACE a name that exists gives EEXIST and stays untouched; with it, it is replaced atomically
+    (a directory gives EISDIR).  With SYNC all contents are on disk before any name appears.
+    Contents go to an anonymous file (O_TMPFILE) or, where there are none, to a temporary name that starts with
+    *temp_prefix*; after a failure none is left."""

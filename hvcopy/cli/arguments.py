@@ -1,0 +1,154 @@
+"""Turns what the user typed into addresses, keys and options; reads host aliases from the configuration file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from hvcopy.address import Address, UnixAddress, parse_address, split_remote
+from hvcopy.errors import BadUsage, printable
+from hvcopy.units import parse_duration, parse_size
+from hvcopy.wire.messages import Options
+
+WINDOWS = sys.platform == "win32"
+CONFIG = "hvcopy/config.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A server as the user named it: by address or by alias, with a path below its root."""
+
+    address: Address
+    path: bytes
+    key_file: str
+
+
+def config_path() -> str:
+    """Return where the configuration file is looked for (XDG base directories; %APPDATA% on Windows)."""
+    if WINDOWS:
+        return os.path.join(os.environ.get("APPDATA", ""), CONFIG)
+    return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), CONFIG)
+
+
+def aliases() -> dict[str, dict[str, Any]]:
+    """Return the hosts of the configuration file; empty when there is none.  Raises BadUsage when it is broken."""
+    path = config_path()
+    if not os.path.exists(path):
+        return {}
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            hosts = tomllib.load(file).get("hosts", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadUsage(f"{printable(path)}: {error}", hint="a host is: [hosts.web1] address = 'vsock:3:18518'") from None
+    for name, host in hosts.items():
+        if not isinstance(host, dict) or not isinstance(host.get("address"), str):
+            raise BadUsage(f"{printable(path)}: hosts.{name} has no address", hint="address = 'vsock:3:18518'")
+    return dict(hosts)
+
+
+def find(text: str) -> tuple[Address, str]:
+    """Return (address, key file or "") for an address or an alias.  Raises BadUsage."""
+    host = aliases().get(text) if ":" not in text else None
+    if host is None:
+        return parse_address(text), ""
+    return parse_address(host["address"]), os.path.expanduser(str(host.get("key_file", "")))
+
+
+def find_remote(text: str) -> Remote | None:
+    """Return the server and path that *text* names, or None for a local path.  Raises BadUsage."""
+    known = aliases() if ":" in text else {}
+    parts = split_remote(text, windows=WINDOWS, aliases=known)
+    if parts is None:
+        return None
+    address, key_file = find(parts[0])
+    return Remote(address, os.fsencode(parts[1]), key_file)
+
+
+def find_place(text: str) -> Remote:
+    """Return the server and path that *text* names; without a path, the server's root.  Raises BadUsage."""
+    if ":" not in text:
+        return Remote(*_with_root(find(text)))
+    try:
+        remote = find_remote(text)
+    except BadUsage:
+        remote = None
+    return remote or Remote(*_with_root(find(text)))
+
+
+def _with_root(found: tuple[Address, str]) -> tuple[Address, bytes, str]:
+    return found[0], b"", found[1]
+
+
+def key_of(key_file: str, alias_key: str = "") -> bytes | None:
+    """Return the key to prove, from --key-file or the alias; None when neither names one."""
+    path = key_file or alias_key
+    if not path:
+        return None
+    from hvcopy.transfer.greeting import load_key
+
+    return load_key(path)
+
+
+def seconds(text: str) -> float:
+    """Return a duration option in seconds."""
+    return parse_duration(text)
+
+
+def timeout_seconds(text: str) -> float:
+    """Return --timeout in seconds; it is never zero, which would mean for ever."""
+    value = parse_duration(text)
+    if value < 0.1:
+        raise BadUsage(f"--timeout {text} is too short", hint="give at least 100ms")
+    return value
+
+
+def size(text: str) -> int | None:
+    """Return a size option in bytes, None when it was not given."""
+    return parse_size(text) if text else None
+
+
+def rate(text: str) -> int:
+    """Return a rate option in bytes a second, 0 when it was not given."""
+    return parse_size(text) if text else 0
+
+
+def existing(*, overwrite: bool, update: bool) -> str:
+    """Return the policy for files that exist.  Raises BadUsage for both options at once."""
+    if overwrite and update:
+        raise BadUsage("--overwrite and --update exclude each other")
+    return "overwrite" if overwrite else "update" if update else "refuse"
+
+
+def copy_options(
+    *, recursive: bool, archive: bool, links: bool, overwrite: bool, update: bool, no_fsync: bool, dry_run: bool, totals: bool
+) -> Options:
+    """Return the options of a job."""
+    return Options(
+        existing=existing(overwrite=overwrite, update=update),
+        recursive=recursive or archive,
+        owner=archive,
+        xattrs=archive,
+        links=links or archive,
+        sync=not no_fsync,
+        dry=dry_run,
+        totals=totals,
+    )
+
+
+def admission(address: Address, *, allow: list[str] | None, key_file: str, alias_key: str, open_to_all: bool) -> Any:
+    """Return who may connect to a listener.  Raises BadUsage unless the user decided it; a unix socket's mode decides it too."""
+    from hvcopy.server import Admission
+    from hvcopy.transport.peer import parse_rule
+
+    key = key_of(key_file, alias_key)
+    decided = key is not None or allow or open_to_all
+    if not decided and not isinstance(address, UnixAddress):
+        raise BadUsage(
+            f"listening on {address} without saying who may connect",
+            hint="add --key-file FILE, --allow PEER (as vsock:3), or --open to let in whoever can connect",
+        )
+    return Admission(allow=[parse_rule(rule) for rule in allow] if allow else None, key=key)

@@ -1,0 +1,144 @@
+"""Runs a command's work so that Ctrl-C always works, shows its progress, and turns its end into text and an exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, Interrupted, TimedOut, printable
+from hvcopy.progress import KINDS, Progress
+from hvcopy.report import Report
+from hvcopy.transfer.tally import Tally
+
+TICK = 0.1
+INTERRUPT_SECONDS = 2.0
+
+
+def say(text: str) -> None:
+    """Print a line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Command:
+    """One run of one command: its options for output, its tally, its report."""
+
+    def __init__(self, name: str, *, progress: str = "none", as_json: bool = False, quiet: bool = False) -> None:
+        self.report = Report(name)
+        self.quiet = quiet
+        self.as_json = as_json
+        self.tally = Tally(observer=self)
+        self.interrupt: Callable[[BaseException], None] | None = None
+        self.resume_hint = False
+        self.stops_cleanly = False
+        self._kind = "none" if quiet else progress
+        self._progress: Progress | None = None
+        self._lock = threading.Lock()
+        self._said: list[str] = []
+        self._start = time.monotonic()
+
+    def failed(self, path: bytes, code: int, message: str) -> None:
+        """Tell of a failed entry; called from the transfer's threads."""
+        self.report.add_failure(path, code, message)
+        self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
+
+    def noted(self, path: bytes, message: str) -> None:
+        """Tell of a skipped entry; called from the transfer's threads."""
+        if not self.quiet:
+            self._later(f"hvcopy: {printable(path)}: {message}")
+
+    def _later(self, line: str) -> None:
+        with self._lock:
+            self._said.append(line)
+
+    def _flush(self) -> None:
+        with self._lock:
+            lines, self._said = self._said, []
+        if lines:
+            if self._progress:
+                self._progress.clear()
+            say("\n".join(lines))
+
+    def run(self, work: Callable[[], None]) -> NoReturn:
+        """Do *work* and exit the process with the status its outcome deserves."""
+        signal.signal(signal.SIGTERM, _raise_interrupt)
+        error: HvcopyError | None = None
+        try:
+            if self._kind not in (*KINDS,):
+                raise BadUsage(f"--progress {printable(self._kind)} is none of {', '.join(KINDS)}")
+            self._progress = Progress(self._kind, self.tally)
+            self._start = time.monotonic()
+            self._work(work)
+        except HvcopyError as caught:
+            error = caught
+        except KeyboardInterrupt:
+            error = None if self.stops_cleanly else Interrupted("interrupted")
+        self._end(error)
+
+    def interruptible(self, interrupt: Callable[[BaseException], None]) -> None:
+        """Say how to end the work that is under way now."""
+        self.interrupt = interrupt
+
+    def _work(self, work: Callable[[], None]) -> None:
+        outcome: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                outcome.append(error)
+
+        # Signals arrive in this thread only, and waiting by join is safe for them; a Condition would not be.
+        thread = threading.Thread(target=run, name="command", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(TICK)
+                self._show()
+        except KeyboardInterrupt:
+            if self.interrupt:
+                self.interrupt(Interrupted("interrupted"))
+            thread.join(INTERRUPT_SECONDS)
+            raise
+        finally:
+            self._show()
+            if self._progress:
+                self._progress.close()
+        if outcome:
+            raise outcome[0]
+
+    def _show(self) -> None:
+        self._flush()
+        if self._progress:
+            self._progress.tick()
+
+    def _end(self, error: HvcopyError | None) -> NoReturn:
+        seconds = time.monotonic() - self._start
+        self._flush()
+        if error:
+            say(f"hvcopy: {printable(error.message)}")
+            hint = error.hint or self._how_to_go_on(error)
+            if hint:
+                say(f"  {printable(hint)}")
+        elif not self.quiet and self.tally.durability:
+            say(f"hvcopy: {self.report.summary(self.tally, seconds)}")
+        if self.as_json:
+            print(json.dumps(self.report.json(self.tally, seconds, error)), flush=True)
+        sys.exit(error.exit_code if error else self.tally.exit_code)
+
+
+    def _how_to_go_on(self, error: HvcopyError) -> str:
+        """Return the exact command that goes on where this one broke off."""
+        if not self.resume_hint or not isinstance(error, (ConnectionLost, Interrupted, TimedOut)):
+            return ""
+        return f"nothing half-written stands under a final name; to go on, run again: hvcopy {shlex.join(sys.argv[1:])}"
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,58 @@
+"""``hvcopy serve``: a server for many clients."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hvcopy.cli import options
+
+
+def serve(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    root: Annotated[str, typer.Option("--root", metavar="DIR", help="What is served; nothing outside of it is.")],
+    read_only: Annotated[bool, typer.Option("--read-only", help="Send files, accept none.")] = False,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Accept files, send and list none.")] = False,
+    no_fsync: options.NoFsync = False,
+    timeout: options.Timeout = "30",
+    key_file: options.KeyFile = "",
+    allow: options.Allow = None,
+    open_to_all: options.Open = False,
+    buffer: options.Buffer = "",
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Serve a folder until stopped with Ctrl-C.
+
+    hvcopy serve vsock:any:18518 --root /srv --allow vsock:2
+    """
+    from hvcopy.cli.running import Command, say
+
+    command = Command("serve", quiet=quiet)
+
+    def work() -> None:
+        from hvcopy.cli import arguments
+        from hvcopy.cli.serving import ServerLog, open_root
+        from hvcopy.errors import BadUsage
+        from hvcopy.server import Server
+        from hvcopy.transfer.jobs import Served
+        from hvcopy.transport import listen
+
+        if read_only and write_only:
+            raise BadUsage("--read-only and --write-only exclude each other")
+        where, alias_key = arguments.find(address)
+        admission = arguments.admission(
+            where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
+        )
+        served = Served(open_root(root), may_read=not write_only, may_write=not read_only, sync=not no_fsync)
+        wait = arguments.timeout_seconds(timeout)
+        with listen(where, buffer=arguments.size(buffer), timeout=wait) as listener:
+            server = Server(listener, served, admission, timeout=wait, events=ServerLog(verbose=verbose, quiet=quiet))
+            command.interrupt = lambda error: server.stop()
+            if not quiet:
+                say(f"hvcopy: serving {root} on {listener.address}")
+            server.run()
+
+    command.stops_cleanly = True
+    command.run(work)

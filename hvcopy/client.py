@@ -1,0 +1,177 @@
+"""The client of a server: push, pull and list over one connection, as a library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import msgspec
+
+from hvcopy.address import Address
+from hvcopy.channel import Channel
+from hvcopy.errors import HvcopyError, NotHvcopy
+from hvcopy.files.destination import resolve_local
+from hvcopy.files.sink import Plan
+from hvcopy.files.source import Source, open_local
+from hvcopy.transfer.jobs import receive
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.sending import Sending
+from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower
+from hvcopy.transfer.tally import Tally
+from hvcopy.transport import dial
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import Type
+
+DEFAULT_LANES = 2
+"""Connections of a copy that is large enough: one core sends while another writes (docs/performance.md)."""
+
+
+def open_sources(paths: list[str], *, recursive: bool) -> list[Source]:
+    """Open what the user named, before anything is sent.  Raises LocalFailure or BadUsage."""
+    return [open_local(index, path, recursive=recursive) for index, path in enumerate(paths)]
+
+
+class Client:
+    """One proven connection to a server, good for one job.  Use ``connect`` to get one."""
+
+    def __init__(
+        self,
+        link: Link,
+        terms: Terms,
+        *,
+        lanes: int = DEFAULT_LANES,
+        token: bytes = b"",
+        dial_again: Callable[[], Channel] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._link = link
+        self._terms = terms
+        self._token = token
+        self._dial_again = dial_again
+        self._registry = registry
+        self._wanted = clamp_lanes(lanes)
+        self._lanes: Lanes | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def window(self) -> int:
+        """The connection's effective buffer in bytes, as the system reports it; 0 when unknown."""
+        return self._link.channel.window
+
+    def push(
+        self, sources: list[Source], destination: bytes, options: m.Options, tally: Tally, *, bwlimit: int = 0
+    ) -> None:
+        """Send *sources* to *destination* below the server's root, counting in *tally*.
+
+        Returns when the server has confirmed everything that did not fail.  Raises HvcopyError; blocks.
+        """
+        lanes = self._order(
+            "push",
+            [destination.strip(b"/")],
+            msgspec.structs.replace(
+                options,
+                names=[source.called for source in sources],
+                dirs=[source.is_dir for source in sources],
+                must_be_dir=destination.endswith(b"/"),
+            ),
+        )
+        self._ready(lanes)
+        grow = self._grow(lanes)
+        self._run(lanes, lambda: Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=grow).run())
+        tally.lanes = len(lanes.links)
+
+    def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
+        """Receive *paths* of the server into the local *destination*, counting in *tally*.  Raises HvcopyError; blocks."""
+        lanes = self._order("pull", [path.strip(b"/") for path in paths], options)
+        ready = self._ready(lanes)
+        if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
+            raise NotHvcopy("the server answered for another number of sources than were asked for")
+        names = [os.path.basename(path.strip(b"/")) for path in paths]
+        root, prefixes = resolve_local(destination, names=names, dirs=[kind == "d" for kind in ready.layout])
+        plan = Plan(root, prefixes, options.existing, options.sync, options.owner)
+        grow = self._grow(lanes)
+        self._run(lanes, lambda: receive(lanes, plan, options, tally, grow=grow))
+        tally.lanes = len(lanes.links)
+
+    def list(self, path: bytes) -> Iterator[m.Listed]:
+        """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
+        lanes = self._order("list", [path.strip(b"/")], m.Options())
+        self._ready(lanes)
+        while True:
+            listing = expect(lanes.control, Type.LISTING)
+            assert isinstance(listing, m.Listing)
+            yield from listing.entries
+            if listing.last:
+                lanes.control.send(m.Bye())
+                return
+
+    def interrupt(self, error: BaseException) -> None:
+        """End a job that runs in another thread."""
+        if self._lanes:
+            self._lanes.fail(error)
+        else:
+            self._link.channel.cancel()
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._lanes:
+            if self._registry:
+                self._registry.leave(self._lanes)
+            self._lanes.close()
+        self._link.close()
+
+    def _order(self, kind: str, paths: list[bytes], options: m.Options) -> Lanes:
+        self._link.send(m.Job(kind, paths, options, self._token, self._wanted))
+        self._lanes = Lanes(self._link, granted=1, token=self._token, timeout=self._terms.timeout)
+        return self._lanes
+
+    def _ready(self, lanes: Lanes) -> m.Ready:
+        ready = expect(self._link, Type.READY)
+        assert isinstance(ready, m.Ready)
+        self._link.deadline = 0.0
+        lanes.granted = min(clamp_lanes(ready.lanes), self._wanted)
+        lanes.token = self._token or ready.token
+        if self._registry:
+            self._registry.enter(lanes)
+        return ready
+
+    def _grow(self, lanes: Lanes) -> Callable[[], None] | None:
+        return grower(lanes, self._terms, self._dial_again) if self._dial_again and lanes.granted > 1 else None
+
+    def _run(self, lanes: Lanes, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            lanes.fail(error)
+            raise lanes.error or error from None
+        finally:
+            lanes.close()
+
+
+def connect(
+    address: Address,
+    *,
+    key: bytes | None = None,
+    wait: float = 0.0,
+    timeout: float = 30.0,
+    buffer: int | None = None,
+    lanes: int = DEFAULT_LANES,
+) -> Client:
+    """Connect to a server at *address* and prove the key both ways.  Raises HvcopyError; blocks up to *wait* + *timeout*."""
+    terms = Terms("client", str(address), key, timeout)
+    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer)
+    try:
+        link, _ = terms.meet(channel, connector=True)
+    except HvcopyError:
+        channel.close()
+        raise
+    return Client(link, terms, lanes=lanes, dial_again=lambda: dial(address, timeout=timeout, buffer=buffer))

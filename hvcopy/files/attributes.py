@@ -1,0 +1,62 @@
+"""What a file has besides its contents: mode, times, owner, extended attributes, and whether it is still the same."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+
+from hvcopy.wire.digests import digest
+
+PLAIN_MODE = 0o777
+"""Bits set without ownership: set-id and sticky bits only make sense with their owner."""
+FULL_MODE = 0o7777
+_IDENTITY = struct.Struct("<QqqQ")
+
+
+def identity(size: int, mtime_ns: int, ctime_ns: int, inode: int) -> bytes:
+    """Return 16 bytes that stay the same exactly as long as the file is neither written, replaced nor touched."""
+    return digest(_IDENTITY.pack(size, mtime_ns, ctime_ns, inode))
+
+
+def identity_of(stat: os.stat_result) -> bytes:
+    """Return the identity of an open file."""
+    return identity(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def read_xattrs(target: int | str) -> dict[bytes, bytes]:
+    """Return the extended attributes of a file, without those the kernel alone may set.  Raises OSError."""
+    try:
+        names = os.listxattr(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+            return {}
+        raise
+    found = {}
+    for name in names:
+        if not name.startswith("security."):
+            with contextlib.suppress(OSError):
+                found[os.fsencode(name)] = os.getxattr(target, name)
+    return found
+
+
+def apply(
+    fd: int,
+    *,
+    mode: int,
+    mtime_ns: int,
+    uid: int | None = None,
+    gid: int | None = None,
+    xattrs: dict[bytes, bytes] | None = None,
+) -> None:
+    """Set owner, mode, extended attributes and times of an open file or directory, in the order that works.
+
+    Raises OSError: a copy that was asked to keep an attribute and cannot is not whole.
+    """
+    if uid is not None or gid is not None:
+        os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+    for name, value in (xattrs or {}).items():
+        os.setxattr(fd, name, value)
+    os.fchmod(fd, mode & (FULL_MODE if uid is not None else PLAIN_MODE))
+    os.utime(fd, ns=(mtime_ns, mtime_ns))

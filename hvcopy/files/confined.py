@@ -1,0 +1,73 @@
+"""Directory handles below a root, never through a symbolic link.
+
+Every component is opened relative to its parent's handle with O_NOFOLLOW, so neither ``..`` nor a link swapped in while we
+work leads out (CVE-2026-29518, CVE-2019-11251); no path string is resolved twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict
+
+FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_DIRECTORY_MODE = 0o700
+"""Until everything below it is done; the sender's mode is set at its end."""
+
+
+class Handle:
+    """An open directory, closed when the last reference is gone."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+def open_directory(path: bytes | str) -> Handle:
+    """Open a directory that the user of this side named; links in *path* are followed.  Raises OSError."""
+    return Handle(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def enter(parent: Handle, name: bytes, *, create: bool = False) -> Handle:
+    """Open directory *name* of *parent*, making it first if *create*.  Raises OSError (ELOOP or ENOTDIR for a link)."""
+    try:
+        return Handle(os.open(name, FLAGS, dir_fd=parent.fd))
+    except FileNotFoundError:
+        if not create:
+            raise
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, NEW_DIRECTORY_MODE, dir_fd=parent.fd)
+    return Handle(os.open(name, FLAGS, dir_fd=parent.fd))
+
+
+class Directories:
+    """Handles of directories below *root*, the last *keep* of them kept open.  For one thread."""
+
+    def __init__(self, root: Handle, *, keep: int = 32) -> None:
+        self._root = root
+        self._keep = keep
+        self._open: OrderedDict[bytes, Handle] = OrderedDict()
+
+    def get(self, path: bytes, *, create: bool = False) -> Handle:
+        """Return the handle of the directory *path* (parts joined by ``/``, empty for the root).  Raises OSError."""
+        if not path:
+            return self._root
+        found = self._open.get(path)
+        if found is not None:
+            self._open.move_to_end(path)
+            return found
+        parent, _, name = path.rpartition(b"/")
+        handle = enter(self.get(parent, create=create), name, create=create)
+        self._open[path] = handle
+        if len(self._open) > self._keep:
+            self._open.popitem(last=False)
+        return handle
+
+    def forget(self) -> None:
+        """Close all handles but the root's."""
+        self._open.clear()

@@ -1,0 +1,74 @@
+"""Where sources go: the directory rules of ``cp -r`` (docs/copying.md has them as a table)."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from hvcopy.errors import LocalFailure, UnsafeName, printable
+from hvcopy.files.confined import Directories, Handle, open_directory
+from hvcopy.files.names import check_name, check_path
+
+
+def resolve(
+    root: Handle, path: bytes, *, names: list[bytes], dirs: list[bool], must_be_dir: bool
+) -> tuple[str, list[bytes]]:
+    """Return ("into" or "as", the path below *root* of each source).  Raises LocalFailure or UnsafeName.
+
+    *names* are the sources' own names, empty for a root whose contents are meant.
+    """
+    shown = printable(b"/" + path)
+    path = path.strip(b"/")
+    for reason in [check_path(path, windows=False) if path else None, *map(_bad_name, names)]:
+        if reason:
+            raise UnsafeName(f"{shown}: {reason}")
+    found = _standing(root, path)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        return "into", [path + b"/" + name if path and name else path or name for name in names]
+    if len(names) != 1:
+        raise LocalFailure(f"{shown} is not a directory, but several sources were to go into it")
+    if found is not None and (dirs[0] or must_be_dir):
+        raise LocalFailure(f"{shown} exists and is not a directory")
+    if must_be_dir and not dirs[0]:
+        raise LocalFailure(f"{shown}/ is not there", hint="make the directory first, or leave the slash out to name the file")
+    return "as", [path]
+
+
+def resolve_local(
+    path: str, *, names: list[bytes], dirs: list[bool]
+) -> tuple[Handle, list[bytes]]:
+    """Return (a directory's handle, the path below it of each source) for what the user of this side named."""
+    raw = os.fsencode(path) or b"."
+    try:
+        if os.path.isdir(raw):
+            root, rest = open_directory(raw), b""
+        else:
+            parent, rest = os.path.split(raw.rstrip(b"/"))
+            root = open_directory(parent or b".")
+    except OSError as error:
+        raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="make the folder first") from None
+    _, prefixes = resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"))
+    return root, prefixes
+
+
+def _bad_name(name: bytes) -> str | None:
+    return check_name(name, windows=False) if name else None
+
+
+def _standing(root: Handle, path: bytes) -> os.stat_result | None:
+    if not path:
+        return os.fstat(root.fd)
+    directory, _, name = path.rpartition(b"/")
+    try:
+        return os.stat(name, dir_fd=Directories(root).get(directory).fd, follow_symlinks=False)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise LocalFailure(f"{printable(b'/' + path)}: {error.strerror}") from None
+    try:
+        Directories(root).get(directory)
+    except OSError as error:
+        raise LocalFailure(
+            f"{printable(b'/' + directory)}: {error.strerror}", hint="make the folder first: only the last part is created"
+        ) from None
+    return None

@@ -1,0 +1,172 @@
+"""One file that arrives in blocks: written beside its destination, and under its name only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from hvcopy import fileio
+from hvcopy.errors import DigestMismatch, LocalFailure, printable
+from hvcopy.files import attributes, place
+from hvcopy.files.blocks import BlockRecord
+from hvcopy.files.confined import Handle
+from hvcopy.files.names import blocks_name, part_name
+from hvcopy.wire.digests import digest
+from hvcopy.wire.frames import MIB
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from hvcopy.session.assembly import Assembly
+    from hvcopy.wire.messages import Entry
+
+RESUMABLE = 8 * MIB
+"""Smaller files are sent again whole: asking for their blocks would cost more than it saves."""
+WRITEBACK = 16 * MIB
+"""Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Incoming:
+    """A file under way into *name* of *directory*.  ``write`` may be called by several threads, for different blocks."""
+
+    def __init__(self, directory: Handle, name: bytes, entry: Entry, assembly: Assembly, *, sync: bool) -> None:
+        """Open the part file, taking over the blocks of an interrupted attempt.  Raises OSError or LocalFailure."""
+        self._directory = directory
+        self._name = name
+        self._entry = entry
+        self._sync = sync
+        self._record: BlockRecord | None = None
+        self.part: bytes | None = None
+        self.reused = 0
+        if assembly.size >= RESUMABLE and entry.extra.identity:
+            self._open_resumable(assembly)
+        else:
+            self._fd, self.part = place.open_temporary(directory, part_name(name))
+        if not self.reused:
+            os.ftruncate(self._fd, 0)
+        os.ftruncate(self._fd, assembly.size)
+
+    def _open_resumable(self, assembly: Assembly) -> None:
+        self.part = part_name(self._name)
+        self._fd = _open_own(self._directory, self.part)
+        try:
+            self._record = BlockRecord(_open_own(self._directory, blocks_name(self._name)))
+            blocks = self._record.restore(self._fd, self._entry.extra.identity, assembly)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self.reused = min(assembly.size, blocks * assembly.block)
+
+    def write(self, offset: int, data: ReadableBuffer) -> None:
+        """Write one block.  Raises OSError."""
+        fileio.write_at(self._fd, data, offset, self._entry.extra.sparse and not self.reused)
+        if self._sync and offset % WRITEBACK == 0 and offset:
+            fileio.start_writeback(self._fd, offset - WRITEBACK, WRITEBACK)
+
+    def record(self, index: int, block_digest: bytes) -> None:
+        """Note a written block for a later resume.  One thread at a time."""
+        if self._record:
+            self._record.add(index, block_digest)
+
+    def hole(self, offset: int, length: int) -> None:
+        """Leave a hole; what an interrupted attempt may have put there is overwritten with zeros."""
+        if not self.reused:
+            return
+        try:
+            start = os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        zeros = bytes(MIB)
+        for position in range(start, offset + length, MIB):
+            fileio.write_at(self._fd, zeros[: offset + length - position], position, False)
+
+    def take(self, old: int, offset: int, length: int, old_offset: int, expected: bytes) -> None:
+        """Copy one block from the older version *old*; raises DigestMismatch when it is no longer what it was."""
+        work = bytearray(length)
+        if fileio.read_at(old, work, old_offset) != length or digest(work) != expected:
+            raise DigestMismatch("the older version changed while it was used", hint="run the same command again")
+        self.write(offset, work)
+
+    def finish(self, *, replace: bool) -> None:
+        """Set the attributes, make the contents durable if asked, and give the file its name.  Raises OSError.
+
+        FileExistsError without *replace* when the name is taken; it stays untouched, and so does the part.
+        """
+        extra = self._entry.extra
+        attributes.apply(
+            self._fd,
+            mode=self._entry.mode,
+            mtime_ns=self._entry.mtime,
+            uid=extra.uid,
+            gid=extra.gid,
+            xattrs=extra.xattrs,
+        )
+        if self._sync:
+            os.fsync(self._fd)
+        place.give_name(self._directory, self._fd, self.part, self._name, replace=replace)
+        self.part = None
+        self._close()
+        with contextlib.suppress(OSError):
+            os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
+
+    def abandon(self, *, keep: bool) -> bool:
+        """Close without giving the name; returns True when a resumable part was kept, as *keep* allows."""
+        kept = keep and self._record is not None
+        if self.part and not kept:
+            for name in (self.part, blocks_name(self._name)):
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=self._directory.fd)
+        self._close()
+        return kept
+
+    def _close(self) -> None:
+        if self._record:
+            self._record.close()
+            self._record = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _open_own(directory: Handle, name: bytes) -> int:
+    """Open a part or record of ours for this process alone; whatever else has that name is removed first.
+
+    The name must still lead to the file after the lock is held: another copy may have finished in between.
+    """
+    for _ in range(100):
+        try:
+            fd = os.open(name, _OPEN, 0o600, dir_fd=directory.fd)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES):
+                raise
+            os.unlink(name, dir_fd=directory.fd)
+            continue
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
+            os.close(fd)
+            os.unlink(name, dir_fd=directory.fd)
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise LocalFailure(
+                f"another copy is writing {printable(name)} just now", hint="wait for it to end, then run the same command"
+            ) from None
+        except OSError as error:  # a file system without locks cannot protect two copies from each other
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):
+                os.close(fd)
+                raise
+        with contextlib.suppress(FileNotFoundError):
+            named = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            if (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino):
+                return fd
+        os.close(fd)
+    raise LocalFailure(f"{printable(name)} keeps changing under this copy")

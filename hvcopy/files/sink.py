@@ -1,0 +1,308 @@
+"""The receiving side of a tree: where entries go, what happens to what stands there already.
+
+One Sink serves one thread; all sinks of a session share a Plan.  Every path is checked by ``names`` before it comes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hvcopy import fileio
+from hvcopy.errors import LocalFailure
+from hvcopy.files import attributes, place
+from hvcopy.files.confined import Directories, Handle, enter
+from hvcopy.files.names import check_names
+from hvcopy.wire.frames import PACK_RECORD
+from hvcopy.wire.messages import Entry, Group
+
+REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
+EXISTS = "it exists already (say --overwrite or --update to replace it)"
+_PLACE = struct.Struct(fileio.PLACE_RECORD)
+_ERRNO = struct.Struct("<i")
+FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What stops a whole copy: the next entry would fail just so."""
+LINKED = 1
+"""Flag of a pack's record: hard links to this file will follow."""
+SMALL = 128 * 1024
+"""Largest file that travels in a pack, docs/protocol.md section 6."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What all threads of one receiving session share: where each source goes, and by which rules."""
+
+    root: Handle
+    prefixes: list[bytes]
+    existing: str = REFUSE
+    sync: bool = True
+    owner: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    written: set[int] = field(default_factory=set)
+    linkable: set[tuple[int, bytes]] = field(default_factory=set)
+
+    @property
+    def replace(self) -> bool:
+        """True when an existing file may be replaced."""
+        return self.existing != REFUSE
+
+    def path(self, source: int, path: bytes) -> bytes:
+        """Return where (source, path) goes, relative to the root; empty for the root itself."""
+        prefix = self.prefixes[source]
+        return prefix + b"/" + path if prefix and path else prefix or path
+
+    def first_time(self, path: bytes) -> bool:
+        """Say whether nothing of this session went to *path* yet; asked only where a second one would replace the first."""
+        key = hash(path)
+        with self.lock:
+            if key in self.written:
+                return False
+            self.written.add(key)
+            return True
+
+
+@dataclass(slots=True)
+class Packed:
+    """What became of one pack: counts, and (index, exit code, message) of each failure."""
+
+    files: int = 0
+    bytes: int = 0
+    same: int = 0
+    skipped: int = 0
+    failures: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+class Sink:
+    """Creates files, directories and links below the plan's root."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._directories = Directories(plan.root)
+        self._prefix = place.temporary_name() + b"-"
+
+    def parent(self, source: int, path: bytes, *, create: bool = True) -> tuple[Handle, bytes]:
+        """Return the handle of the directory that (source, path) goes into, and its name there.  Raises OSError."""
+        directory, _, name = self._plan.path(source, path).rpartition(b"/")
+        if not name:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return self._directories.get(directory, create=create), name
+
+    def make_directory(self, entry: Entry) -> None:
+        """Make a directory, or find that it is there.  Raises OSError."""
+        path = self._plan.path(entry.source, entry.path)
+        if path:
+            directory, _, name = path.rpartition(b"/")
+            enter(self._directories.get(directory, create=True), name, create=True)
+
+    def end_directory(self, entry: Entry) -> None:
+        """Set mode and times of a directory that nothing more goes into.  Raises OSError."""
+        handle = self._directories.get(self._plan.path(entry.source, entry.path))
+        extra = entry.extra
+        attributes.apply(
+            handle.fd, mode=entry.mode, mtime_ns=entry.mtime, uid=extra.uid, gid=extra.gid, xattrs=extra.xattrs
+        )
+
+    def make_symlink(self, entry: Entry) -> bool:
+        """Recreate a symbolic link; returns True when the same one stands there already.  Raises OSError."""
+        directory, name = self.parent(entry.source, entry.path)
+        with contextlib.suppress(OSError):
+            if os.readlink(name, dir_fd=directory.fd) == entry.extra.target:
+                return True
+        temporary = place.temporary_name()
+        os.symlink(entry.extra.target, temporary, dir_fd=directory.fd)
+        with contextlib.suppress(OSError):
+            os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=directory.fd, follow_symlinks=False)
+        self._name(directory, temporary, name, entry)
+        return False
+
+    def make_hardlink(self, entry: Entry) -> bool:
+        """Link to a file that was delivered in this session; returns True when that link stands already.  Raises OSError."""
+        to = entry.extra.to
+        if to is None or to not in self._plan.linkable:
+            raise LocalFailure("the file it is a hard link to was not delivered")
+        old_directory, old = self.parent(*to, create=False)
+        directory, name = self.parent(entry.source, entry.path)
+        wanted = os.stat(old, dir_fd=old_directory.fd, follow_symlinks=False)
+        with contextlib.suppress(OSError):
+            found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+        temporary = place.temporary_name()
+        os.link(old, temporary, src_dir_fd=old_directory.fd, dst_dir_fd=directory.fd, follow_symlinks=False)
+        self._name(directory, temporary, name, entry)
+        return False
+
+    def _name(self, directory: Handle, temporary: bytes, name: bytes, entry: Entry) -> None:
+        replace = self._plan.replace and self._plan.first_time(self._plan.path(entry.source, entry.path))
+        if replace:
+            place.replace_name(directory, temporary, name)
+            return
+        try:
+            place.rename_new(directory, temporary, name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=directory.fd)
+            raise
+
+    def standing(self, source: int, path: bytes) -> os.stat_result | None:
+        """Return the status of what stands at (source, path), not following a link; None when nothing does."""
+        try:
+            directory, name = self.parent(source, path, create=False)
+            return os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open_standing(self, source: int, path: bytes) -> int:
+        """Open the regular file that stands at (source, path) for reading, not following a link.  Raises OSError."""
+        directory, name = self.parent(source, path, create=False)
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory.fd)
+
+    def write_pack(
+        self, groups: list[Group], contents: memoryview, admit: Callable[[int, bytes], str | None]
+    ) -> Packed:
+        """Create the files of a pack; *admit* gives the reason why a directory is refused by its name.
+
+        Raises OSError only for what stops the whole copy.
+        """
+        todo = _Batch(contents)
+        result = Packed()
+        index = 0
+        for group in groups:
+            records = list(PACK_RECORD.iter_unpack(group.records))
+            reason = admit(group.source, group.directory)
+            if reason is None:
+                self._add_group(todo, group, records, index, result)
+            else:
+                todo.take(sum(record[0] for record in records))
+                result.failures += [(index + i, 11, reason) for i in range(len(records))]
+            index += len(records)
+        self._write_batch(todo, result)
+        return result
+
+    def _add_group(self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed) -> None:
+        plan = self._plan
+        one_file = group.names == [b""] and not group.directory
+        where = plan.path(group.source, group.directory)
+        names: Sequence[bytes] = group.names
+        refused = {} if one_file else check_names(group.names, windows=False)
+        if one_file:
+            where, _, name = where.rpartition(b"/")
+            names = [name]
+        try:
+            handle = self._directories.get(where, create=True)
+        except OSError as error:
+            _check_fatal(error.errno or 0)
+            refused = dict.fromkeys(range(len(names)), "")
+            result.failures += [(start + i, 10, error.strerror or str(error)) for i in range(len(names))]
+        for position, (name, record) in enumerate(zip(names, records, strict=True)):
+            size, mtime, mode, uid, gid, flags, _ = record
+            offset = todo.take(size)
+            if position in refused:
+                if refused[position]:
+                    result.failures.append((start + position, 11, refused[position]))
+                continue
+            if plan.existing == UPDATE and _not_older(handle, name, mtime):
+                result.skipped += 1
+                continue
+            if plan.replace and not plan.first_time(where + b"/" + name):
+                result.failures.append((start + position, 11, "the same name was sent twice"))
+                continue
+            path = (group.directory + b"/" + name if group.directory else name) if not one_file else b""
+            linked = (group.source, path) if flags & LINKED else None
+            mode &= attributes.FULL_MODE if plan.owner else attributes.PLAIN_MODE
+            todo.add(handle, name, _PLACE.pack(offset, size, mtime, mode, uid, gid, 0), start + position, linked)
+
+    def _write_batch(self, todo: _Batch, result: Packed) -> None:
+        plan = self._plan
+        flags = (
+            (fileio.REPLACE if plan.replace else 0)
+            | (fileio.SYNC if plan.sync else 0)
+            | (fileio.SET_OWNER if plan.owner else 0)
+        )
+        statuses = fileio.write_files(todo.dirfds(), todo.names, todo.places, todo.contents, self._prefix, flags)
+        for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
+            if status == 0:
+                result.files += 1
+            elif status == errno.EEXIST and _holds(todo, number):
+                result.same += 1
+            else:
+                _check_fatal(status)
+                message = EXISTS if status == errno.EEXIST else os.strerror(status)
+                result.failures.append((todo.indexes[number], 10, message))
+                continue
+            linked = todo.linked[number]
+            if linked:
+                with plan.lock:
+                    plan.linkable.add(linked)
+        result.bytes = len(todo.contents)
+
+    def forget(self) -> None:
+        """Close the directories that are kept open."""
+        self._directories.forget()
+
+
+class _Batch:
+    """The files of one pack in the form the core takes: parallel arrays."""
+
+    def __init__(self, contents: memoryview) -> None:
+        self.contents = contents
+        self.handles: list[Handle] = []
+        self.names: list[bytes] = []
+        self.places = bytearray()
+        self.indexes: list[int] = []
+        self.linked: list[tuple[int, bytes] | None] = []
+        self._offset = 0
+
+    def take(self, size: int) -> int:
+        offset = self._offset
+        self._offset += size
+        return offset
+
+    def add(
+        self, handle: Handle, name: bytes, record: bytes, index: int, linked: tuple[int, bytes] | None
+    ) -> None:
+        self.handles.append(handle)
+        self.names.append(name)
+        self.places += record
+        self.indexes.append(index)
+        self.linked.append(linked)
+
+    def dirfds(self) -> bytes:
+        return struct.pack(f"<{len(self.handles)}i", *[handle.fd for handle in self.handles])
+
+
+def _holds(todo: _Batch, number: int) -> bool:
+    """Say whether the file that stands there has just these contents."""
+    offset, size, *_ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
+    work = bytearray(size + 1)
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(todo.names[number], flags, dir_fd=todo.handles[number].fd)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
+        return fileio.read_at(fd, work, 0) == size and work[:size] == todo.contents[offset : offset + size]
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:
+    try:
+        return os.stat(name, dir_fd=handle.fd, follow_symlinks=False).st_mtime_ns >= mtime_ns
+    except OSError:
+        return False
+
+
+def _check_fatal(status: int) -> None:
+    if status in FATAL:
+        raise OSError(status, os.strerror(status))

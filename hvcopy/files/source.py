@@ -1,0 +1,79 @@
+"""Where a copy takes files from: what the user of this side named, or what a peer asked for below a root."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from hvcopy.errors import BadUsage, LocalFailure, printable
+from hvcopy.files.confined import FLAGS, Directories, Handle, open_directory
+
+
+@dataclass(slots=True)
+class Source:
+    """One source: the directory *handle* itself when *name* is empty, else the file *name* in it.
+
+    *called* is the name it has for the receiver; empty for a root, whose contents are meant.
+    """
+
+    index: int
+    handle: Handle
+    name: bytes
+    called: bytes
+
+    @property
+    def is_dir(self) -> bool:
+        """True when the source is a directory."""
+        return not self.name
+
+
+def open_local(index: int, path: str, *, recursive: bool) -> Source:
+    """Open what the user named; a symbolic link given by name is followed, as cp does.  Raises LocalFailure or BadUsage."""
+    raw = os.fsencode(path)
+    try:
+        found = os.stat(raw)
+        if stat.S_ISDIR(found.st_mode):
+            _want_recursive(recursive, path)
+            called = os.path.basename(os.path.abspath(raw))
+            return Source(index, open_directory(raw), b"", b"" if called == b"/" else called)
+        if raw.endswith(b"/"):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        _want_regular(found, path)
+        real = os.path.realpath(raw)
+        handle = open_directory(os.path.dirname(real))
+        return Source(index, handle, os.path.basename(real), os.path.basename(raw))
+    except OSError as error:
+        raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="nothing was sent; check the path") from None
+
+
+def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool) -> Source:
+    """Open *path* below *root* without following any link.  Raises LocalFailure or BadUsage; *path* was checked."""
+    shown = printable(b"/" + path)
+    directory, _, name = path.rpartition(b"/")
+    try:
+        parent = Directories(root).get(directory)
+        if not name:
+            _want_recursive(recursive, shown)
+            return Source(index, parent, b"", b"")
+        found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            _want_recursive(recursive, shown)
+            return Source(index, Handle(os.open(name, FLAGS, dir_fd=parent.fd)), b"", name)
+        if stat.S_ISLNK(found.st_mode):
+            raise LocalFailure(f"{shown} is a symbolic link, and links are not followed out of a served folder")
+        _want_regular(found, shown)
+        return Source(index, parent, name, name)
+    except OSError as error:
+        raise LocalFailure(f"{shown}: {error.strerror}", hint="`hvcopy ls ADDRESS` shows what is there") from None
+
+
+def _want_recursive(recursive: bool, path: str) -> None:
+    if not recursive:
+        raise BadUsage(f"{printable(path)} is a directory", hint="add -r to copy directories")
+
+
+def _want_regular(found: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise LocalFailure(f"{printable(path)} is neither a regular file nor a directory")

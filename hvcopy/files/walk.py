@@ -1,0 +1,77 @@
+"""Walks a source tree by directory handles: confined, in bounded pieces, without reading or sorting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hvcopy.files.confined import Handle, enter
+
+BATCH = 1024
+"""Names handed out at once: bounds the memory for a directory of any size."""
+
+
+@dataclass(slots=True)
+class Entered:
+    """A directory was entered; *path* is relative to the walk's start, empty for the start itself."""
+
+    path: bytes
+    handle: Handle
+    stat: os.stat_result
+
+
+@dataclass(slots=True)
+class Found:
+    """Names in one directory that are no directories: regular files, and links apart from the rest."""
+
+    path: bytes
+    handle: Handle
+    files: list[bytes]
+    links: list[bytes]
+    others: list[bytes]
+
+
+@dataclass(slots=True)
+class Failed:
+    """A directory could not be read."""
+
+    path: bytes
+    error: OSError
+
+
+def walk(start: Handle) -> Iterator[Entered | Found | Failed]:
+    """Yield every directory at and below *start*, parents first, and the names in it in pieces.
+
+    Symbolic links are listed, never followed.  A directory that vanishes or cannot be read is one Failed; the walk goes on.
+    """
+    pending: list[tuple[Handle | None, bytes, bytes]] = [(None, b"", b"")]
+    while pending:
+        parent, name, path = pending.pop()
+        try:
+            # a handle of its own: two walks over one open directory would share its position
+            handle = enter(start, b".") if parent is None else enter(parent, name)
+            yield Entered(path, handle, os.fstat(handle.fd))
+            yield from _list(handle, path, pending)
+        except OSError as error:
+            yield Failed(path, error)
+
+
+def _list(handle: Handle, path: bytes, pending: list[tuple[Handle | None, bytes, bytes]]) -> Iterator[Found]:
+    found = Found(path, handle, [], [], [])
+    with os.scandir(handle.fd) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name)
+            if entry.is_symlink():
+                found.links.append(name)
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append((handle, name, path + b"/" + name if path else name))
+            elif entry.is_file(follow_symlinks=False):
+                found.files.append(name)
+                if len(found.files) >= BATCH:
+                    yield found
+                    found = Found(path, handle, [], [], [])
+            else:
+                found.others.append(name)
+    if found.files or found.links or found.others:
+        yield found

@@ -1,0 +1,105 @@
+"""Shows a running transfer: a tqdm bar, plain lines, JSON lines, or nothing.  Always on stderr; called from one thread."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from hvcopy.errors import printable
+from hvcopy.transfer.tally import Tally
+from hvcopy.units import format_rate, format_size
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+BAR_AFTER = 0.3
+"""Seconds before a bar appears: a small copy is over by then, and importing tqdm would be most of its time."""
+PLAIN_EVERY = 5.0
+JSON_EVERY = 1.0
+KINDS = ("auto", "bar", "plain", "json", "none")
+
+
+class Progress:
+    """Shows *tally* as *kind* says; ``tick`` it often, it is cheap.  ``auto`` is a bar on a terminal, else plain lines."""
+
+    def __init__(self, kind: str, tally: Tally) -> None:
+        if kind == "auto":
+            kind = "bar" if sys.stderr.isatty() else "plain"
+        self._kind = kind
+        self._tally = tally
+        self._start = time.monotonic()
+        self._last = self._start
+        self._bar: tqdm[Any] | None = None
+
+    def tick(self) -> None:
+        """Show the state if it is time to."""
+        now = time.monotonic()
+        if self._kind == "bar" and now - self._start >= BAR_AFTER:
+            self._show_bar()
+        elif self._kind == "plain" and now - self._last >= PLAIN_EVERY:
+            self._last = now
+            print(self._line(now), file=sys.stderr, flush=True)
+        elif self._kind == "json" and now - self._last >= JSON_EVERY:
+            self._last = now
+            print(json.dumps(self._object(now)), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Show the final state of a bar and leave it."""
+        if self._bar is not None:
+            self._show_bar()
+            self._bar.close()
+            self._bar = None
+
+    def clear(self) -> None:
+        """Take the bar off the line, for a message; the next tick draws it again."""
+        if self._bar is not None:
+            self._bar.clear()
+
+    def _show_bar(self) -> None:
+        tally = self._tally
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=tally.total_bytes or None,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                initial=tally.reused,
+                miniters=0,
+            )
+            self._bar.start_t -= time.monotonic() - self._start
+        self._bar.total = max(tally.total_bytes, tally.bytes) if tally.counted else None
+        self._bar.n = tally.bytes
+        name = printable(tally.current)[-30:]
+        files = f"{tally.files + tally.same}/{tally.total_files}" if tally.counted else str(tally.files + tally.same)
+        self._bar.set_postfix_str(f"{files} files {name}".strip(), refresh=False)
+        self._bar.refresh()
+
+    def _line(self, now: float) -> str:
+        tally = self._tally
+        rate = (tally.bytes - tally.reused) / max(now - self._start, 1e-6)
+        text = f"{format_size(tally.bytes)}"
+        if tally.counted and tally.total_bytes:
+            left = max(0, tally.total_bytes - tally.bytes) / rate if rate else 0
+            share = 100 * tally.bytes // tally.total_bytes
+            text += f" of {format_size(tally.total_bytes)} ({share} %), {left:.0f} s left"
+        return f"hvcopy: {text}, {format_rate(rate)}, {tally.files} files {printable(tally.current)}".rstrip()
+
+    def _object(self, now: float) -> dict[str, object]:
+        tally = self._tally
+        return {
+            "event": "progress",
+            "bytes": tally.bytes,
+            "total_bytes": tally.total_bytes if tally.counted else None,
+            "files": tally.files,
+            "total_files": tally.total_files if tally.counted else None,
+            "reused_bytes": tally.reused,
+            "failed": tally.failed,
+            "seconds": round(now - self._start, 3),
+            "current": printable(tally.current),
+        }

@@ -1,0 +1,180 @@
+"""The listening end: many clients at once, each with its own thread, until it is told to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hvcopy.channel import Channel
+from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NotAllowed, NotHvcopy
+from hvcopy.session.handshake import Agreed
+from hvcopy.transfer.greeting import refuse
+from hvcopy.transfer.jobs import Grow, Served, run_list, run_pull, run_push
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, new_token
+from hvcopy.transfer.tally import Tally
+from hvcopy.transport import Listener
+from hvcopy.transport.peer import allowed
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import Type
+
+MAX_CLIENTS = 64
+"""Connections served at once; each costs a thread and a few megabytes."""
+POLL_SECONDS = 0.2
+STOP_SECONDS = 3.0
+
+
+class Events:
+    """What a server tells whoever runs it; called from its threads.  The base class is silent."""
+
+    def tally(self) -> Tally:
+        """Return what counts the next session."""
+        return Tally()
+
+    def done(self, peer: str, kind: str, tally: Tally) -> None:
+        """A session ended well, though entries may have failed."""
+
+    def failed(self, peer: str, error: HvcopyError) -> None:
+        """A connection or session failed."""
+
+
+@dataclass(slots=True)
+class Admission:
+    """Who may connect: peers on the list, or everyone if the list is None; *key* must be proven if given."""
+
+    allow: Sequence[str] | None = None
+    key: bytes | None = None
+
+    def check(self, channel: Channel) -> None:
+        """Raise NotAllowed when the peer is not on the list."""
+        if self.allow is not None and not allowed(channel.identity, self.allow):
+            raise NotAllowed(
+                f"{channel.identity} is not on the list of allowed peers",
+                hint=f"start the listening side with --allow {channel.identity}",
+            )
+
+
+def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally, grow: Grow = None) -> None:
+    """Run one job at the server's end.  Raises HvcopyError."""
+    link.deadline = 0.0
+    try:
+        match job.kind:
+            case "push":
+                run_push(lanes, job, served, tally, grow=grow)
+            case "pull":
+                run_pull(lanes, job, served, tally, grow=grow)
+            case "list":
+                run_list(lanes, job, served)
+            case _:
+                raise NotHvcopy("the peer wants a job of a kind that this release does not know")
+    except BaseException as error:
+        lanes.fail(error)
+        raise lanes.error or error from None
+    finally:
+        lanes.close()
+
+
+@dataclass
+class Server:
+    """Serves *served* to whoever *admission* lets in.  ``run`` blocks until ``stop``; both from any thread."""
+
+    listener: Listener
+    served: Served
+    admission: Admission
+    timeout: float = 30.0
+    events: Events = field(default_factory=Events)
+    once: bool = False
+    kinds: frozenset[str] = frozenset({"push", "pull", "list"})
+
+    def __post_init__(self) -> None:
+        self._stopping = threading.Event()
+        self._registry = Registry()
+        self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
+        self._lock = threading.Lock()
+        self._channels: set[Channel] = set()
+        self._outcome: HvcopyError | None = None
+        self._terms = Terms("server", str(self.listener.address), self.admission.key, self.timeout)
+
+    def run(self) -> None:
+        """Accept and serve until stopped; with *once*, until the first job is over, whose failure is raised."""
+        while not self._stopping.is_set():
+            channel = self.listener.accept(POLL_SECONDS)
+            if channel is None:
+                continue
+            channel.timeout = self.timeout
+            if not self._slots.acquire(blocking=False):
+                refuse(channel, NotAllowed(f"the server already serves {MAX_CLIENTS} connections", hint="try again later"))
+                continue
+            threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True).start()
+        self._end_sessions()
+        if self._outcome:
+            raise self._outcome
+
+    def stop(self) -> None:
+        """Accept nothing more, and end what is under way; ``run`` returns within a few seconds."""
+        self._stopping.set()
+
+    def _end_sessions(self) -> None:
+        for lanes in self._registry.all():
+            lanes.fail(Interrupted("the server was stopped"))
+        with self._lock:
+            waiting = list(self._channels)
+        for channel in waiting:
+            channel.cancel()
+        for _ in range(MAX_CLIENTS):
+            if not self._slots.acquire(timeout=STOP_SECONDS):
+                return
+
+    def _serve(self, channel: Channel) -> None:
+        with self._lock:
+            self._channels.add(channel)
+        try:
+            self._converse(channel)
+        except HvcopyError as error:
+            self.events.failed(channel.peer, error)
+        finally:
+            with self._lock:
+                self._channels.discard(channel)
+            self._slots.release()
+
+    def _converse(self, channel: Channel) -> None:
+        try:
+            self.admission.check(channel)
+        except NotAllowed as error:
+            refuse(channel, error)
+            raise
+        link, agreed = self._terms.meet(channel, connector=False)
+        try:
+            order = expect(link, Type.JOB, Type.LANE)
+        except HvcopyError as error:
+            link.refuse(error)
+            raise
+        if isinstance(order, m.Lane):
+            self._registry.join(link, order)
+        elif isinstance(order, m.Job):
+            self._job(link, agreed, order)
+
+    def _job(self, link: Link, agreed: Agreed, job: m.Job) -> None:
+        lanes = Lanes(link, granted=clamp_lanes(job.lanes), token=new_token(), timeout=self.timeout)
+        tally = self.events.tally()
+        self._registry.enter(lanes)
+        try:
+            if job.kind not in self.kinds:
+                error = BadUsage(f"the other side only takes {' and '.join(sorted(self.kinds))}, not {job.kind!r:.20}")
+                link.refuse(error)
+                raise error
+            carry_out(link, job, lanes, self.served, tally)
+            self.events.done(link.channel.peer, job.kind, tally)
+        except HvcopyError as error:
+            if self.once:
+                self._outcome = error
+            raise
+        finally:
+            self._registry.leave(lanes)
+            tally.lanes = len(lanes.links)
+            if self.once:
+                self.stop()
+
+

@@ -1,0 +1,106 @@
+"""The handshake as a state machine (docs/protocol.md, section 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import NamedTuple
+
+from hvcopy.errors import NotAllowed, NotHvcopy, printable
+from hvcopy.wire.frames import HEADER, MAGIC, Type
+from hvcopy.wire.messages import Hello, Proof, decode, encode
+
+VERSION = 1
+FEATURES = ("holes", "resume", "patch", "links", "owner", "xattrs", "stream")
+
+
+class Agreed(NamedTuple):
+    """What both ends use once the handshake is over."""
+
+    version: int
+    features: frozenset[str]
+    peer: Hello
+    proven: bool
+
+
+class Handshake:
+    """One end of the handshake.  Feed it what arrives; send what it returns.
+
+    *nonce* is 32 fresh random bytes, *key* the 32 bytes of the key file or None.
+    """
+
+    def __init__(
+        self, *, connector: bool, role: str, nonce: bytes, address: str, software: str, system: str, key: bytes | None
+    ) -> None:
+        self._connector = connector
+        self._key = key
+        hello = Hello(VERSION, VERSION, role, nonce, key is not None, address[:1000], list(FEATURES), software, system)
+        self._hello_frame = encode(hello)
+        self._own = hello
+        self._peer: Hello | None = None
+        self._peer_body = b""
+        self.agreed: Agreed | None = None
+
+    def opening(self) -> bytes:
+        """Return this end's preamble and HELLO: the connector sends it at once, the listener after the peer's."""
+        return MAGIC + self._hello_frame
+
+    def on_frame(self, kind: Type, body: bytes) -> bytes:
+        """Take the next frame and return what to send now; ``agreed`` is set when the handshake is over.
+
+        Raises NotHvcopy or NotAllowed; the caller tells the peer with ERROR and closes.
+        """
+        if kind is Type.HELLO and self._peer is None:
+            return self._on_hello(body)
+        if kind is Type.PROOF and self._peer is not None and self.agreed is None and self._key:
+            return self._on_proof(body)
+        raise NotHvcopy(f"the peer sent {kind.name} in the handshake, out of turn")
+
+    def _on_hello(self, body: bytes) -> bytes:
+        hello = decode(Type.HELLO, body)
+        assert isinstance(hello, Hello)
+        self._peer, self._peer_body = hello, bytes(body)
+        out = b"" if self._connector else self.opening()
+        if not hello.lowest <= VERSION <= hello.highest:
+            raise NotHvcopy(
+                f"the peer ({printable(hello.software)}) speaks protocol versions {hello.lowest} to {hello.highest}, "
+                f"this side only {VERSION}",
+                hint="install the same release of hvcopy on both sides",
+            )
+        if {hello.role, self._own.role} != {"client", "server"}:
+            raise NotHvcopy(
+                f"both ends are {printable(hello.role)}s",
+                hint="one side runs `hvcopy send` or `cp`, the other `recv` or `serve`",
+            )
+        if hello.keyed != self._own.keyed:
+            raise NotAllowed(
+                "this side was given no key, but the peer wants one proven" if hello.keyed
+                else "the peer did not prove a key: it was started without one",
+                hint="give both sides the same file with --key-file (make one with `hvcopy key FILE`)",
+            )
+        if not self._key:
+            self._agree(proven=False)
+        elif self._connector:
+            out += encode(Proof(self._mac("connector")))
+        return out
+
+    def _on_proof(self, body: bytes) -> bytes:
+        proof = decode(Type.PROOF, body)
+        assert isinstance(proof, Proof)
+        theirs = "listener" if self._connector else "connector"
+        if not hmac.compare_digest(proof.mac, self._mac(theirs)):
+            raise NotAllowed("the peer has a different key", hint="copy the same key file to both sides")
+        self._agree(proven=True)
+        return b"" if self._connector else encode(Proof(self._mac("listener")))
+
+    def _mac(self, role: str) -> bytes:
+        assert self._key is not None
+        own = self._hello_frame[HEADER.size :]
+        hellos = (own, self._peer_body) if self._connector else (self._peer_body, own)
+        transcript = hashlib.sha256(b"".join(hellos)).digest()
+        return hmac.digest(self._key, f"hvcopy 1 {role}".encode() + transcript, "sha256")
+
+    def _agree(self, *, proven: bool) -> None:
+        assert self._peer is not None
+        features = frozenset(FEATURES) & frozenset(self._peer.features)
+        self.agreed = Agreed(VERSION, features, self._peer, proven)

@@ -1,0 +1,92 @@
+"""The receiver's book-keeping: which names may come, which files are open (docs/protocol.md, sections 5 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvcopy.errors import NotHvcopy
+from hvcopy.session.assembly import Assembly
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import PACK_RECORD
+
+MAX_PACKED = 4096
+"""Files in one pack, docs/protocol.md section 6."""
+MAX_OPEN = 1024
+"""Entries a sender may have unanswered or unacknowledged, docs/protocol.md section 5."""
+MAX_OPEN_BLOCKS = 1 << 21
+"""Blocks of all files under way together: bounds the memory for their digests to 34 MiB."""
+
+
+@dataclass(slots=True)
+class Expected:
+    """One file that was asked about, answered, and is now arriving."""
+
+    id: int
+    entry: m.Entry
+    assembly: Assembly
+    verb: int
+    ended: bool = False
+    finishing: bool = False
+    root: bytes = b""
+    length: int = 0
+    reused: int = 0
+
+
+class ReceiverBook:
+    """Files under way, by id.  Not thread-safe: the driver holds its lock.
+
+    *sources* is how many sources this side asked for or was told of.  *check_path* gives the reason a path is unsafe here.
+    """
+
+    def __init__(self, *, sources: int, check_path: Callable[[bytes], str | None]) -> None:
+        self._sources = sources
+        self._check = check_path
+        self._highest = 0
+        self._blocks = 0
+        self.open: dict[int, Expected] = {}
+
+    def admit(self, source: int, path: bytes) -> str | None:
+        """Return why (source, path) is refused by name, or None.  Raises NotHvcopy for a source nobody asked for."""
+        if source >= self._sources:
+            raise NotHvcopy(f"the peer sent something of source {source}, but only {self._sources} were asked for")
+        return self._check(path) if path else None
+
+    def announce(self, entry: m.Entry) -> None:
+        """Check the id of a new entry: ids only grow, and few are open at once."""
+        if entry.id <= self._highest or len(self.open) >= MAX_OPEN:
+            raise NotHvcopy(f"the peer announced id {entry.id} out of order, or too many at once")
+        self._highest = entry.id
+
+    def expect(self, entry: m.Entry, verb: int, assembly: Assembly) -> Expected:
+        """Register a file whose blocks will now arrive."""
+        if self._blocks + assembly.count > MAX_OPEN_BLOCKS:
+            raise NotHvcopy("the peer announced more blocks at once than the protocol allows")
+        one = Expected(entry.id, entry, assembly, verb)
+        self.open[entry.id] = one
+        self._blocks += assembly.count
+        return one
+
+    def get(self, ident: int) -> Expected:
+        """Return the open file *ident*; raises NotHvcopy when there is none."""
+        one = self.open.get(ident)
+        if one is None:
+            raise NotHvcopy(f"the peer sent contents of file {ident}, which was not wanted")
+        return one
+
+    def close(self, one: Expected) -> None:
+        """Forget a file that was acknowledged."""
+        if self.open.pop(one.id, None):
+            self._blocks -= one.assembly.count
+
+    def check_pack(self, groups: list[m.Group], contents: int) -> int:
+        """Return how many files a pack holds; raises NotHvcopy when its records and contents do not fit together."""
+        files = total = 0
+        for group in groups:
+            if len(group.records) != PACK_RECORD.size * len(group.names):
+                raise NotHvcopy("the peer sent a pack whose records do not fit its names")
+            files += len(group.names)
+            total += sum(record[0] for record in PACK_RECORD.iter_unpack(group.records))
+        if files > MAX_PACKED or total != contents:
+            raise NotHvcopy(f"the peer sent a pack of {files} files whose sizes do not fit its contents")
+        return files

@@ -1,0 +1,148 @@
+"""Larger files: asked about, then sent block by block, in ranges that the lanes share."""
+
+from __future__ import annotations
+
+import os
+
+from hvcopy.errors import LocalFailure
+from hvcopy.files.outgoing import Outgoing
+from hvcopy.files.sparse import looks_sparse
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.outbox import Candidate, Outbox, Scratch
+from hvcopy.wire import frames, messages as m
+from hvcopy.wire.digests import MAX_SIZE, digest, zeros_digest
+from hvcopy.wire.frames import Type
+
+ASK_BATCH = 64
+
+
+class BlockSender:
+    """What a worker does with asked files.  One serves all workers of a session."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def next_batch(self) -> list[Candidate]:
+        """Take candidates that may be asked about now, registering them; called under ``lanes.changed``."""
+        outbox, batch = self._outbox, []
+        while outbox.candidates and len(batch) < ASK_BATCH and outbox.book.may_ask(outbox.candidates[0].size):
+            one = outbox.candidates.popleft()
+            asked = outbox.book.ask(one.source, one.path, one.size)
+            one.entry = m.Entry(
+                m.FILE, asked.id, one.source, one.path, one.entry.mode, one.size, one.entry.mtime, one.entry.extra
+            )
+            outbox.outgoing[asked.id] = Outgoing(asked, one.handle, one.name, one.entry.extra.identity)
+            batch.append(one)
+        return batch
+
+    def ask(self, batch: list[Candidate]) -> None:
+        """Announce *batch*."""
+        entries = []
+        for one in batch:
+            if one.size > MAX_SIZE:
+                raise LocalFailure(f"a file of {one.size} bytes is above what hvcopy can send ({MAX_SIZE})")
+            entries.append(_with_sparseness(one))
+        self._outbox.lanes.control.send(m.Entries(entries))
+
+    def open(self, file: Outgoing) -> None:
+        """Open a file that was answered, and let the lanes share it."""
+        try:
+            file.open()
+        except OSError as error:
+            file.fail(10, error.strerror or str(error))
+        with self._outbox.lanes.changed:
+            self._outbox.active.append(file)
+            self._outbox.lanes.changed.notify_all()
+
+    def send_range(self, link: Link, work: Scratch, file: Outgoing, first: int, count: int, hole: bool) -> None:
+        """Send *count* blocks of *file* from block *first* on; the last worker to finish a file ends it."""
+        try:
+            if hole:
+                self._send_hole(link, file, first, count)
+            else:
+                for index in range(first, first + count):
+                    if file.code:
+                        break
+                    self._send_block(link, work, file, index)
+        except OSError as error:
+            file.fail(10, error.strerror or str(error))
+        with self._outbox.lanes.changed:
+            file.busy -= 1
+            last = file.exhausted and not file.busy
+        if last:
+            self.end(link, file)
+
+    def _send_block(self, link: Link, work: Scratch, file: Outgoing, index: int) -> None:
+        outbox, asked = self._outbox, file.asked
+        assembly = asked.assembly
+        assert assembly is not None
+        offset, length = index * assembly.block, assembly.length_of(index)
+        block = work.view(length)
+        file.read(block, offset)
+        value = digest(block)
+        with outbox.lanes.changed:
+            assembly.add(index, value)
+        if asked.verb == m.COMPARE:
+            if asked.sums.get(index) != value:
+                file.differs = True
+                file.fail(10, "")
+        elif asked.verb == m.PATCH and asked.sums.get(index) == value:
+            body = frames.KEEP.pack(asked.id, offset, length, offset)
+            link.send_parts(frames.header(Type.KEEP, len(body)) + body)
+        else:
+            fixed = frames.DATA.pack(asked.id, offset, value)
+            outbox.throttle.pass_through(length, lambda: outbox.lanes.error is not None)
+            link.send_parts(frames.header(Type.DATA, len(fixed) + length) + fixed, block)
+        outbox.tally.add(bytes=length)
+
+    def _send_hole(self, link: Link, file: Outgoing, first: int, count: int) -> None:
+        asked = file.asked
+        assembly = asked.assembly
+        assert assembly is not None
+        start = first * assembly.block
+        length = min(asked.size, (first + count) * assembly.block) - start
+        with self._outbox.lanes.changed:
+            assembly.add_hole(start, length)
+        if asked.verb == m.COMPARE:
+            for index in range(first, first + count):
+                if asked.sums.get(index) != zeros_digest(assembly.length_of(index)):
+                    file.differs = True
+                    file.fail(10, "")
+        else:
+            body = frames.HOLE.pack(asked.id, start, length)
+            link.send_parts(frames.header(Type.HOLE, len(body)) + body)
+        self._outbox.tally.add(bytes=length)
+
+    def end(self, link: Link, file: Outgoing) -> None:
+        """Say what became of *file*: whole only if the source is still the announced one."""
+        asked = file.asked
+        assembly = asked.assembly
+        assert assembly is not None
+        try:
+            if not file.code and not file.unchanged():
+                file.fail(10, file.CHANGED)
+        except OSError as error:
+            file.fail(10, error.strerror or str(error))
+        file.close()
+        root = b"" if file.code else assembly.root()
+        state = 3 if file.differs else 1 if file.code else 2 if asked.verb == m.COMPARE else 0
+        with self._outbox.lanes.changed:
+            asked.root, asked.ended = root, True
+        body = frames.encode_end(
+            frames.End(asked.id, state, file.code, asked.size, root or bytes(16), file.message)
+        )
+        link.send_parts(frames.header(Type.END, len(body)) + body)
+
+
+def _with_sparseness(one: Candidate) -> m.Entry:
+    """Return the entry, saying whether the file has holes: that needs a look at its allocation."""
+    entry = one.entry
+    try:
+        found = os.stat(one.name, dir_fd=one.handle.fd, follow_symlinks=False)
+    except OSError:
+        return entry
+    if not looks_sparse(found):
+        return entry
+    extra = entry.extra
+    sparse = m.Extra(extra.identity, True, extra.linked, extra.uid, extra.gid, extra.xattrs)
+    return m.Entry(entry.kind, entry.id, entry.source, entry.path, entry.mode, entry.size, entry.mtime, sparse)

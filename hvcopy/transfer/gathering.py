@@ -1,0 +1,108 @@
+"""Walks the sources and fills the outbox: directories announced, names queued, links kept for the end."""
+
+from __future__ import annotations
+
+import os
+
+from hvcopy.files import attributes
+from hvcopy.files.source import Source
+from hvcopy.files.walk import Entered, Found, walk
+from hvcopy.transfer.outbox import LinkEntry, Names, Outbox
+from hvcopy.wire import messages as m
+
+JOB_NAMES = 1024
+JOB_DIRECTORIES = 128
+QUEUED_JOBS = 16
+"""Bounds the names in memory to 16 Ki, and the open directories to 2 Ki."""
+ANNOUNCED = 256
+"""Directories announced in one frame."""
+
+
+class Gathering:
+    """One walk over all sources."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._gathered: list[Names] = []
+        self._count = 0
+        self._entered: list[m.Entry] = []
+        self.directory_ends: list[m.Entry] = []
+
+    def run(self) -> None:
+        """Queue every name of every source.  Raises the session's failure; blocks while the queue is full."""
+        for source in self._outbox.sources:
+            if source.is_dir:
+                self._directory(source)
+            else:
+                self._add(Names(source.index, source.handle, b"", [source.name]))
+        self._flush()
+        with self._outbox.lanes.changed:
+            self._outbox.walked = True
+            self._outbox.lanes.changed.notify_all()
+
+    def _directory(self, source: Source) -> None:
+        for item in walk(source.handle):
+            if isinstance(item, Entered):
+                self._enter(source.index, item)
+            elif isinstance(item, Found):
+                self._links(source.index, item)
+                for name in item.others:
+                    self._outbox.note(source.index, _join(item.path, name), "skipped: no file, directory or link")
+                if item.files:
+                    self._add(Names(source.index, item.handle, item.path, item.files))
+            else:
+                self._outbox.fail(source.index, item.path, 10, item.error.strerror or str(item.error))
+
+    def _enter(self, source: int, item: Entered) -> None:
+        options, found = self._outbox.options, item.stat
+        uid, gid = (found.st_uid, found.st_gid) if options.owner else (None, None)
+        xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
+        extra = m.Extra(uid=uid, gid=gid, xattrs=xattrs) if options.owner or xattrs else m.NO_EXTRA
+        mode = found.st_mode & attributes.FULL_MODE
+        self.directory_ends.append(
+            m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, found.st_mtime_ns, extra)
+        )
+        self._entered.append(m.Entry(m.DIRECTORY, 0, source, item.path))
+        self._outbox.tally.add(directories=1)
+        if len(self._entered) >= ANNOUNCED:
+            self._flush()
+
+    def _links(self, source: int, found: Found) -> None:
+        for name in found.links:
+            path = _join(found.path, name)
+            if not self._outbox.options.links:
+                self._outbox.note(source, path, "symbolic link skipped (--links recreates links)")
+                continue
+            try:
+                target = os.readlink(name, dir_fd=found.handle.fd)
+                mtime = os.stat(name, dir_fd=found.handle.fd, follow_symlinks=False).st_mtime_ns
+            except OSError as error:
+                self._outbox.fail(source, path, 10, error.strerror or str(error))
+                continue
+            self._outbox.links.append(LinkEntry(m.SYMLINK, source, path, mtime, m.Extra(target=target)))
+
+    def _add(self, names: Names) -> None:
+        self._gathered.append(names)
+        self._count += len(names.names)
+        if self._count >= JOB_NAMES or len(self._gathered) >= JOB_DIRECTORIES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Announce the directories entered so far, then queue the names gathered so far."""
+        lanes = self._outbox.lanes
+        lanes.check()
+        if self._entered:
+            lanes.control.send(m.Entries(self._entered))
+            self._entered = []
+        if self._gathered:
+            with lanes.changed:
+                while len(self._outbox.jobs) >= QUEUED_JOBS:
+                    lanes.check()
+                    lanes.changed.wait(0.5)
+                self._outbox.jobs.append(self._gathered)
+                lanes.changed.notify_all()
+            self._gathered, self._count = [], 0
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name

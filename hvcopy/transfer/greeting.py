@@ -1,0 +1,91 @@
+"""The handshake over a real link, within one deadline (docs/protocol.md, section 3), and the keys it proves."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from hvcopy.channel import Channel
+from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, printable
+from hvcopy.session.handshake import Agreed, Handshake
+from hvcopy.transfer.link import Link
+
+HANDSHAKE_SECONDS = 10.0
+"""For the whole handshake, however slowly the peer trickles."""
+KEY_SIZE = 32
+_KEY_PREFIX = "hvcopy-key-1 "
+
+
+def greet(
+    channel: Channel, *, connector: bool, role: str, address: str, key: bytes | None, software: str
+) -> tuple[Link, Agreed]:
+    """Do the handshake; returns the link and what was agreed.  On failure tells the peer, closes, and raises."""
+    link = Link(channel)
+    link.deadline = time.monotonic() + min(HANDSHAKE_SECONDS, channel.timeout)
+    shake = Handshake(
+        connector=connector,
+        role=role,
+        nonce=os.urandom(32),
+        address=address,
+        software=software,
+        system=os.name,
+        key=key,
+    )
+    spoke = False
+    try:
+        if connector:
+            link.send_parts(shake.opening())
+            spoke = True
+        link.receive_magic()
+        while shake.agreed is None:
+            frame = link.receive()
+            reply = shake.on_frame(frame.type, bytes(frame.body))
+            if reply:
+                link.send_parts(reply)
+                spoke = True
+        link.early = False
+        return link, shake.agreed
+    except HvcopyError as error:
+        if not spoke:
+            link.send_preamble()
+        link.refuse(error)
+        raise
+
+
+def refuse(channel: Channel, error: HvcopyError) -> None:
+    """Tell a peer that just connected why it is not served, and close.  Waits at most a second for it to read that."""
+    link = Link(channel)
+    link.send_preamble()
+    link.refuse(error)
+
+
+def new_key(path: str) -> None:
+    """Write a new key to *path*, mode 0600.  Raises LocalFailure; never replaces a file."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise LocalFailure(f"{printable(path)} exists already and was left alone", hint="choose another name") from None
+    except OSError as error:
+        raise LocalFailure(f"{printable(path)}: {error.strerror}") from None
+    with os.fdopen(fd, "w") as file:
+        file.write(_KEY_PREFIX + os.urandom(KEY_SIZE).hex() + "\n")
+
+
+def load_key(path: str) -> bytes:
+    """Return the 32 bytes of a key file.  Raises NotAllowed when others may read it, LocalFailure when it is none."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(256)
+    except OSError as error:
+        raise LocalFailure(f"key file {printable(path)}: {error.strerror}", hint="make one: hvcopy key FILE") from None
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise NotAllowed(f"key file {printable(path)} can be read by others", hint=f"chmod 600 {printable(path)}")
+    try:
+        key = bytes.fromhex(text.removeprefix(_KEY_PREFIX).strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_SIZE or not text.startswith(_KEY_PREFIX):
+        raise LocalFailure(f"{printable(path)} is no hvcopy key file", hint="make one: hvcopy key FILE")
+    return key

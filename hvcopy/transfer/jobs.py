@@ -1,0 +1,135 @@
+"""Carrying out a job at the server's end: receive a push, send a pull, list a folder (docs/protocol.md, section 4)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
+from hvcopy.files.confined import Directories, Handle
+from hvcopy.files.destination import resolve
+from hvcopy.files.names import check_path
+from hvcopy.files.sink import OVERWRITE, REFUSE, UPDATE, Plan
+from hvcopy.files.source import open_beneath
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.receiving import Receiving
+from hvcopy.transfer.sending import Sending
+from hvcopy.transfer.tally import Tally
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import Type
+
+LISTING_BATCH = 256
+
+
+@dataclass(slots=True)
+class Served:
+    """What a server offers: a root, and in which directions."""
+
+    root: Handle
+    may_read: bool = True
+    may_write: bool = True
+    sync: bool = True
+
+
+Grow = Callable[[], None] | None
+
+
+def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Grow = None) -> None:
+    """Receive what the client pushes.  Raises HvcopyError, having told the client."""
+    if not served.may_write:
+        raise NotAllowed("this server is read-only", hint="start it without --read-only")
+    options = job.options
+    if len(job.paths) != 1 or not options.names or len(options.names) != len(options.dirs):
+        raise NotHvcopy("the peer sent a push that does not say what it pushes")
+    if options.existing not in (REFUSE, OVERWRITE, UPDATE):
+        raise NotHvcopy(f"the peer asks for the unknown policy {printable(options.existing)!r}")
+    layout, prefixes = resolve(
+        served.root, job.paths[0], names=options.names, dirs=options.dirs, must_be_dir=options.must_be_dir
+    )
+    plan = Plan(served.root, prefixes, options.existing, options.sync and served.sync, options.owner)
+    receive(lanes, plan, options, tally, ready=m.Ready(lanes.token, lanes.granted, layout, []), grow=grow)
+
+
+def receive(
+    lanes: Lanes, plan: Plan, options: m.Options, tally: Tally, *, ready: m.Ready | None = None, grow: Grow = None
+) -> Receiving:
+    """Say *ready* if given, then receive into *plan*.  Raises HvcopyError; parts worth keeping are kept."""
+    receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, grow=grow)
+    try:
+        if ready:
+            lanes.control.send(ready)
+        receiving.run()
+    except BaseException as error:
+        lanes.fail(error)
+        raise lanes.error or error from None
+    finally:
+        lanes.close()
+        receiving.abandon()
+        tally.kept_parts = receiving.kept_parts
+    return receiving
+
+
+def run_pull(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Grow = None) -> None:
+    """Send what the client asks for.  Raises HvcopyError."""
+    if not served.may_read:
+        raise NotAllowed("this server is write-only", hint="start it without --write-only")
+    sources = []
+    for index, path in enumerate(job.paths):
+        path = path.strip(b"/")
+        reason = check_path(path, windows=False) if path else None
+        if reason:
+            raise UnsafeName(f"/{printable(path)}: {reason}")
+        sources.append(open_beneath(index, served.root, path, recursive=job.options.recursive))
+    if not sources:
+        raise NotHvcopy("the peer asked for nothing")
+    layout = "".join("d" if source.is_dir else "f" for source in sources)
+    names = [source.called for source in sources]
+    lanes.control.send(m.Ready(lanes.token, lanes.granted, layout, names))
+    Sending(lanes, sources, job.options, tally, grow=grow).run()
+
+
+def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
+    """List one folder, or one file.  Raises HvcopyError."""
+    if not served.may_read:
+        raise NotAllowed("this server is write-only", hint="start it without --write-only")
+    path = job.paths[0].strip(b"/") if job.paths else b""
+    reason = check_path(path, windows=False) if path else None
+    if reason:
+        raise UnsafeName(f"/{printable(path)}: {reason}")
+    try:
+        entries = list(_listed(served.root, path))
+    except OSError as error:
+        raise LocalFailure(f"/{printable(path)}: {error.strerror}") from None
+    lanes.control.send(m.Ready(lanes.token, 1, "", []))
+    for start in range(0, max(len(entries), 1), LISTING_BATCH):
+        piece = entries[start : start + LISTING_BATCH]
+        lanes.control.send(m.Listing(piece, start + LISTING_BATCH >= len(entries)))
+    try:
+        while lanes.control.receive(timeout=2.0).type is not Type.BYE:
+            pass
+    except HvcopyError:
+        return
+
+
+def _listed(root: Handle, path: bytes) -> Iterator[m.Listed]:
+    directory, _, name = path.rpartition(b"/")
+    handles = Directories(root)
+    if name:
+        found = os.stat(name, dir_fd=handles.get(directory).fd, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            yield _line(name, found)
+            return
+    handle = handles.get(path)
+    for name in sorted(os.fsencode(one) for one in os.listdir(handle.fd)):
+        try:
+            yield _line(name, os.stat(name, dir_fd=handle.fd, follow_symlinks=False))
+        except FileNotFoundError:
+            continue
+
+
+def _line(name: bytes, found: os.stat_result) -> m.Listed:
+    kinds = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
+    kind = kinds.get(stat.S_IFMT(found.st_mode), "o")
+    return m.Listed(name, kind, found.st_size, found.st_mtime_ns, found.st_mode & 0o7777)

@@ -1,0 +1,116 @@
+"""The connections of one session, and the one failure that ends them all."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.watchdog import Watchdog
+from hvcopy.wire.frames import MIB
+
+GROW_AFTER = 32 * MIB
+"""Bytes moved before further lanes are opened: each costs a handshake, which a small copy never earns back."""
+GROW_AFTER_PACKS = 8
+"""Packs moved before further lanes are opened."""
+LAST_WORDS = 1.0
+"""Seconds to hear, or to let the peer hear, why a session ended."""
+MAX_LANES = 16
+"""Connections of one session, docs/protocol.md section 1."""
+
+
+class Lanes:
+    """Lane 0 and those that join it.  The first failure wins, is told to the peer, and ends every blocked call."""
+
+    def __init__(self, first: Link, *, granted: int, token: bytes, timeout: float) -> None:
+        self.links = [first]
+        self.granted = granted
+        self.token = token
+        self.error: BaseException | None = None
+        self.finished = False
+        self.changed = threading.Condition()
+        self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
+        self._threads: list[threading.Thread] = []
+        self.on_join: Callable[[Link], None] | None = None
+
+    @property
+    def control(self) -> Link:
+        """Lane 0."""
+        return self.links[0]
+
+    def join(self, link: Link) -> bool:
+        """Add a further lane; False when there are enough or the session is over."""
+        with self.changed:
+            if self.error or self.finished or len(self.links) >= self.granted or self.on_join is None:
+                return False
+            self.links.append(link)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """End the session: remember the first error, tell the peer, cancel what is blocked.  For any thread."""
+        with self.changed:
+            first = self.error is None and not self.finished
+            if first:
+                self.error = error
+            self.changed.notify_all()
+        if first:
+            if isinstance(error, HvcopyError) and not isinstance(error, ConnectionLost):
+                self.control.send_error(error)
+            elif not isinstance(error, HvcopyError):
+                self.control.send_error(Interrupted("the other side was interrupted"))
+        for link in list(self.links):
+            link.channel.cancel()
+
+    def fail_sending(self, error: BaseException) -> None:
+        """The same, from a thread that only sends: a peer that gave up has said why on lane 0, so that goes first."""
+        if isinstance(error, ConnectionLost):
+            with self.changed:
+                self.changed.wait_for(lambda: self.error or self.finished, LAST_WORDS)
+        self.fail(error)
+
+    def check(self) -> None:
+        """Raise the session's failure, if there is one."""
+        if self.error is not None:
+            raise self.error
+
+    @contextlib.contextmanager
+    def guard(self, *, sends: bool = False) -> Iterator[None]:
+        """Run one thread's work: whatever it raises fails the session, and is not raised."""
+        try:
+            yield
+        except BaseException as error:
+            (self.fail_sending if sends else self.fail)(error)
+
+    def spawn(self, target: Callable[[], None], name: str, *, sends: bool = False) -> None:
+        """Run *target* in a thread of this session; whatever it raises fails the session."""
+
+        def run() -> None:
+            with self.guard(sends=sends):
+                target()
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        with self.changed:
+            self._threads.append(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """End the session's threads, then close every connection; harmless when it is closed already.
+
+        Threads end first: a descriptor closed under a blocked call could be another file by the time that call goes on.
+        """
+        with self.changed:
+            self.finished = True
+            self.changed.notify_all()
+        self.watchdog.stop()
+        if self.error is not None and not isinstance(self.error, ConnectionLost):
+            self.control.channel.discard(LAST_WORDS)
+        for link in list(self.links):
+            link.channel.cancel()
+            link.channel.shutdown()
+        for thread in list(self._threads):
+            if thread is not threading.current_thread():
+                thread.join()
+        for link in list(self.links):
+            link.close()

@@ -1,0 +1,162 @@
+"""A channel that carries frames: whole frames in, whole frames out, from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from hvcopy.channel import Channel
+from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
+from hvcopy.wire.frames import HEADER, MAGIC, MAX_CONTROL_BODY, Frame, Type, parse_header
+from hvcopy.wire.messages import Error, Message, Ping, decode, encode
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+BACKSTOP = 24 * 3600.0
+"""Seconds after which a call of the core ends in any case; the session's watchdog judges long before."""
+
+
+ERROR_WAIT = 0.15
+"""Seconds that telling the peer may take: Ctrl-C must not wait for a peer that does not read."""
+
+
+class Link:
+    """Frames over one channel.  ``send`` may be called by several threads, ``receive`` by one."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.early = True
+        self.waiting = False
+        self.last_sent = time.monotonic()
+        self.heartbeat_bytes = 0
+        self.deadline = 0.0
+        self._sending = threading.Lock()
+        self._header = bytearray(HEADER.size)
+        self._body = bytearray(MAX_CONTROL_BODY)
+
+    def send(self, *messages: Message) -> None:
+        """Send control messages, as one write.  Blocks while the peer does not read."""
+        self.send_parts(b"".join(map(encode, messages)))
+
+    def send_parts(self, *parts: ReadableBuffer) -> None:
+        """Send one or more whole frames, given as 1 to 8 buffers."""
+        with self._sending:
+            self.channel.send(*parts, timeout=self.channel.timeout if self.deadline else BACKSTOP)
+            self.last_sent = time.monotonic()
+
+    def send_if_free(self, message: Message) -> None:
+        """Send *message* unless another thread is sending just now: then the peer hears from us anyway."""
+        if self._sending.acquire(blocking=False):
+            try:
+                frame = encode(message)
+                if isinstance(message, Ping):
+                    self.heartbeat_bytes += len(frame)
+                self.channel.send(frame, timeout=self.channel.timeout)
+                self.last_sent = time.monotonic()
+            finally:
+                self._sending.release()
+
+    def receive_magic(self) -> None:
+        """Receive and check the peer's preamble.  Raises NotHvcopy with what came instead."""
+        got = bytearray(len(MAGIC))
+        count = self._receive(memoryview(got), BACKSTOP)
+        if count == 0:
+            raise ConnectionLost(
+                f"{self.channel.peer}: the peer accepted the connection and closed it at once",
+                hint="check the address and port, and whether --allow on that side names this one",
+            )
+        if got[:count] != MAGIC[:count]:
+            raise NotHvcopy(
+                f"{self.channel.peer}: the peer does not speak hvcopy; it sent {printable(bytes(got[:count]))!r}",
+                hint="check the port; raw peers (socat, ncat, sshd) need `hvcopy nc`",
+            )
+        if count < len(MAGIC):
+            raise NotHvcopy(f"{self.channel.peer}: the peer closed the connection within the greeting")
+
+    def receive(self, *, timeout: float = BACKSTOP) -> Frame:
+        """Return the next frame; its body is valid until the next call.
+
+        Raises ConnectionLost at the end of the stream, NotHvcopy for what breaks the protocol, and the error that
+        the peer sent with ERROR.
+        """
+        self.waiting = True
+        try:
+            self._fill(memoryview(self._header), timeout)
+            kind, flags, length = parse_header(self._header, early=self.early)
+            if kind is Type.PING:
+                self.heartbeat_bytes += HEADER.size + length
+            if length > len(self._body):
+                self._body = bytearray(length)
+            body = memoryview(self._body)[:length]
+            self._fill(body, timeout)
+        finally:
+            self.waiting = False
+        if kind is Type.ERROR:
+            raise self._peer_error(body)
+        return Frame(kind, flags, body)
+
+    def _fill(self, into: memoryview, timeout: float) -> None:
+        if len(into) and self._receive(into, timeout) < len(into):
+            raise ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
+
+    def _receive(self, into: memoryview, timeout: float) -> int:
+        """Fill *into*; while there is a deadline, it bounds the whole, however the peer trickles."""
+        if not self.deadline:
+            return self.channel.receive_exact(into, timeout=timeout)
+        count = 0
+        while count < len(into):
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                raise TimedOut(f"{self.channel.peer}: the peer did not finish the handshake in time")
+            try:
+                got = self.channel.receive_some(into[count:], timeout=left)
+            except TimedOut:
+                raise TimedOut(
+                    f"{self.channel.peer}: the peer accepted the connection but said nothing in time",
+                    hint="is it hvcopy that listens there?",
+                ) from None
+            if not got:
+                break
+            count += got
+        return count
+
+    def _peer_error(self, body: memoryview) -> HvcopyError:
+        error = decode(Type.ERROR, body)
+        assert isinstance(error, Error)
+        kind = BY_EXIT_CODE.get(error.code, ConnectionLost)
+        return kind(f"{self.channel.peer} says: {printable(error.message)}", hint=printable(error.hint))
+
+    def send_preamble(self) -> None:
+        """Send the eight bytes that precede everything, unless the connection is beyond that."""
+        with contextlib.suppress(HvcopyError, OSError):
+            self.channel.send(MAGIC, timeout=1.0)
+
+    def send_error(self, error: HvcopyError) -> None:
+        """Tell the peer why this end gives up, unless the connection or a frame under way is beyond that."""
+        with contextlib.suppress(HvcopyError, OSError):
+            if self._sending.acquire(timeout=ERROR_WAIT):
+                try:
+                    message = Error(error.exit_code, error.message[:900], error.hint[:900])
+                    self.channel.send(encode(message), timeout=ERROR_WAIT)
+                finally:
+                    self._sending.release()
+
+    def refuse(self, error: HvcopyError) -> None:
+        """Send ERROR, let the peer read it, and close."""
+        self.send_error(error)
+        self.linger()
+
+    def linger(self, seconds: float = 1.0) -> None:
+        """Close once the peer has closed, at most *seconds* later.
+
+        Closing with bytes unread resets a TCP connection and may take our last words along.
+        """
+        self.channel.discard(seconds)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.channel.close()

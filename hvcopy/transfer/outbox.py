@@ -1,0 +1,120 @@
+"""What the parts of the sending side share: the session, the sources, the book, and how a failure is told."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from hvcopy.files.confined import Handle
+from hvcopy.files.outgoing import Outgoing
+from hvcopy.files.source import Source
+from hvcopy.session.sender import SenderBook
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.tally import Tally
+from hvcopy.transfer.throttle import Throttle
+from hvcopy.wire import messages as m
+
+
+class Scratch:
+    """A worker's buffer, as large as it was ever needed."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def view(self, length: int) -> memoryview:
+        """Return the first *length* bytes; valid until the next call."""
+        if length > len(self._buffer):
+            self._buffer = bytearray(length)
+        return memoryview(self._buffer)[:length]
+
+
+@dataclass(slots=True)
+class Names:
+    """Names of one directory that wait to be read."""
+
+    source: int
+    handle: Handle
+    directory: bytes
+    names: list[bytes]
+
+    def path(self, name: bytes) -> bytes:
+        """Return the path of *name* below the source."""
+        return self.directory + b"/" + name if self.directory else name
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A file that is to be asked about before it is sent."""
+
+    source: int
+    path: bytes
+    handle: Handle
+    name: bytes
+    size: int
+    entry: m.Entry
+    sparse: bool
+
+
+@dataclass(slots=True)
+class LinkEntry:
+    """A symbolic or hard link, created when all files are delivered."""
+
+    kind: int
+    source: int
+    path: bytes
+    mtime: int
+    extra: m.Extra
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Everything that waits to be sent or acknowledged.  Queues change under ``lanes.changed``."""
+
+    lanes: Lanes
+    sources: list[Source]
+    options: m.Options
+    tally: Tally
+    throttle: Throttle
+    book: SenderBook = field(default_factory=SenderBook)
+    jobs: deque[list[Names]] = field(default_factory=deque)
+    candidates: deque[Candidate] = field(default_factory=deque)
+    outgoing: dict[int, Outgoing] = field(default_factory=dict)
+    ready: deque[Outgoing] = field(default_factory=deque)
+    active: deque[Outgoing] = field(default_factory=deque)
+    links: list[LinkEntry] = field(default_factory=list)
+    inodes: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
+    working: int = 0
+    walked: bool = False
+
+    @property
+    def drained(self) -> bool:
+        """True when every file was found, sent and acknowledged."""
+        waiting = self.jobs or self.candidates or self.ready or self.active or self.working
+        return self.walked and not waiting and self.book.idle
+
+    def shown(self, source: int, path: bytes) -> bytes:
+        """Return how messages name (source, path)."""
+        called = self.sources[source].called
+        return called + b"/" + path if called and path else called or path
+
+    def wire_path(self, source: int, path: bytes) -> bytes:
+        """Return *path* as the peer names it: a source that is itself a file has the empty path."""
+        return path if self.sources[source].is_dir else b""
+
+    def fail(self, source: int, path: bytes, code: int, message: str) -> None:
+        """Count a failure of this side and tell the receiver."""
+        path = self.wire_path(source, path)
+        self.tally.fail(self.shown(source, path), code, message)
+        extra = m.Extra(code=code, message=message[:500])
+        self.lanes.control.send(m.Entries([m.Entry(m.FAILURE, 0, source, path, extra=extra)]))
+
+    def note(self, source: int, path: bytes, message: str) -> None:
+        """Report something that is skipped, which is no failure."""
+        self.tally.add(skipped=1)
+        self.tally.observer.noted(self.shown(source, self.wire_path(source, path)), message)
+
+    def linked(self, source: int, path: bytes, device: int, inode: int) -> tuple[int, bytes] | None:
+        """Return the (source, path) sent first of a file with several names, None if this is the first."""
+        with self.lanes.changed:
+            known = self.inodes.setdefault((device, inode), (source, path))
+        return None if known == (source, path) else known

@@ -1,0 +1,145 @@
+"""Small files: many are read by one call of the core and leave as one pack; the others become candidates to ask about."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+
+from xxhash import xxh3_128
+
+from hvcopy import fileio
+from hvcopy.files import attributes
+from hvcopy.files.outgoing import CHANGED
+from hvcopy.files.sink import LINKED, SMALL
+from hvcopy.session.sender import Packed
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.outbox import Candidate, LinkEntry, Names, Outbox, Scratch
+from hvcopy.wire import frames, messages as m
+from hvcopy.wire.frames import MIB, Type
+
+CONTENTS = 2 * MIB
+"""Contents of one pack at most; with its manifest it stays far below the protocol's bound."""
+_RECORD = struct.Struct(fileio.FILE_RECORD)
+
+
+class Packing:
+    """Reads the names of one job and sends what is small.  For one worker and one job."""
+
+    def __init__(self, outbox: Outbox, work: Scratch) -> None:
+        self._outbox = outbox
+        self._buffer = work.view(CONTENTS)
+        self._groups: list[m.Group] = []
+        self._pieces: list[tuple[int, int]] = []
+        self._rest: list[Names] = []
+        self._candidates: list[Candidate] = []
+        self._links: list[LinkEntry] = []
+
+    def run(self, link: Link, job: list[Names]) -> None:
+        """Read, sort out, send; what found no room is queued again.  Raises HvcopyError."""
+        names = [name for group in job for name in group.names]
+        handles = struct.pack(f"<{len(names)}i", *[group.handle.fd for group in job for _ in group.names])
+        limit = 0 if self._outbox.options.dry else SMALL
+        records, _ = fileio.read_files(handles, names, self._buffer, limit)
+        table = _RECORD.iter_unpack(records)
+        for group in job:
+            self._sort_out(group, table)
+        outbox = self._outbox
+        with outbox.lanes.changed:
+            outbox.candidates += self._candidates
+            outbox.links += self._links
+            if self._rest:
+                outbox.jobs.appendleft(self._rest)
+            outbox.lanes.changed.notify_all()
+        if self._groups:
+            self._send(link)
+
+    def _sort_out(self, names: Names, table: Iterator[tuple[int, ...]]) -> None:
+        packed: list[bytes] = []
+        records = bytearray()
+        left: list[bytes] = []
+        for name in names.names:
+            record = next(table)
+            status, mode, uid, gid, nlink, size, mtime = record[:7]
+            if status == fileio.NO_ROOM:
+                left.append(name)
+                continue
+            if status not in (0, fileio.TOO_LARGE):
+                self._unreadable(names, name, status)
+                continue
+            if nlink > 1 and self._is_known(names, name, record):
+                continue
+            if status == 0 and not self._outbox.options.dry and not self._xattrs(names, name):
+                packed.append(name)
+                flags = LINKED if nlink > 1 else 0
+                records += frames.PACK_RECORD.pack(size, mtime, mode & 0o7777, uid, gid, flags, 0)
+                self._pieces.append((record[10], size))
+            else:
+                self._ask_about(names, name, record)
+        if packed:
+            is_dir = self._outbox.sources[names.source].is_dir
+            self._groups.append(m.Group(names.source, names.directory, packed if is_dir else [b""], bytes(records)))
+        if left:
+            self._rest.append(Names(names.source, names.handle, names.directory, left))
+
+    def _unreadable(self, names: Names, name: bytes, status: int) -> None:
+        path = names.path(name)
+        if status == fileio.NOT_REGULAR:
+            self._outbox.note(names.source, path, "skipped: no regular file any more")
+        else:
+            message = CHANGED if status == fileio.CHANGED else os.strerror(status)
+            self._outbox.fail(names.source, path, 10, message)
+
+    def _is_known(self, names: Names, name: bytes, record: tuple[int, ...]) -> bool:
+        path = self._outbox.wire_path(names.source, names.path(name))
+        first = self._outbox.linked(names.source, path, record[9], record[8])
+        if first is None:
+            return False
+        self._links.append(LinkEntry(m.HARDLINK, names.source, path, record[6], m.Extra(to=first)))
+        return True
+
+    def _xattrs(self, names: Names, name: bytes) -> dict[bytes, bytes]:
+        if not self._outbox.options.xattrs:
+            return {}
+        return attributes.read_xattrs(f"/proc/self/fd/{names.handle.fd}/{os.fsdecode(name)}")
+
+    def _ask_about(self, names: Names, name: bytes, record: tuple[int, ...]) -> None:
+        _, mode, uid, gid, nlink, size, mtime, ctime, inode, _device, _ = record
+        owner = self._outbox.options.owner
+        path = self._outbox.wire_path(names.source, names.path(name))
+        extra = m.Extra(
+            identity=attributes.identity(size, mtime, ctime, inode),
+            linked=nlink > 1,
+            uid=uid if owner else None,
+            gid=gid if owner else None,
+            xattrs=self._xattrs(names, name),
+        )
+        entry = m.Entry(m.FILE, 0, names.source, path, mode & 0o7777, size, mtime, extra)
+        self._candidates.append(Candidate(names.source, path, names.handle, name, size, entry, False))
+
+    def _send(self, link: Link) -> None:
+        outbox = self._outbox
+        contents = self._contents()
+        manifest = m.encode_groups(self._groups)
+        with outbox.lanes.changed:
+            ident = outbox.book.new_id()
+        state = xxh3_128(struct.pack("<QII", ident, len(manifest), 0))
+        state.update(manifest)
+        state.update(contents)
+        pack = Packed(ident, state.digest(), self._groups, sum(len(group.names) for group in self._groups))
+        with outbox.lanes.changed:
+            outbox.book.packs[ident] = pack
+        fixed = frames.PACK.pack(pack.digest, ident, len(manifest), 0)
+        head = frames.header(Type.PACK, len(fixed) + len(manifest) + len(contents))
+        outbox.throttle.pass_through(len(contents), lambda: outbox.lanes.error is not None)
+        link.send_parts(head + fixed, manifest, contents)
+        outbox.tally.add(bytes=len(contents))
+
+    def _contents(self) -> memoryview | bytes:
+        """Return the contents that go along; files that do not may have left gaps in the buffer."""
+        end = 0
+        for offset, size in self._pieces:
+            if offset != end and size:
+                return b"".join([self._buffer[start : start + length] for start, length in self._pieces])
+            end += size
+        return self._buffer[:end]

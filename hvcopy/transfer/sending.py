@@ -1,0 +1,267 @@
+"""The sending driver: a walker finds files, one worker a lane reads and sends them, one reader hears the answers.
+
+Whoever needs a decision takes it under ``lanes.changed``; reading, hashing and sending happen outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hvcopy.errors import DigestMismatch, NotHvcopy, printable
+from hvcopy.files.source import Source
+from hvcopy.session.sender import MAX_PACKS, Asked, Packed
+from hvcopy.transfer.blocks import BlockSender
+from hvcopy.transfer.counting import count
+from hvcopy.transfer.gathering import JOB_NAMES, Gathering
+from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.outbox import LinkEntry, Outbox, Scratch
+from hvcopy.transfer.packing import Packing
+from hvcopy.transfer.tally import Tally
+from hvcopy.transfer.throttle import Throttle
+from hvcopy.wire import frames, messages as m
+from hvcopy.wire.frames import Frame, Type
+
+LINK_BATCH = 128
+END_BATCH = 256
+
+Step = Callable[[Link, Scratch], None]
+
+
+class Sending:
+    """Sends *sources* over *lanes* as *options* say, counting in *tally*; ``run`` does all of it.
+
+    *grow*, if given, is called once from a thread of its own when further lanes would pay.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        sources: list[Source],
+        options: m.Options,
+        tally: Tally,
+        *,
+        bwlimit: int = 0,
+        grow: Callable[[], None] | None = None,
+    ) -> None:
+        self._lanes = lanes
+        self._tally = tally
+        self._grow = grow
+        self._outbox = Outbox(lanes, sources, options, tally, Throttle(bwlimit))
+        self._gathering = Gathering(self._outbox)
+        self._blocks = BlockSender(self._outbox)
+        self._links: dict[int, LinkEntry] = {}
+        self._packs = 0
+        self._result: m.Result | None = None
+
+    def run(self) -> m.Result:
+        """Send everything, wait for the receiver's result and return it.  Raises HvcopyError; blocks."""
+        lanes, outbox = self._lanes, self._outbox
+        lanes.watchdog.start()
+        lanes.spawn(self._hear, "answers")
+        lanes.spawn(self._gathering.run, "walker", sends=True)
+        if outbox.options.totals:
+            lanes.spawn(self._count, "totals", sends=True)
+        lanes.on_join = self._start_worker
+        for link in list(lanes.links):
+            self._start_worker(link)
+        self._wait(lambda: outbox.drained)
+        self._send_links()
+        ends = self._gathering.directory_ends[::-1]
+        for start in range(0, len(ends), END_BATCH):
+            lanes.control.send(m.Entries(ends[start : start + END_BATCH]))
+        lanes.control.send(m.Finish(self._tally.files, self._tally.bytes))
+        self._wait(lambda: self._result is not None)
+        with lanes.changed:
+            lanes.finished = True
+            lanes.changed.notify_all()
+        lanes.control.send(m.Bye())
+        assert self._result is not None
+        self._tally.durability = self._result.durability
+        return self._result
+
+    def _count(self) -> None:
+        files, size = count(self._outbox.sources)
+        self._tally.total_files, self._tally.total_bytes, self._tally.counted = files, size, True
+        if not self._lanes.finished:
+            self._lanes.control.send(m.Totals(files, size))
+
+    def _start_worker(self, link: Link) -> None:
+        self._lanes.spawn(lambda: self._work(link), "lane", sends=True)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        with self._lanes.changed:
+            while not condition():
+                self._lanes.check()
+                self._lanes.changed.wait(0.5)
+            self._lanes.check()
+
+    # ---- workers
+
+    def _work(self, link: Link) -> None:
+        """Serve one lane until nothing is left to do."""
+        work = Scratch()
+        while (step := self._next_step()) is not None:
+            try:
+                step(link, work)
+            finally:
+                with self._lanes.changed:
+                    self._outbox.working -= 1
+                    self._lanes.changed.notify_all()
+            self._consider_growing()
+
+    def _next_step(self) -> Step | None:
+        with self._lanes.changed:
+            while True:
+                self._lanes.check()
+                step = self._choose()
+                if step is not None:
+                    self._outbox.working += 1
+                    return step
+                if self._outbox.drained or self._lanes.finished:
+                    self._lanes.changed.notify_all()
+                    return None
+                self._lanes.changed.wait(0.5)
+
+    def _choose(self) -> Step | None:
+        """Pick what a free worker does next, most nearly finished work first; called under ``lanes.changed``."""
+        outbox, blocks = self._outbox, self._blocks
+        while outbox.active:
+            file = outbox.active[0]
+            taken = file.take()
+            if taken is not None:
+                first, count, hole = taken
+                return lambda link, work: blocks.send_range(link, work, file, first, count, hole)
+            outbox.active.popleft()
+            if not file.busy:
+                return lambda link, work: blocks.end(link, file)
+        if outbox.ready:
+            opening = outbox.ready.popleft()
+            return lambda link, work: blocks.open(opening)
+        batch = blocks.next_batch()
+        if batch:
+            return lambda link, work: blocks.ask(batch)
+        if outbox.jobs and len(outbox.candidates) < JOB_NAMES and len(outbox.book.packs) < MAX_PACKS:
+            job = outbox.jobs.popleft()
+            self._packs += 1
+            return lambda link, work: Packing(outbox, work).run(link, job)
+        return None
+
+    def _consider_growing(self) -> None:
+        if self._grow and (self._tally.bytes >= GROW_AFTER or self._packs >= GROW_AFTER_PACKS):
+            with self._lanes.changed:
+                grow, self._grow = self._grow, None
+            if grow:
+                self._lanes.spawn(grow, "grow")
+
+    # ---- what comes back
+
+    def _hear(self) -> None:
+        link = self._lanes.control
+        while self._result is None:
+            frame = link.receive()
+            with self._lanes.changed:
+                self._on_frame(frame)
+                self._lanes.changed.notify_all()
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.type is Type.SUMS:
+            ident, first, digests = frames.decode_sums(frame.body)
+            asked = self._outbox.book.sums(ident, first, digests, last=bool(frame.flags & frames.LAST))
+            if asked:
+                self._make_ready(asked)
+            return
+        message = m.decode(frame.type, frame.body) if frame.type in m.SCHEMA else None
+        match message:
+            case m.Ping():
+                self._lanes.watchdog.heard(message)
+            case m.Answers():
+                for answer in message.answers:
+                    self._on_answer(answer)
+            case m.Acks():
+                for ack in message.acks:
+                    self._on_ack(ack)
+            case m.Result():
+                self._result = message
+            case _:
+                raise NotHvcopy(f"the peer sent {frame.type.name}, which a receiver never sends")
+
+    def _on_answer(self, answer: m.Answer) -> None:
+        asked = self._outbox.book.answer(answer)
+        if answer.verb in (m.SKIP, m.REFUSE):
+            if asked is None:
+                return
+            self._outbox.outgoing.pop(asked.id, None)
+            if answer.verb == m.REFUSE:
+                self._fail(asked, answer.code, answer.message)
+            else:
+                self._tally.add(skipped=1, bytes=asked.size)
+        elif asked:
+            self._make_ready(asked)
+
+    def _make_ready(self, asked: Asked) -> None:
+        if self._outbox.options.dry:
+            self._outbox.book.forget(asked.id)
+            self._outbox.outgoing.pop(asked.id, None)
+            self._tally.add(files=1, bytes=asked.size)
+            return
+        self._tally.add(reused=asked.reused, bytes=asked.reused)
+        self._outbox.ready.append(self._outbox.outgoing[asked.id])
+
+    def _on_ack(self, ack: m.Ack) -> None:
+        if ack.id == 0:
+            self._tally.fail(b"", ack.code, printable(ack.message))
+            return
+        one = self._outbox.book.acknowledge(ack)
+        if isinstance(one, Packed):
+            self._on_pack_ack(one, ack)
+        elif one.id in self._links:
+            self._on_link_ack(one, ack)
+        else:
+            self._on_file_ack(one, ack)
+
+    def _on_pack_ack(self, pack: Packed, ack: m.Ack) -> None:
+        if ack.digest != pack.digest:
+            raise DigestMismatch("the peer has other bytes than were sent", hint="run the same command again")
+        if ack.files + ack.same + ack.skipped + len(ack.failures) != pack.files:
+            raise NotHvcopy("the peer acknowledged another number of files than were sent")
+        self._tally.add(files=ack.files, same=ack.same, skipped=ack.skipped)
+        for index, code, message in ack.failures:
+            source, path = m.place_in_pack(pack.groups, index)
+            self._tally.fail(self._outbox.shown(source, path), code, printable(message))
+
+    def _on_link_ack(self, asked: Asked, ack: m.Ack) -> None:
+        if ack.state == m.FAILED:
+            self._fail(asked, ack.code, ack.message)
+        else:
+            self._tally.add(links=1)
+
+    def _on_file_ack(self, asked: Asked, ack: m.Ack) -> None:
+        file = self._outbox.outgoing.pop(asked.id, None)
+        if file is None or not asked.ended:
+            raise NotHvcopy(f"the peer acknowledged file {asked.id} before its end")
+        if ack.state == m.FAILED:
+            self._fail(asked, ack.code, file.message or ack.message)
+        elif ack.digest != asked.root or file.code:
+            raise DigestMismatch("the peer has other bytes than were sent", hint="run the same command again")
+        else:
+            self._tally.add(same=int(ack.state == m.SAME), files=int(ack.state != m.SAME))
+
+    def _fail(self, asked: Asked, code: int, message: str) -> None:
+        self._tally.fail(self._outbox.shown(asked.source, asked.path), code, printable(message))
+
+    # ---- links, when all files are there
+
+    def _send_links(self) -> None:
+        waiting, outbox = self._outbox.links, self._outbox
+        for start in range(0, len(waiting), LINK_BATCH):
+            entries = []
+            with self._lanes.changed:
+                for link in waiting[start : start + LINK_BATCH]:
+                    asked = outbox.book.ask(link.source, link.path, 0)
+                    self._links[asked.id] = link
+                    entries.append(
+                        m.Entry(link.kind, asked.id, link.source, link.path, 0, 0, link.mtime, link.extra)
+                    )
+            self._lanes.control.send(m.Entries(entries))
+            self._wait(lambda: outbox.book.idle)

@@ -1,0 +1,116 @@
+"""Setting up sessions: who connects to whom, which connections belong together, how extra lanes join."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvcopy.channel import Channel
+from hvcopy.errors import HvcopyError, NotHvcopy
+from hvcopy.session.handshake import Agreed
+from hvcopy.transfer.greeting import greet
+from hvcopy.transfer.lanes import MAX_LANES, Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import Type
+
+SOFTWARE = "hvcopy 0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one end brings to every connection of a session."""
+
+    role: str
+    address: str
+    key: bytes | None
+    timeout: float
+
+    def meet(self, channel: Channel, *, connector: bool) -> tuple[Link, Agreed]:
+        """Do the handshake on *channel* on these terms."""
+        return greet(
+            channel, connector=connector, role=self.role, address=self.address, key=self.key, software=SOFTWARE
+        )
+
+
+def expect(link: Link, *kinds: Type) -> m.Message:
+    """Receive one message that must be of one of *kinds*.  Raises NotHvcopy otherwise."""
+    frame = link.receive()
+    if frame.type not in kinds:
+        raise NotHvcopy(f"{link.channel.peer}: the peer sent {frame.type.name} out of turn")
+    return m.decode(frame.type, frame.body)
+
+
+def new_token() -> bytes:
+    """Return the name of a new session, which nobody can guess."""
+    return os.urandom(16)
+
+
+def clamp_lanes(wanted: int) -> int:
+    """Return how many lanes are granted of those *wanted*."""
+    return max(1, min(wanted, MAX_LANES))
+
+
+def grower(lanes: Lanes, terms: Terms, dial: Callable[[], Channel]) -> Callable[[], None]:
+    """Return a function that opens the further lanes granted; a lane that cannot be opened is done without."""
+
+    def grow() -> None:
+        for index in range(1, lanes.granted):
+            try:
+                link, _ = terms.meet(dial(), connector=True)
+                link.send(m.Lane(lanes.token, index))
+                expect(link, Type.READY)
+                link.deadline = 0.0
+            except HvcopyError:
+                return
+            if not adopt(lanes, link):
+                link.close()
+                return
+
+    return grow
+
+
+def adopt(lanes: Lanes, link: Link) -> bool:
+    """Make *link* a lane of the session; False when it is over or has enough."""
+    if not lanes.join(link):
+        return False
+    assert lanes.on_join is not None
+    lanes.on_join(link)
+    return True
+
+
+class Registry:
+    """The sessions of a listening end, by token: where further lanes find theirs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[bytes, Lanes] = {}
+
+    def enter(self, lanes: Lanes) -> None:
+        """Let lanes join from now on."""
+        with self._lock:
+            self._sessions[lanes.token] = lanes
+
+    def leave(self, lanes: Lanes) -> None:
+        """Let no more lanes join."""
+        with self._lock:
+            self._sessions.pop(lanes.token, None)
+
+    def all(self) -> list[Lanes]:
+        """Return the sessions under way."""
+        with self._lock:
+            return list(self._sessions.values())
+
+    def join(self, link: Link, lane: m.Lane) -> None:
+        """Give the connection to the session it names.  Refuses it, politely, when there is none."""
+        with self._lock:
+            lanes = self._sessions.get(lane.token)
+        if lanes is None or lanes.on_join is None:
+            link.refuse(NotHvcopy("there is no such session"))
+            return
+        link.deadline = 0.0
+        link.send(m.Ready(lane.token, lanes.granted, "", []))
+        if not adopt(lanes, link):
+            link.close()

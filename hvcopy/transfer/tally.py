@@ -1,0 +1,79 @@
+"""What a transfer has done so far: numbers that any thread may read, and failures as they happen."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Whoever wants to hear of single entries; called from the transfer's threads."""
+
+    def failed(self, path: bytes, code: int, message: str) -> None:
+        """One entry failed, for good."""
+
+    def noted(self, path: bytes, message: str) -> None:
+        """One entry was skipped or treated specially, which is no failure."""
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def failed(self, path: bytes, code: int, message: str) -> None:
+        """Ignore it."""
+
+    def noted(self, path: bytes, message: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one transfer.  ``bytes`` counts contents as they move, ``files`` only what is acknowledged."""
+
+    observer: Observer = field(default_factory=Silent)
+    bytes: int = 0
+    files: int = 0
+    directories: int = 0
+    links: int = 0
+    same: int = 0
+    skipped: int = 0
+    reused: int = 0
+    total_bytes: int = 0
+    total_files: int = 0
+    counted: bool = False
+    current: bytes = b""
+    durability: str = ""
+    lanes: int = 1
+    window: int = 0
+    kept_parts: list[bytes] = field(default_factory=list)
+    failures: Counter[int] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, **counts: int) -> None:
+        """Add to the named counts."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+    def fail(self, path: bytes, code: int, message: str) -> None:
+        """Count and report a failed entry."""
+        with self._lock:
+            self.failures[code] += 1
+        self.observer.failed(path, code, message)
+
+    @property
+    def failed(self) -> int:
+        """How many entries failed."""
+        return sum(self.failures.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all went well; the one cause when nothing else was delivered or all were names; else 3."""
+        if not self.failures:
+            return 0
+        (code, *more) = self.failures
+        if not more and (code == 11 or not self.files + self.same + self.skipped):
+            return code
+        return 3

@@ -1,0 +1,108 @@
+"""Tells a slow peer from a dead or stuck one, and lets the peer hear that this end lives (docs/protocol.md, section 9).
+
+Ticks are counted, each bounded, instead of reading the clock: a machine that was paused or asleep does not condemn its
+peer on waking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from hvcopy.errors import ConnectionLost, HvcopyError, TimedOut
+from hvcopy.transfer.link import Link
+from hvcopy.wire.messages import Ping
+
+HEARTBEAT = 2.0
+"""Seconds of own silence after which a PING is due."""
+TICK = 0.25
+
+
+class Watchdog:
+    """Watches the links of one session from a thread of its own, and calls *fail* once when the peer is given up."""
+
+    def __init__(self, links: list[Link], *, timeout: float, fail: Callable[[HvcopyError], None]) -> None:
+        self._links = links
+        self._timeout = timeout
+        self._fail = fail
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._worked = 0
+        self._progress = 0
+        self._peer: tuple[int, bool] = (0, False)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stop.set()
+        if self._thread is not threading.current_thread() and self._thread.is_alive():
+            self._thread.join()
+
+    def heard(self, ping: Ping) -> None:
+        """Take a PING of the peer."""
+        self._peer = (ping.progress, ping.busy)
+
+    @contextlib.contextmanager
+    def own_work(self) -> Iterator[None]:
+        """While this lasts, this end is busy with its own disk: the peer hears so, and nobody is judged stuck."""
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+                self._worked += 1
+
+    def _run(self) -> None:
+        silent = stalled = 0.0
+        heard = -1
+        seen: tuple[object, ...] = ()
+        before = time.monotonic()
+        while not self._stop.wait(TICK):
+            now = time.monotonic()
+            tick, before = min(now - before, 2 * TICK), now
+            self._beat(now)
+            first = self._links[0]
+            received = first.channel.received.moved
+            silent = silent + tick if received == heard and first.waiting else 0.0
+            heard = received
+            state = (self._own_progress(), self._peer[0])
+            stuck = state == seen and not self._busy and not self._peer[1]
+            stalled = stalled + tick if stuck else 0.0
+            seen = state
+            if silent > self._timeout or stalled > self._timeout:
+                self._fail(self._verdict(silent))
+                return
+
+    def _own_progress(self) -> int:
+        """Return bytes moved, without heartbeats, and pieces of work done; it never falls."""
+        moved = sum(
+            one.channel.sent.moved + one.channel.received.moved - one.heartbeat_bytes for one in list(self._links)
+        )
+        self._progress = max(self._progress, moved + self._worked)
+        return self._progress
+
+    def _beat(self, now: float) -> None:
+        for link in list(self._links):
+            if now - link.last_sent >= HEARTBEAT:
+                with contextlib.suppress(HvcopyError, OSError):
+                    link.send_if_free(Ping(self._own_progress(), self._busy > 0))
+
+    def _verdict(self, silent: float) -> HvcopyError:
+        peer = self._links[0].channel.peer
+        if silent > self._timeout:
+            return ConnectionLost(
+                f"{peer}: nothing was heard from the peer for {self._timeout:g} s; it was killed, paused or cut off"
+            )
+        return TimedOut(
+            f"{peer}: the peer is alive, but nothing has moved for {self._timeout:g} s",
+            hint="look what blocks it there; a longer --timeout waits longer",
+        )

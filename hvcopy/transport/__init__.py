@@ -1,0 +1,15 @@
+"""Connecting and listening, one file per family, behind two functions.
+
+    dial(address)    -> Channel
+    listen(address)  -> Listener -> Channel
+
+This package knows addresses, sockets, their buffers, who is at the other end, and why a connection fails to
+come about.  It knows no frame and no file name.  A family's module is imported when first used.
+"""
+
+from __future__ import annotations
+
+from hvcopy.transport.connecting import dial
+from hvcopy.transport.listening import Listener, listen
+
+__all__ = ["Listener", "dial", "listen"]

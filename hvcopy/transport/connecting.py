@@ -1,0 +1,97 @@
+"""``dial``: one connection to an address, with patience for a peer that is not up yet.
+
+It knows when to try again; how one attempt goes is the family's business.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, assert_never
+
+from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
+from hvcopy.channel import Channel
+from hvcopy.errors import HvcopyError, Interrupted, NobodyListens, TimedOut
+from hvcopy.transport import tuning
+from hvcopy.transport.patience import Patience, never
+
+if TYPE_CHECKING:
+    import socket
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+"""Seconds between attempts: short at first for a peer just starting, never a storm for one that is not."""
+
+
+def dial(
+    address: Address,
+    *,
+    wait: float = 0.0,
+    timeout: float = 30.0,
+    buffer: int | None = None,
+    cancelled: Callable[[], bool] = never,
+) -> Channel:
+    """Connect to *address* and return the channel; its socket is non-blocking.
+
+    Blocks.  One attempt takes at most *timeout* seconds, which is also the channel's no-progress time.  While
+    nobody listens there or nothing answers, attempts are repeated for *wait* seconds; 0 means one attempt.
+    *buffer* is the socket buffer wished for, in bytes.  *cancelled* is asked at least every 100 ms.
+    Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
+    """
+    until = time.monotonic() + wait
+    pauses = _pauses()
+    while True:
+        try:
+            sock, identity = _attempt(address, Patience(timeout, cancelled), buffer)
+            return Channel(
+                sock, peer=str(address), identity=identity, timeout=timeout, window=tuning.window(sock)
+            )
+        except (NobodyListens, TimedOut) as error:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise (_gave_up(error, wait) if wait > 0 else error) from error.__cause__
+        except Interrupted:
+            raise Interrupted(f"{address}: connecting was interrupted") from None
+        try:
+            Patience(left + LONGEST_PAUSE, cancelled).pause(min(next(pauses), left))
+        except Interrupted:
+            raise Interrupted(f"{address}: waiting for it was interrupted") from None
+
+
+def _attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
+    match address:
+        case UnixAddress():
+            from hvcopy.transport import unix
+
+            return unix.connect(address, patience, buffer)
+        case VsockAddress():
+            from hvcopy.transport import vsock
+
+            return vsock.connect(address, patience, buffer)
+        case HybridAddress():
+            from hvcopy.transport import hybrid
+
+            return hybrid.connect(address, patience, buffer)
+        case TcpAddress():
+            from hvcopy.transport import tcp
+
+            return tcp.connect(address, patience, buffer)
+        case HypervAddress():
+            from hvcopy.transport import hyperv
+
+            return hyperv.connect(address, patience, buffer)
+    assert_never(address)
+
+
+def _pauses() -> Iterator[float]:
+    """50 ms doubling to 2 s, each shortened by up to a half at random: waiters shall not march in step."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause * (1 - os.urandom(1)[0] / 512)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _gave_up(error: HvcopyError, wait: float) -> HvcopyError:
+    hint = error.hint.replace("keep trying with --wait 30", f"wait longer than --wait {wait:g}")
+    return type(error)(f"{error.message}; gave up after {wait:g} s of trying", hint=hint)

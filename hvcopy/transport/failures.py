@@ -1,0 +1,88 @@
+"""What the system's errors mean to the user, when connecting and when listening.
+
+Each family brings the table of its own "nobody listens" errors; what is common to all stands here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hvcopy.errors import HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, TimedOut
+
+if TYPE_CHECKING:
+    from hvcopy.address import Address
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+
+
+def not_connected(
+    address: Address,
+    error: OSError,
+    *,
+    absent: Mapping[int, str],
+    forbidden: str,
+    server: str,
+    seconds: float,
+) -> HvcopyError:
+    """The failure to raise after *error* ended an attempt to connect to *address*.
+
+    *absent* gives the words for each errno that means "nobody listens (yet)"; *forbidden* those for
+    EACCES; *server* is the address to serve there, for the hint; *seconds* is what the attempt had.
+    """
+    code = error.errno
+    words = reason(error)
+    if code in absent:
+        return NobodyListens(f"{address}: {absent[code]} ({words})", hint=start_there(server))
+    if code is None or code == errno.ETIMEDOUT:
+        return TimedOut(
+            f"{address}: no answer within {seconds:g} s",
+            hint="see whether the machine there is up and not paused; --wait SECS keeps trying",
+        )
+    if code in FORBIDDEN:
+        return NotAllowed(f"{address}: connecting is not allowed: {forbidden} ({words})")
+    if code == errno.EPROTOTYPE:
+        return NotHvcopy(f"{address}: a socket of another kind than hvcopy's listens there ({words})")
+    if code in EXHAUSTED:
+        return LocalFailure(f"{address}: this machine cannot open one more connection: {words}")
+    return LocalFailure(f"{address}: connecting failed: {words}")
+
+
+def not_listening(
+    address: Address, error: OSError, *, forbidden: str, known: Mapping[int, str] | None = None
+) -> HvcopyError:
+    """The failure to raise after listening on *address* ended in *error*; *known* words go before ours."""
+    words = reason(error)
+    if known and error.errno in known:
+        return LocalFailure(f"{address}: {known[error.errno]} ({words})")
+    if error.errno in FORBIDDEN:
+        return NotAllowed(f"{address}: listening is not allowed: {forbidden} ({words})")
+    if error.errno == errno.EADDRINUSE:
+        return in_use(address)
+    if error.errno == errno.EADDRNOTAVAIL:
+        return LocalFailure(f"{address}: this machine has no such address ({words})")
+    return LocalFailure(f"{address}: listening failed: {words}")
+
+
+def in_use(address: Address) -> HvcopyError:
+    """Another process listens on *address*."""
+    return LocalFailure(
+        f"{address}: another process listens there already",
+        hint="end that one, or choose another port or path",
+    )
+
+
+def start_there(server: str) -> str:
+    """The hint for whoever found nobody listening."""
+    return (
+        f"start it there first (hvcopy serve {server} --root DIR, or hvcopy recv -l {server}), "
+        "or keep trying with --wait 30"
+    )
+
+
+def reason(error: OSError) -> str:
+    """The system's words for *error*, without its number or path."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

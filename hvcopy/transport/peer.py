@@ -1,0 +1,70 @@
+"""Allow-lists: which peer a rule means.  Pure: it opens nothing and asks nobody.
+
+    3, vsock:3            the machine with that CID     vsock:host, vsock:local   CIDs 2 and 1
+    127.0.0.1, tcp:::1    that IP address
+    unix:1000             that local user
+
+A CID names a machine, an address a network interface; neither names a user.  Only a key proves who speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hvcopy.errors import BadUsage, printable
+
+_CIDS = {"local": 1, "host": 2}
+_LAST_NUMBER = 0xFFFFFFFE  # of CIDs and of user ids; one more means "any" or "none"
+
+
+def parse_rule(text: str) -> str:
+    """The canonical form of an allow rule: that of ``Channel.identity``.  Raises BadUsage for nonsense."""
+    family, colon, name = text.strip().partition(":")
+    family = family.lower()
+    if not colon and (family.isdecimal() or family in _CIDS):
+        family, name = "vsock", family
+    rule = None
+    if family == "vsock":
+        rule = _number(name, _CIDS, least=1)
+    elif family == "unix":
+        rule = _number(name, {}, least=0)
+    elif family == "tcp":
+        rule = _ip(name)
+    else:
+        family, rule = "tcp", _ip(text.strip())
+    if rule is None:
+        raise BadUsage(
+            f"--allow {printable(text)}: not a peer",
+            hint="a peer is a CID (vsock:3), an IP address (tcp:127.0.0.1) or a user id (unix:1000); no port",
+        )
+    return f"{family}:{rule}"
+
+
+def allowed(identity: str, rules: Sequence[str]) -> bool:
+    """Whether one of *rules* means the peer *identity*.  No rule, no identity, a wrong rule: False."""
+    return bool(identity) and any(_meant(identity, rule) for rule in rules)
+
+
+def _meant(identity: str, rule: str) -> bool:
+    try:
+        return parse_rule(rule) == identity
+    except BadUsage:
+        return False
+
+
+def _number(text: str, names: dict[str, int], *, least: int) -> str | None:
+    if text.lower() in names:
+        return str(names[text.lower()])
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+        return None
+    return str(int(text)) if least <= int(text) <= _LAST_NUMBER else None
+
+
+def _ip(text: str) -> str | None:
+    import ipaddress  # 3 ms that only rules of this kind should cost
+
+    try:
+        ip = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+    return f"[{ip}]" if ip.version == 6 else str(ip)

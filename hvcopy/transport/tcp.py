@@ -1,0 +1,96 @@
+"""TCP, for loopback and bridges: names, both IP versions, no delay."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+from typing import Any
+
+from hvcopy.address import TcpAddress
+from hvcopy.errors import HvcopyError, NobodyListens
+from hvcopy.transport import tuning
+from hvcopy.transport.attempt import closed_on_failure, connect_socket
+from hvcopy.transport.bound import Bound, nothing
+from hvcopy.transport.failures import not_connected, not_listening, start_there
+from hvcopy.transport.patience import Patience
+
+_ABSENT = {
+    errno.ECONNREFUSED: "nobody listens on that port",
+    errno.ECONNRESET: "the connection was closed at once",
+    errno.ENETUNREACH: "there is no way to that network from here",
+    errno.EHOSTUNREACH: "that machine cannot be reached",
+    errno.ENETDOWN: "the network is down",
+}
+_FORBIDDEN = "a firewall or a security policy refused it"
+
+
+def connect(address: TcpAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
+    """One attempt, over all addresses of the host's name in turn; returns the socket and ``tcp:IP``."""
+    found = _lookup(address, 0)
+    failure: HvcopyError | None = None
+    for done, (family, kind, protocol, _name, target) in enumerate(found):
+        share = patience.share(len(found) - done)
+        try:
+            with closed_on_failure(socket.socket(family, kind, protocol)) as sock:
+                tuning.tune_tcp(sock, buffer)
+                connect_socket(sock, target, share)
+                return sock, identity(target)
+        except OSError as error:
+            failure = _explain_connect(address, error, share.seconds)
+    assert failure is not None, "getaddrinfo never returns an empty list"
+    raise failure
+
+
+def listen(address: TcpAddress, buffer: int | None, backlog: int) -> Bound:
+    """Listen on the host's first address; for port 0 the system chooses one, to be found in ``address``."""
+    family, kind, protocol, _name, target = _lookup(address, socket.AI_PASSIVE)[0]
+    try:
+        with closed_on_failure(socket.socket(family, kind, protocol)) as sock:
+            if os.name == "posix":  # elsewhere it would let two processes share a port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # what was named, nothing more
+            tuning.tune_tcp(sock, buffer)
+            sock.bind(target)
+            sock.listen(backlog)
+            sock.setblocking(False)
+    except OSError as error:
+        forbidden = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        raise not_listening(address, error, forbidden=forbidden) from error
+
+    def welcome(accepted: socket.socket, remote: Any) -> tuple[str, str]:
+        tuning.tune_tcp(accepted, buffer)
+        who = identity(remote)
+        return who, f"{who}:{remote[1]}"
+
+    return Bound(sock, TcpAddress(address.host, sock.getsockname()[1]), welcome, nothing)
+
+
+def identity(remote: Any) -> str:
+    """``tcp:IP`` of a socket address, IPv6 in brackets as in addresses."""
+    host = remote[0]
+    with contextlib.suppress(ValueError):
+        ip = ipaddress.ip_address(host)
+        if ip.version == 6:
+            return f"tcp:[{ip}]"
+    return f"tcp:{host}"
+
+
+def _explain_connect(address: TcpAddress, error: OSError, seconds: float) -> HvcopyError:
+    return not_connected(
+        address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=str(address), seconds=seconds
+    )
+
+
+def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, Any]]:
+    try:
+        return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    except (socket.gaierror, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise NobodyListens(
+            f"{address}: the name {address.host} cannot be resolved ({words})",
+            hint=f"give the IP address in place of the name; {start_there('tcp:IP:PORT')}",
+        ) from error

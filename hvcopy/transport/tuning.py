@@ -1,0 +1,70 @@
+"""Buffer sizes of sockets: what is asked for, and what the system really gives.
+
+A wish that is refused is no failure: the transfer works, and ``window`` reports the truth.
+Numbers and sources: docs/transports.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+
+AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
+SO_VM_SOCKETS_BUFFER_SIZE = 0  # linux/vm_sockets.h; the values are u64
+SO_VM_SOCKETS_BUFFER_MAX_SIZE = 2
+SO_VM_SOCKETS_CONNECT_TIMEOUT = 6  # _OLD: struct timeval of two C longs
+
+UNIX_BUFFER = 1 << 20  # bytes; more than this gains nothing (docs/transports.md#buffers)
+VSOCK_BUFFER = 4 << 20  # bytes; the credit is the smaller of both ends' (docs/transports.md#buffers)
+HV_SOCK_RING = 131072  # bytes; the kernel doubles it to hv_sock's largest ring (hyperv_transport.c)
+
+
+def tune_unix(sock: socket.socket, buffer: int | None) -> None:
+    """SO_SNDBUF is what counts on a unix socket (unix(7)); it is not inherited from the listener."""
+    _system_buffers(sock, buffer or UNIX_BUFFER)
+
+
+def tune_tcp(sock: socket.socket, buffer: int | None) -> None:
+    """No Nagle delay; buffers are left to the kernel's own tuning unless *buffer* asks (tcp(7))."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if buffer:
+        _system_buffers(sock, buffer)
+
+
+def tune_vsock(sock: socket.socket, buffer: int | None) -> None:
+    """Before connect and listen only: hence an accepted socket inherits it.  MAX first, it clamps SIZE."""
+    size = struct.pack("=Q", buffer or VSOCK_BUFFER)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, size)
+        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, size)
+
+
+def tune_hv_sock_listener(sock: socket.socket) -> None:
+    """hv_sock takes its ring size from the listener's buffers alone; other transports ignore these."""
+    _system_buffers(sock, HV_SOCK_RING)
+
+
+def limit_vsock_connect(sock: socket.socket, seconds: float) -> None:
+    """The kernel gives up a vsock connect, non-blocking ones too, after 2 s unless told otherwise."""
+    micros = max(1, int(seconds * 1_000_000))  # 0 would mean 2 s
+    timeval = struct.pack("@ll", *divmod(micros, 1_000_000))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, timeval)
+
+
+def window(sock: socket.socket) -> int:
+    """Bytes that may be under way in *sock*, as the system reports it; 0 when it does not say."""
+    try:
+        if sock.family == AF_VSOCK:
+            return int(struct.unpack("=Q", sock.getsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, 8))[0])
+        return min(sock.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF))
+    except (OSError, struct.error):
+        return 0
+
+
+def _system_buffers(sock: socket.socket, size: int) -> None:
+    for name in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        with contextlib.suppress(OSError, OverflowError):
+            sock.setsockopt(socket.SOL_SOCKET, name, min(size, 0x3FFFFFFF))

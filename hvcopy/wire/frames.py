@@ -1,0 +1,150 @@
+"""Frame header, frame types and the fixed binary layouts (docs/protocol.md, sections 2, 5, 6 and 10).
+
+Everything that arrives is bounded here before it is read, and checked before it is used.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from hvcopy.errors import NotHvcopy
+
+MAGIC = b"\x89HVC\r\n\x1a\n"
+HEADER = struct.Struct("<IBBH")
+KIB, MIB = 1024, 1 << 20
+
+MAX_EARLY_BODY = 4096
+MAX_CONTROL_BODY = MIB
+MAX_PACK_BODY = 8 * MIB
+MAX_CHUNK = MIB
+
+
+class Type(IntEnum):
+    """Frame types, docs/protocol.md section 2."""
+
+    HELLO = 0x01
+    PROOF = 0x02
+    JOB = 0x03
+    READY = 0x04
+    LANE = 0x05
+    ERROR = 0x06
+    PING = 0x07
+    BYE = 0x08
+    ENTRIES = 0x10
+    PACK = 0x11
+    DATA = 0x12
+    HOLE = 0x13
+    KEEP = 0x14
+    END = 0x15
+    TOTALS = 0x16
+    FINISH = 0x17
+    ANSWERS = 0x20
+    SUMS = 0x21
+    ACKS = 0x22
+    RESULT = 0x23
+    LISTING = 0x30
+    CHUNK = 0x40
+    CHUNK_END = 0x41
+    CHUNK_ACK = 0x42
+
+
+DATA = struct.Struct("<QQ16s")
+HOLE = struct.Struct("<QQQ")
+KEEP = struct.Struct("<QQQQ")
+END = struct.Struct("<QIIQ16s")
+SUMS = struct.Struct("<QQ")
+PACK = struct.Struct("<16sQII")
+PACK_RECORD = struct.Struct("<QqIIIIQ")
+CHUNK = struct.Struct("<Q")
+
+MAX_DATA_BODY = DATA.size + 16 * MIB
+MAX_MESSAGE = 1024
+LAST = 1
+"""Flag of SUMS: the last of this file."""
+
+_TINY = frozenset({Type.ERROR, Type.PING, Type.BYE, Type.READY})
+_TYPES = {int(kind): kind for kind in Type}
+
+
+class Frame(NamedTuple):
+    """One frame as it came: its type, flags and body."""
+
+    type: Type
+    flags: int
+    body: memoryview | bytes
+
+
+def header(kind: Type, length: int, flags: int = 0) -> bytes:
+    """Return the 8 bytes that stand before a body of *length* bytes."""
+    return HEADER.pack(length, kind, flags, 0)
+
+
+def parse_header(data: bytes | bytearray | memoryview, *, early: bool = False) -> tuple[Type, int, int]:
+    """Return (type, flags, length of the body); *early* means that the handshake is not over.
+
+    Raises NotHvcopy for an unknown type, a body above its bound, or a reserved field in use.
+    """
+    length, number, flags, zero = HEADER.unpack(data)
+    kind = _TYPES.get(number)
+    if kind is None or zero:
+        raise NotHvcopy(f"the peer sent a frame of unknown type {number:#04x}")
+    if length > body_limit(kind, early=early):
+        raise NotHvcopy(f"the peer announced a {kind.name} of {length} bytes, above the bound")
+    return kind, flags, length
+
+
+def body_limit(kind: Type, *, early: bool = False) -> int:
+    """Return the largest body of a frame of type *kind*, in bytes."""
+    if early or kind in _TINY:
+        return MAX_EARLY_BODY
+    if kind is Type.DATA:
+        return MAX_DATA_BODY
+    if kind is Type.PACK:
+        return MAX_PACK_BODY
+    if kind is Type.CHUNK:
+        return CHUNK.size + MAX_CHUNK
+    return MAX_CONTROL_BODY
+
+
+def unpack(layout: struct.Struct, body: bytes | memoryview, name: str) -> tuple[int, ...]:
+    """Return the fields of a body that is exactly *layout*; raises NotHvcopy when its length differs."""
+    if len(body) != layout.size:
+        raise NotHvcopy(f"the peer sent a {name} of {len(body)} bytes instead of {layout.size}")
+    return layout.unpack(body)
+
+
+class End(NamedTuple):
+    """The end of one file: state 0 whole, 1 the source failed, 2 same, 3 differs."""
+
+    id: int
+    state: int
+    code: int
+    length: int
+    root: bytes
+    message: str = ""
+
+
+def encode_end(end: End) -> bytes:
+    """Return the body of END."""
+    message = end.message.encode("utf-8", "replace")[:MAX_MESSAGE]
+    return END.pack(end.id, end.state, end.code, end.length, end.root) + message
+
+
+def decode_end(body: bytes | memoryview) -> End:
+    """Return the fields of END; raises NotHvcopy when it is too short, too long or of an unknown state."""
+    if not END.size <= len(body) <= END.size + MAX_MESSAGE:
+        raise NotHvcopy(f"the peer sent an END of {len(body)} bytes")
+    ident, state, code, length, root = END.unpack_from(body)
+    if state > 3:
+        raise NotHvcopy(f"the peer sent an END of unknown state {state}")
+    return End(ident, state, code, length, root, bytes(body[END.size :]).decode("utf-8", "replace"))
+
+
+def decode_sums(body: bytes | memoryview) -> tuple[int, int, bytes]:
+    """Return (id, first block, digests joined); raises NotHvcopy when the length is not whole digests."""
+    if len(body) < SUMS.size or (len(body) - SUMS.size) % 16:
+        raise NotHvcopy(f"the peer sent SUMS of {len(body)} bytes")
+    ident, first = SUMS.unpack_from(body)
+    return ident, first, bytes(body[SUMS.size :])

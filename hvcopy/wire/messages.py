@@ -1,0 +1,319 @@
+"""Control messages: one MessagePack array each, checked against a schema (docs/protocol.md, sections 3 to 10)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from hvcopy.errors import NotHvcopy
+from hvcopy.wire.frames import MAX_MESSAGE, Type, header
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Small = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Text = Annotated[str, Meta(max_length=MAX_MESSAGE)]
+Word = Annotated[str, Meta(max_length=32)]
+Path = Annotated[bytes, Meta(max_length=4096)]
+Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Token = Annotated[bytes, Meta(max_length=16)]
+
+
+class Message(Struct, array_like=True, frozen=True):
+    """Base of all control messages."""
+
+
+class Hello(Message):
+    """Section 3: who speaks, in which versions."""
+
+    lowest: Small
+    highest: Small
+    role: Word
+    nonce: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    keyed: bool
+    address: Text
+    features: Annotated[list[Word], Meta(max_length=32)]
+    software: Word
+    system: Word
+
+
+class Proof(Message):
+    """Section 3: HMAC over the transcript."""
+
+    mac: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class Options(Struct, frozen=True, omit_defaults=True):
+    """Section 4: a map, so that options can be added; unknown keys are ignored."""
+
+    names: Annotated[list[Path], Meta(max_length=1024)] = []
+    dirs: Annotated[list[bool], Meta(max_length=1024)] = []
+    must_be_dir: bool = False
+    existing: Word = "refuse"
+    recursive: bool = False
+    owner: bool = False
+    xattrs: bool = False
+    links: bool = False
+    sync: bool = True
+    dry: bool = False
+    totals: bool = False
+
+
+class Job(Message):
+    """Section 4: what the client wants."""
+
+    kind: Word
+    paths: Annotated[list[Path], Meta(max_length=1024)]
+    options: Options
+    token: Token
+    lanes: Small
+
+
+class Ready(Message):
+    """Section 4 and 8: the job, or the lane, is accepted."""
+
+    token: Token
+    lanes: Small
+    layout: Text
+    names: Annotated[list[Path], Meta(max_length=1024)]
+
+
+class Lane(Message):
+    """Section 8: this connection belongs to the session of *token*."""
+
+    token: Token
+    index: Small
+
+
+class Error(Message):
+    """Section 9: this end has given up."""
+
+    code: Small
+    message: Text
+    hint: Text
+
+
+class Ping(Message):
+    """Section 9: alive."""
+
+    progress: Count
+    busy: bool
+
+
+class Bye(Message):
+    """Section 7: the last word."""
+
+
+class Extra(Struct, frozen=True, omit_defaults=True):
+    """Section 5: what only some entries have."""
+
+    identity: Annotated[bytes, Meta(max_length=16)] = b""
+    sparse: bool = False
+    linked: bool = False
+    uid: Small | None = None
+    gid: Small | None = None
+    xattrs: Annotated[dict[bytes, bytes], Meta(max_length=256)] = {}
+    target: Path = b""
+    to: tuple[Small, Path] | None = None
+    code: Small = 0
+    message: Text = ""
+
+
+NO_EXTRA = Extra()
+DIRECTORY, FILE, SYMLINK, HARDLINK, FAILURE, DIRECTORY_END = 1, 2, 3, 4, 5, 6
+
+
+class Entry(Message):
+    """Section 5: one directory, asked file, link or failure."""
+
+    kind: Small
+    id: Count
+    source: Small
+    path: Path
+    mode: Small = 0
+    size: Count = 0
+    mtime: Time = 0
+    extra: Extra = NO_EXTRA
+
+
+class Entries(Message):
+    """Section 5."""
+
+    entries: list[Entry]
+
+
+class Totals(Message):
+    """Section 5: what to expect, for display."""
+
+    files: Count
+    bytes: Count
+
+
+ALL, REST, COMPARE, SKIP, REFUSE, PATCH = 0, 1, 2, 3, 4, 5
+
+
+class Answer(Message):
+    """Section 5: what the receiver wants of one asked file."""
+
+    id: Count
+    verb: Small
+    code: Small = 0
+    message: Text = ""
+    old_size: Count = 0
+
+
+class Answers(Message):
+    """Section 5."""
+
+    answers: list[Answer]
+
+
+DONE, SAME, SKIPPED, FAILED = 0, 1, 2, 3
+
+
+class Ack(Message):
+    """Section 7: what became of one file, link or pack; *failures* are (index, code, message)."""
+
+    id: Count
+    state: Small
+    code: Small = 0
+    message: Text = ""
+    digest: Annotated[bytes, Meta(max_length=16)] = b""
+    files: Count = 0
+    same: Count = 0
+    skipped: Count = 0
+    failures: list[tuple[Small, Small, Text]] = []
+
+
+class Acks(Message):
+    """Section 7."""
+
+    acks: list[Ack]
+
+
+class Finish(Message):
+    """Section 7: everything was acknowledged."""
+
+    files: Count
+    bytes: Count
+
+
+class Result(Message):
+    """Section 7: the receiver's last word."""
+
+    files: Count
+    bytes: Count
+    failed: Count
+    durability: Word
+
+
+class Listed(Message):
+    """Section 4: one line of a listing."""
+
+    name: Path
+    kind: Word
+    size: Count
+    mtime: Time
+    mode: Small
+
+
+class Listing(Message):
+    """Section 4."""
+
+    entries: list[Listed]
+    last: bool
+
+
+class Group(Message):
+    """Section 6: small files of one directory within a pack."""
+
+    source: Small
+    directory: Path
+    names: list[Annotated[bytes, Meta(max_length=255)]]
+    records: bytes
+
+
+class ChunkEnd(Message):
+    """Section 10: everything of this direction was sent."""
+
+    length: Count
+    digest: Digest
+
+
+class ChunkAck(Message):
+    """Section 10: everything of that direction was written, or why not."""
+
+    length: Count
+    digest: Digest
+    state: Small
+    message: Text = ""
+
+
+SCHEMA: dict[Type, type[Message]] = {
+    Type.HELLO: Hello,
+    Type.PROOF: Proof,
+    Type.JOB: Job,
+    Type.READY: Ready,
+    Type.LANE: Lane,
+    Type.ERROR: Error,
+    Type.PING: Ping,
+    Type.BYE: Bye,
+    Type.ENTRIES: Entries,
+    Type.TOTALS: Totals,
+    Type.FINISH: Finish,
+    Type.ANSWERS: Answers,
+    Type.ACKS: Acks,
+    Type.RESULT: Result,
+    Type.LISTING: Listing,
+    Type.CHUNK_END: ChunkEnd,
+    Type.CHUNK_ACK: ChunkAck,
+}
+_TYPE_OF = {message: kind for kind, message in SCHEMA.items()}
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+M = TypeVar("M")
+
+
+def encode(message: Message) -> bytes:
+    """Return the whole frame of *message*: header and body."""
+    body = _encoder.encode(message)
+    return header(_TYPE_OF[type(message)], len(body)) + body
+
+
+def decode(kind: Type, body: bytes | memoryview) -> Message:
+    """Return the message in *body*; raises NotHvcopy when it does not fit its schema."""
+    message: Message = _checked(SCHEMA[kind], body, kind.name)
+    return message
+
+
+def encode_groups(groups: list[Group]) -> bytes:
+    """Return the manifest of a pack."""
+    return _encoder.encode(groups)
+
+
+def decode_groups(body: bytes | memoryview) -> list[Group]:
+    """Return the groups of a pack's manifest; raises NotHvcopy when they do not fit the schema."""
+    groups: list[Group] = _checked(list[Group], body, "PACK")
+    return groups
+
+
+def place_in_pack(groups: list[Group], index: int) -> tuple[int, bytes]:
+    """Return (source, path) of file *index* of a pack; raises NotHvcopy when it has no such file."""
+    for group in groups:
+        if index < len(group.names):
+            name = group.names[index]
+            return group.source, group.directory + b"/" + name if group.directory else name
+        index -= len(group.names)
+    raise NotHvcopy("the peer reports a file that was not in the pack")
+
+
+def _checked(schema: Any, body: bytes | memoryview, name: str) -> Any:
+    decoder = _decoders.get(schema)
+    if decoder is None:
+        decoder = _decoders[schema] = msgspec.msgpack.Decoder(schema)
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotHvcopy(f"the peer sent a {name} that breaks the protocol ({error})") from None

@@ -1,0 +1,81 @@
+"""Runs a few lines against the faults build of the core, in a process of their own, with a plan of faults.
+
+Skips loudly when that build is missing; with CI=true that is a failure: a fault test that never runs proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[2] / "build" / "faults"
+HOW = "the faults build is missing: run python tests/faults/build.py faults"
+PRELUDE = """
+import array, errno, json, os, socket, struct, sys
+from hvcopy import _core as core
+
+def outcome(call, *args):
+    "What a call did: its result, or the name of its errno."
+    try:
+        return call(*args)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+def say(**facts):
+    print(json.dumps(facts))
+
+def write(directory, contents, flags=0):
+    "Write a pack; return {name: 'ok' or the name of its errno}."
+    fd = os.open(directory, os.O_RDONLY)
+    places, data = b"", b""
+    for body in contents.values():
+        places += struct.pack(core.PLACE_RECORD, len(data), len(body), 10**18, 0o640, os.getuid(), os.getgid(), 0)
+        data += body
+    names = [name.encode() for name in contents]
+    answer = core.write_files(array.array("i", [fd] * len(names)), names, places, data, b".hv-", flags)
+    os.close(fd)
+    numbers = struct.unpack(f"<{len(names)}i", answer)
+    return {n: "ok" if e == 0 else errno.errorcode[e] for n, e in zip(contents, numbers)}
+
+def read(directory, names, limit=1 << 20):
+    "Read a pack; return [(status, contents)]."
+    fd = os.open(directory, os.O_RDONLY)
+    into = bytearray(1 << 20)
+    wire = [name.encode() for name in names]
+    records, used = core.read_files(array.array("i", [fd] * len(names)), wire, into, limit)
+    os.close(fd)
+    rows = list(struct.iter_unpack(core.FILE_RECORD, records))
+    return [(r[0], into[r[10]:r[10] + r[5]].decode() if r[0] == 0 else None) for r in rows]
+"""
+
+
+@pytest.fixture
+def run_faulty(tmp_path: Path) -> Callable[[str, str], dict[str, Any]]:
+    """Return run(plan, code): the facts that *code* said under *plan*; its working directory is tmp_path."""
+    if not list(TREE.glob("hvcopy/_core*.so")):
+        if os.environ.get("CI") == "true":
+            pytest.fail(HOW)
+        pytest.skip(HOW)
+
+    def run(plan: str, code: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", PRELUDE + textwrap.dedent(code)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(TREE), "HVCOPY_FAULTS": plan},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.returncode == 0, f"status {done.returncode}\n{done.stderr}"
+        facts: dict[str, Any] = json.loads(done.stdout)
+        return facts
+
+    return run

@@ -1,0 +1,105 @@
+/* The OS seam with faults: the real one, each call of it wrapped.  Found in place of _core/sys/hv_sys.h by the include
+ * path of a faults build; the product code is the same, to the letter.  The plan's grammar is in plan.h. */
+#ifndef HV_FAULTS_SYS_H
+#define HV_FAULTS_SYS_H
+
+#include "../../_core/sys/hv_sys.h"
+
+#include "plan.h"
+
+static inline size_t hv_least(size_t a, size_t b) { return a < b ? a : b; }
+
+#define HV_FAULT(kind)                                                                                             \
+    hv_fault fault = hv_fault_next(kind);                                                                          \
+    if (fault.err || fault.eof)                                                                                    \
+        return hv_failed(fault.err)
+
+static inline hv_result hv_fault_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+{
+    HV_FAULT("send");
+    return hv_send(sock, spans, count, hv_least(limit, fault.limit));
+}
+
+static inline hv_result hv_fault_recv(hv_socket sock, unsigned char *into, size_t size)
+{
+    HV_FAULT("recv");
+    hv_result got = hv_recv(sock, into, hv_least(size, fault.limit));
+    hv_fault_flip("recv", fault, into, got.value);
+    return got;
+}
+
+static inline hv_result hv_fault_wait(hv_socket sock, int what, int timeout_ms)
+{
+    HV_FAULT("wait");
+    return hv_wait(sock, what, timeout_ms);
+}
+
+static inline hv_result hv_fault_pread(int fd, unsigned char *into, size_t size, int64_t offset)
+{
+    HV_FAULT("pread");
+    hv_result got = hv_pread(fd, into, hv_least(size, fault.limit), offset);
+    hv_fault_flip("pread", fault, into, got.value);
+    return got;
+}
+
+static inline hv_result hv_fault_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)
+{
+    HV_FAULT("pwrite");
+    return hv_pwrite(fd, data, hv_least(size, fault.limit), offset);
+}
+
+/* A failed close(2) has closed the descriptor all the same (Linux): so does this one. */
+static inline hv_result hv_fault_close(int fd)
+{
+    hv_fault fault = hv_fault_next("close");
+    hv_result closed = hv_close(fd);
+    return fault.err ? hv_failed(fault.err) : closed;
+}
+
+#define HV_WRAP(kind, parameters, call)                                                                            \
+    static inline hv_result hv_fault_##kind parameters                                                             \
+    {                                                                                                              \
+        HV_FAULT(#kind);                                                                                           \
+        return call;                                                                                               \
+    }
+
+HV_WRAP(writeback, (int fd, int64_t offset, int64_t size), hv_start_writeback(fd, offset, size))
+HV_WRAP(fstat, (int fd, hv_stat *out), hv_fstat(fd, out))
+HV_WRAP(open, (int dirfd, const char *name), hv_open_file(dirfd, name))
+HV_WRAP(tmpfile, (int dirfd), hv_create_anonymous(dirfd))
+HV_WRAP(create, (int dirfd, const char *name), hv_create_named(dirfd, name))
+HV_WRAP(link_tmpfile, (int fd, int dirfd, const char *name), hv_link_anonymous(fd, dirfd, name))
+HV_WRAP(link, (int dirfd, const char *from, const char *to), hv_link(dirfd, from, to))
+HV_WRAP(rename, (int dirfd, const char *from, const char *to), hv_rename(dirfd, from, to))
+HV_WRAP(rename_new, (int dirfd, const char *from, const char *to), hv_rename_new(dirfd, from, to))
+HV_WRAP(unlink, (int dirfd, const char *name), hv_unlink(dirfd, name))
+HV_WRAP(chmod, (int fd, uint32_t mode), hv_chmod(fd, mode))
+HV_WRAP(chown, (int fd, uint32_t uid, uint32_t gid), hv_chown(fd, uid, gid))
+HV_WRAP(utime, (int fd, int64_t mtime_ns), hv_set_mtime(fd, mtime_ns))
+HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
+
+#undef HV_WRAP
+#undef HV_FAULT
+
+#define hv_send hv_fault_send
+#define hv_recv hv_fault_recv
+#define hv_wait hv_fault_wait
+#define hv_pread hv_fault_pread
+#define hv_pwrite hv_fault_pwrite
+#define hv_close hv_fault_close
+#define hv_start_writeback hv_fault_writeback
+#define hv_fstat hv_fault_fstat
+#define hv_open_file hv_fault_open
+#define hv_create_anonymous hv_fault_tmpfile
+#define hv_create_named hv_fault_create
+#define hv_link_anonymous hv_fault_link_tmpfile
+#define hv_link hv_fault_link
+#define hv_rename hv_fault_rename
+#define hv_rename_new hv_fault_rename_new
+#define hv_unlink hv_fault_unlink
+#define hv_chmod hv_fault_chmod
+#define hv_chown hv_fault_chown
+#define hv_set_mtime hv_fault_utime
+#define hv_sync_filesystem hv_fault_syncfs
+
+#endif

@@ -1,0 +1,155 @@
+"""Packs of small files when system calls fail: whole under its name or not at all, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Run = Callable[[str, str], dict[str, Any]]
+
+WRITE = """
+flags = sum(getattr(core, name) for name in {flags!r}.split())
+if flags & core.REPLACE:
+    open("b", "w").write("old")
+before = len(os.listdir("/proc/self/fd"))
+got = write(".", {{"a": b"alpha", "b": b"beta", "c": b"gamma"}}, flags)
+say(got=got, files={{n: open(n).read() for n in sorted(os.listdir("."))}},
+    leaked=len(os.listdir("/proc/self/fd")) - before)
+"""
+WHOLE = {"a": "alpha", "b": "beta", "c": "gamma"}
+FALLBACKS = [
+    "tmpfile: EOPNOTSUPP",
+    "tmpfile: EISDIR",
+    "tmpfile: ENOENT",
+    "tmpfile: EINVAL",
+    "link_tmpfile: ENOENT",
+    "link_tmpfile: ok EPERM",
+    "tmpfile: EOPNOTSUPP; rename_new: EINVAL*",
+    "tmpfile: EOPNOTSUPP; rename_new: ENOSYS*",
+    "tmpfile: EOPNOTSUPP; create: EEXIST EEXIST ok",
+    "tmpfile: ok EINTR ok",
+    "tmpfile: EOPNOTSUPP; create: EINTR*3; close: EINTR*",
+    "pwrite: short:1* ; chmod: EINTR; utime: EINTR",
+    "pwrite: EINTR*4",
+]
+
+
+@pytest.mark.parametrize("flags", ["", "REPLACE", "SYNC", "REPLACE SYNC SET_OWNER"])
+@pytest.mark.parametrize("plan", FALLBACKS)
+def test_write_files_on_a_poorer_filesystem_still_places_every_file(
+    run_faulty: Run, plan: str, flags: str
+) -> None:
+    facts = run_faulty(plan, WRITE.format(flags=flags))
+    assert facts == {"got": dict.fromkeys("abc", "ok"), "files": WHOLE, "leaked": 0}
+
+
+@pytest.mark.parametrize("flags", ["", "SYNC", "SET_OWNER"])
+@pytest.mark.parametrize("tmpfile", ["", "tmpfile: EOPNOTSUPP;"])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("pwrite: ok ENOSPC", "ENOSPC"),
+        ("pwrite: ok short:1 EDQUOT", "EDQUOT"),
+        ("pwrite: ok eof", "EIO"),
+        ("chmod: ok EPERM", "EPERM"),
+        ("utime: ok EROFS", "EROFS"),
+    ],
+)
+def test_write_files_one_failing_leaves_nothing_of_it_and_all_of_the_others(
+    run_faulty: Run, tmpfile: str, fault: str, error: str, flags: str
+) -> None:
+    facts = run_faulty(tmpfile + fault, WRITE.format(flags=flags))
+    assert facts["got"] == {"a": "ok", "b": error, "c": "ok"}
+    assert facts["files"] == {"a": "alpha", "c": "gamma"}
+    assert facts["leaked"] == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "error"),
+    [
+        ("tmpfile: ENOSPC*", "ENOSPC"),
+        ("tmpfile: EACCES*", "EACCES"),
+        ("tmpfile: EMFILE*", "EMFILE"),
+        ("tmpfile: EOPNOTSUPP; create: EROFS*", "EROFS"),
+        ("tmpfile: EOPNOTSUPP; create: EEXIST*", "EEXIST"),
+        ("link_tmpfile: ENOSPC*", "ENOSPC"),
+        ("tmpfile: EOPNOTSUPP; rename_new: EIO*", "EIO"),
+        ("tmpfile: EOPNOTSUPP; rename_new: EINVAL*; link: EPERM*", "EPERM"),
+        ("tmpfile: EOPNOTSUPP; close: EIO*", "EIO"),
+    ],
+)
+@pytest.mark.parametrize("flags", ["", "SYNC"])
+def test_write_files_all_failing_leave_an_empty_directory(
+    run_faulty: Run, plan: str, error: str, flags: str
+) -> None:
+    facts = run_faulty(plan, WRITE.format(flags=flags))
+    assert facts == {"got": dict.fromkeys("abc", error), "files": {}, "leaked": 0}
+
+
+@pytest.mark.parametrize("tmpfile", ["", "tmpfile: EOPNOTSUPP;"])
+def test_write_files_sync_failing_places_nothing(run_faulty: Run, tmpfile: str) -> None:
+    facts = run_faulty(tmpfile + "syncfs: EIO", WRITE.format(flags="SYNC"))
+    assert facts == {"got": dict.fromkeys("abc", "EIO"), "files": {}, "leaked": 0}
+
+
+def test_write_files_sync_interrupted_is_taken_up_again(run_faulty: Run) -> None:
+    facts = run_faulty("syncfs: EINTR EINTR ok", WRITE.format(flags="SYNC"))
+    assert facts == {"got": dict.fromkeys("abc", "ok"), "files": WHOLE, "leaked": 0}
+
+
+def test_write_files_sync_out_of_descriptors_commits_what_waits_and_goes_on(run_faulty: Run) -> None:
+    facts = run_faulty("tmpfile: ok ok EMFILE ok; syncfs: ok EIO", WRITE.format(flags="SYNC"))
+    assert facts["got"] == {"a": "ok", "b": "ok", "c": "EIO"}, "a and b were synced before c began"
+    assert facts["files"] == {"a": "alpha", "b": "beta"}
+
+
+def test_write_files_set_owner_failing_leaves_nothing(run_faulty: Run) -> None:
+    facts = run_faulty("chown: EPERM*", WRITE.format(flags="SET_OWNER"))
+    assert facts == {"got": dict.fromkeys("abc", "EPERM"), "files": {}, "leaked": 0}
+
+
+@pytest.mark.parametrize("plan", ["rename: EIO*", "tmpfile: EOPNOTSUPP; rename: EIO*"])
+def test_write_files_replace_failing_keeps_the_old_file(run_faulty: Run, plan: str) -> None:
+    facts = run_faulty(plan, WRITE.format(flags="REPLACE"))
+    assert facts["got"]["b"] == "EIO"
+    assert facts["files"]["b"] == "old"
+    assert not [name for name in facts["files"] if name.startswith(".hv-")]
+    assert facts["leaked"] == 0
+
+
+READ = """
+for name in "abc":
+    open(name, "w").write(name * 5)
+before = len(os.listdir("/proc/self/fd"))
+got = read(".", "abc")
+say(got=got, leaked=len(os.listdir("/proc/self/fd")) - before)
+"""
+
+
+@pytest.mark.parametrize(
+    "plan", ["pread: short:1*", "pread: EINTR short:2 EINTR ok", "open: EINTR*3; fstat: EINTR"]
+)
+def test_read_files_cut_short_or_interrupted_reads_every_file(run_faulty: Run, plan: str) -> None:
+    assert run_faulty(plan, READ) == {"got": [[0, "aaaaa"], [0, "bbbbb"], [0, "ccccc"]], "leaked": 0}
+
+
+@pytest.mark.parametrize(
+    ("plan", "status"),
+    [("pread: ok EIO", 5), ("open: ok EACCES", 13), ("open: ok EMFILE", 24), ("fstat: ok ok EIO", 5),
+     ("fstat: ok ok ok EIO", 5), ("open: ok ENXIO", -4)],
+)  # fmt: skip
+def test_read_files_one_failing_gives_its_errno_and_all_of_the_others(
+    run_faulty: Run, plan: str, status: int
+) -> None:
+    facts = run_faulty(plan, READ)
+    assert facts == {"got": [[0, "aaaaa"], [status, None], [0, "ccccc"]], "leaked": 0}
+
+
+def test_read_files_shorter_than_its_size_once_is_read_again(run_faulty: Run) -> None:
+    assert run_faulty("pread: eof ok", READ)["got"] == [[0, "aaaaa"], [0, "bbbbb"], [0, "ccccc"]]
+
+
+def test_read_files_shorter_than_its_size_twice_is_changed(run_faulty: Run) -> None:
+    assert run_faulty("pread: ok eof eof ok", READ)["got"] == [[0, "aaaaa"], [-3, None], [0, "ccccc"]]

@@ -1,0 +1,1 @@
+"""Test lanes: machines of our own, started by the tests, in which AF_VSOCK may be opened."""

@@ -1,0 +1,81 @@
+"""Allow rules: what each spelling means, and that doubt means no."""
+
+from __future__ import annotations
+
+import pytest
+
+from hvcopy.errors import BadUsage
+from hvcopy.transport.peer import allowed, parse_rule
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("3", "vsock:3"),
+        ("vsock:3", "vsock:3"),
+        ("VSOCK:003", "vsock:3"),
+        ("host", "vsock:2"),
+        ("vsock:local", "vsock:1"),
+        ("tcp:127.0.0.1", "tcp:127.0.0.1"),
+        ("127.0.0.1", "tcp:127.0.0.1"),
+        ("::1", "tcp:[::1]"),
+        ("tcp:[::1]", "tcp:[::1]"),
+        ("tcp:0:0:0:0:0:0:0:1", "tcp:[::1]"),
+        ("unix:0", "unix:0"),
+        (" unix:1000 ", "unix:1000"),
+    ],
+)
+def test_rule_has_one_canonical_form(text: str, canonical: str) -> None:
+    assert parse_rule(text) == canonical
+    assert parse_rule(canonical) == canonical
+    assert allowed(canonical, ["9", text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            ":",
+            "vsock:",
+            "vsock:0",
+            "vsock:any",
+            "vsock:-1",
+            "vsock:3:18518",
+            "vsock:4294967295",
+            "vsock:99999999999",
+        ),
+        *("tcp:", "tcp:localhost", "tcp:10.0.0.0/8", "127.0.0.1:80", "tcp:300.1.1.1", "unix:", "unix:root"),
+        *(
+            "unix:-1",
+            "hybrid:/x",
+            "any",
+            "*",
+            "vsock:*",
+            "٣",
+            "vsock:٣",
+            "1_0",
+            "vsock:1_0",
+            "3 4",
+            "\x1b[31m",
+        ),
+    ],
+)
+def test_nonsense_is_refused_and_allows_nobody(text: str) -> None:
+    with pytest.raises(BadUsage) as caught:
+        parse_rule(text)
+    assert caught.value.message.isprintable()
+    for identity in ("vsock:3", "vsock:1", "tcp:127.0.0.1", "unix:0", text):
+        assert not allowed(identity, [text])
+
+
+@pytest.mark.parametrize(
+    "identity", ["", "vsock:1", "vsock:33", "tcp:3", "unix:3", "vsock:3 ", "vsock:03", "3"]
+)
+def test_peer_not_named_is_not_allowed(identity: str) -> None:
+    assert not allowed(identity, ["vsock:3"])
+
+
+def test_no_rules_allow_nobody() -> None:
+    assert not allowed("vsock:3", [])
+    assert not allowed("", [])

@@ -1,0 +1,97 @@
+"""TCP on loopback."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from hvcopy.address import TcpAddress
+from hvcopy.errors import LocalFailure, NobodyListens
+from hvcopy.transport import dial, listen
+from hvcopy.transport.peer import allowed
+from transport.pairs import LOOPBACK, close, connected, meet
+
+
+def unused_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_port_0_becomes_the_real_port_in_the_address() -> None:
+    with listen(LOOPBACK) as listener:
+        assert isinstance(listener.address, TcpAddress)
+        assert listener.address.host == "127.0.0.1"
+        assert listener.address.port > 0
+        close(meet(listener.address, listener))
+
+
+def test_both_ends_send_without_delay() -> None:
+    with connected(LOOPBACK) as pair:
+        for channel in pair:
+            assert channel.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_both_ends_know_the_other_ones_address() -> None:
+    with connected(LOOPBACK) as (dialled, accepted):
+        assert dialled.identity == accepted.identity == "tcp:127.0.0.1"
+        assert allowed(accepted.identity, ["127.0.0.1"])
+        assert accepted.peer == f"tcp:127.0.0.1:{dialled.sock.getsockname()[1]}"
+
+
+def test_port_where_nobody_listens_is_refused_with_the_command_to_start() -> None:
+    address = TcpAddress("127.0.0.1", unused_port())
+    with pytest.raises(NobodyListens, match="nobody listens on that port") as caught:
+        dial(address)
+    assert f"hvcopy serve {address}" in caught.value.hint
+    assert "--wait" in caught.value.hint
+
+
+def test_name_that_is_unknown_is_named() -> None:
+    with pytest.raises(NobodyListens, match=r"the name no-such-host\.invalid cannot be resolved"):
+        dial(TcpAddress("no-such-host.invalid", 1))
+
+
+def test_name_with_several_addresses_reaches_the_one_that_listens() -> None:
+    with listen(LOOPBACK) as listener:
+        assert isinstance(listener.address, TcpAddress)
+        close(meet(TcpAddress("localhost", listener.address.port), listener))
+
+
+def test_port_in_use_is_said_to_be() -> None:
+    with (
+        listen(LOOPBACK) as listener,
+        pytest.raises(LocalFailure, match="another process listens there already"),
+    ):
+        listen(listener.address)
+
+
+def test_port_just_closed_can_be_listened_on_again() -> None:
+    with listen(LOOPBACK) as listener:
+        dialled, accepted = meet(listener.address, listener)
+        accepted.close()  # the listening side closes first and keeps the port in TIME_WAIT
+        dialled.close()
+        address = listener.address
+    listen(address).close()
+
+
+def test_address_of_another_machine_is_not_listened_on() -> None:
+    with pytest.raises(LocalFailure, match="this machine has no such address"):
+        listen(TcpAddress("192.0.2.1", 0))
+
+
+def test_buffer_is_left_to_the_system_unless_asked_for() -> None:
+    with socket.socket() as untouched:
+        system = untouched.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    with listen(LOOPBACK, buffer=50_000) as listener:
+        asked, accepted = dial(listener.address, buffer=50_000), listener.accept(10)
+        assert accepted is not None
+        assert asked.window == accepted.window == 100_000
+        close((asked, accepted))
+    with listen(LOOPBACK) as listener:
+        dialled = dial(listener.address)
+        assert dialled.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= system
+        assert dialled.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) != 100_000
+        assert dialled.window > 0
+        dialled.close()
