@@ -8,8 +8,8 @@ HVCOPY_BUILD chooses the variant, one a process:
 
 HVCOPY_WERROR=1 makes every warning of the C compiler an error.
 
-A variant never lands in hvcopy/: tests/faults/build.py builds it into build/<variant>/ beside links to the Python
-files, and a test run picks it by PYTHONPATH=build/<variant>.  Product code knows of no variant.
+A variant never lands in hvcopy/: tests/faults/build.py builds it into build/<variant>/ beside links to the
+Python files, and a test run picks it by PYTHONPATH=build/<variant>.  Product code knows of no variant.
 """
 
 from __future__ import annotations

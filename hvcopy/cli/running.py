@@ -88,23 +88,27 @@ class Command:
     def _work(self, work: Callable[[], None]) -> None:
         outcome: list[BaseException] = []
 
+        done = threading.Lock()
+        done.acquire()
+
         def run() -> None:
             try:
                 work()
             except BaseException as error:
                 outcome.append(error)
+            finally:
+                done.release()
 
-        # Signals arrive in this thread only, and waiting by join is safe for them; a Condition would not be.
-        thread = threading.Thread(target=run, name="command", daemon=True)
-        thread.start()
+        # Signals arrive in this thread only, and waiting for a plain lock is safe for them: Thread.join takes an
+        # interrupted wait for the thread's end (cpython#90882), and a Condition may lose its own lock.
+        threading.Thread(target=run, name="command", daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(TICK)
+            while not done.acquire(timeout=TICK):
                 self._show()
         except KeyboardInterrupt:
             if self.interrupt:
                 self.interrupt(Interrupted("interrupted"))
-            thread.join(INTERRUPT_SECONDS)
+            done.acquire(timeout=INTERRUPT_SECONDS)
             raise
         finally:
             self._show()

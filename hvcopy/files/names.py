@@ -1,9 +1,155 @@
+"""Which names from a peer may become files here, and the names hvcopy keeps for itself.
+
+Pure: it judges bytes and opens nothing.  That a safe name also stays inside the root is the matter of
+files/confined.py, which resolves every path below a directory handle.
+"""
+
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
+
 from xxhash import xxh3_64_hexdigest
-def check_name(n, *, windows):
-    if n in (b"",b".",b"..") or b"/" in n or b"\0" in n or re.search(rb"[\x00-\x1f\x7f]", n): return "the name is unsafe here"
+
+MAX_NAME = 255
+"""Bytes on Linux (NAME_MAX, limits.h), UTF-16 units on Windows."""
+MAX_PATH = 4096
+"""Bytes of a relative path."""
+MAX_DEPTH = 256
+"""Components of a relative path."""
+
+_OWN = b".hvcopy-"
+_PART = b".hvcopy-part"
+_BLOCKS = b".hvcopy-blocks"
+
+# C0, DEL, C1; line and paragraph separator; the embeddings, overrides and isolates that reorder what is shown
+# (Unicode TR36).  Other non-printables (joiners in emoji, the narrow space in a Mac's screenshots) are in
+# everyday names; errors.printable() escapes them on a terminal.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_BYTE = re.compile(rb"[\x00-\x1f\x7f]")
+_WINDOWS_SPECIAL = re.compile(r'[<>:"|?*\\]')
+# "Naming Files, Paths, and Namespaces", learn.microsoft.com: reserved in any case and with any extension.
+_DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[1-9¹²³])", re.IGNORECASE)
+_DRIVE = re.compile(rb"[A-Za-z]:")
+
+# Bytes that need no closer look; the others may, for C2 leads the C1 controls in UTF-8, and E2 the separators
+# and the reordering characters.
+_PLAIN_ASCII = bytes(sorted({*range(0x20, 0x7F)} - set(b"/")))
+_PLAIN = _PLAIN_ASCII + bytes(sorted({*range(0x80, 0x100)} - {0xC2, 0xE2}))
+_PLAIN_WINDOWS = bytes(sorted(set(_PLAIN_ASCII) - set(b'<>:"|?*\\$')))
+_DOUBTFUL = (b"\0\0", b"\0.\0", b"\0..\0")
+_DOUBTFUL_WINDOWS = (b".\0", b" \0")
+_DEVICE_IN_BATCH = re.compile(rb"\0(?:con|prn|aux|nul|com[1-9]|lpt[1-9])[ .\0]")
+
+
+def check_name(name: bytes, *, windows: bool) -> str | None:
+    """Return why *name* cannot be one component of a path here, or None when it can."""
+    if not name:
+        return "the name is empty"
+    if name in (b".", b".."):
+        return f"{name.decode()} is not a name of its own"
+    if b"/" in name:
+        return "a name contains a slash"
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        if windows:
+            return "the name is not UTF-8, which Windows needs"
+        controlled = _CONTROL_BYTE.search(name) is not None
+    else:
+        controlled = _CONTROL.search(text) is not None
+    if controlled:
+        return "the name contains a control character"
+    folded = name.lower()  # some file systems fold case
+    if folded.startswith(_OWN) or folded.endswith((_PART, _BLOCKS)):
+        return "the name is one that hvcopy keeps for its own temporary files"
+    if windows:
+        return _check_windows(text)
+    return f"the name is longer than {MAX_NAME} bytes" if len(name) > MAX_NAME else None
+
+
+def check_names(names: Sequence[bytes], *, windows: bool) -> dict[int, str]:
+    """Return index and reason of each of *names* that check_name() refuses."""
+    if not names or _all_plain(names, windows):
+        return {}
+    reasons = ((index, check_name(name, windows=windows)) for index, name in enumerate(names))
+    return {index: reason for index, reason in reasons if reason}
+
+
+def check_path(path: bytes, *, windows: bool) -> str | None:
+    """Return why the relative path *path*, parts joined by ``/``, is unsafe here, or None when it is safe."""
+    if path.startswith(b"/"):
+        return "the path is absolute"
+    if windows and _DRIVE.match(path):
+        return "the path names a drive"
+    if len(path) > MAX_PATH:
+        return f"the path is longer than {MAX_PATH} bytes"
+    if not path:
+        return "the path is empty"
+    if b"//" in path or path.endswith(b"/"):
+        return "the path has an empty part"
+    parts = path.split(b"/")
+    if len(parts) > MAX_DEPTH:
+        return f"the path is deeper than {MAX_DEPTH} directories"
+    return next(iter(check_names(parts, windows=windows).values()), None)
+
+
+def collision_key(name: bytes, *, folds_case: bool) -> bytes:
+    """Return what two names have in common when they are one file: caseless and composed if *folds_case*.
+
+    Follows canonical caseless matching (Unicode 3.13, D145); stricter than any one file system's table.
+    """
+    if not folds_case:
+        return name
+    from unicodedata import normalize
+
+    text = normalize("NFD", name.decode("utf-8", "surrogateescape")).casefold()
+    return normalize("NFC", text).encode("utf-8", "surrogateescape")
+
+
+def part_name(name: bytes) -> bytes:
+    """Return the name under which the file *name* grows: never one that check_name() lets through."""
+    return _own_name(name, _PART)
+
+
+def blocks_name(name: bytes) -> bytes:
+    """Return the name under which the verified blocks of an unfinished *name* are noted."""
+    return _own_name(name, _BLOCKS)
+
+
+def _own_name(name: bytes, suffix: bytes) -> bytes:
+    """A dot, *name*, *suffix*; of a name too long for that, its beginning and its digest."""
+    room = MAX_NAME - 1 - len(suffix)
+    if len(name) > room:
+        digest = xxh3_64_hexdigest(name).encode()
+        cut = room - len(digest)
+        for _ in range(3):  # not inside a character
+            cut -= name[cut] & 0xC0 == 0x80
+        name = name[:cut] + digest
+    return b"." + name + suffix
+
+
+def _all_plain(names: Sequence[bytes], windows: bool) -> bool:
+    """Whether nothing in *names* needs a closer look: a few scans over all of them together in C."""
+    joined = b"\0" + b"\0".join(names) + b"\0"
+    others = joined.translate(None, _PLAIN_WINDOWS if windows else _PLAIN)
+    if others != bytes(len(names) + 1) or max(map(len, names)) > MAX_NAME:
+        return False
+    folded = joined.lower()
+    if _OWN in folded or any(doubtful in joined for doubtful in _DOUBTFUL):
+        return False
+    if not windows:
+        return True
+    return not (any(ending in joined for ending in _DOUBTFUL_WINDOWS) or _DEVICE_IN_BATCH.search(folded))
+
+
+def _check_windows(text: str) -> str | None:
+    if special := _WINDOWS_SPECIAL.search(text):
+        return f"Windows forbids {special[0]} in names"
+    if text.endswith((".", " ")):
+        return "Windows drops a dot or space at the end of a name"
+    if _DEVICE.fullmatch(text.partition(".")[0].rstrip(" ")):
+        return "the name is a device on Windows"
+    if len(text.encode("utf-16-le")) > 2 * MAX_NAME:
+        return f"the name is longer than {MAX_NAME} UTF-16 units"
     return None
-def check_names(ns, *, windows): return {i:r for i,n in enumerate(ns) if (r:=check_name(n,windows=windows))}
-def check_path(p, *, windows): return next((r for c in p.split(b"/") if (r:=check_name(c,windows=windows))), None)
-def part_name(n): return b"."+n+b".hvcopy-part"
-def blocks_name(n): return b"."+n+b".hvcopy-blocks"

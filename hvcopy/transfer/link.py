@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import HEADER, MAGIC, MAX_CONTROL_BODY, Frame, Type, parse_header
+from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, parse_header
 from hvcopy.wire.messages import Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ BACKSTOP = 24 * 3600.0
 
 ERROR_WAIT = 0.15
 """Seconds that telling the peer may take: Ctrl-C must not wait for a peer that does not read."""
+
+
+FIRST_BODY = 64 * 1024
+"""Bytes of the receive buffer at first; it grows to the largest frame that came, which its type bounds."""
 
 
 class Link:
@@ -35,7 +40,8 @@ class Link:
         self.deadline = 0.0
         self._sending = threading.Lock()
         self._header = bytearray(HEADER.size)
-        self._body = bytearray(MAX_CONTROL_BODY)
+        self._body = bytearray(FIRST_BODY)
+        self._spare: deque[bytearray] = deque()
 
     def send(self, *messages: Message) -> None:
         """Send control messages, as one write.  Blocks while the peer does not read."""
@@ -58,6 +64,16 @@ class Link:
                 self.last_sent = time.monotonic()
             finally:
                 self._sending.release()
+
+    def take_body(self) -> bytearray:
+        """Take the buffer that holds the last frame's body away from the link; give it back with ``give_body``."""
+        taken = self._body
+        self._body = self._spare.pop() if self._spare else bytearray(len(taken))
+        return taken
+
+    def give_body(self, body: bytearray) -> None:
+        """Return a buffer for further frames; for any thread."""
+        self._spare.append(body)
 
     def receive_magic(self) -> None:
         """Receive and check the peer's preamble.  Raises NotHvcopy with what came instead."""

@@ -18,6 +18,7 @@ from hvcopy.session.receiver import Expected, ReceiverBook
 from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.tally import Tally
+from hvcopy.transfer.writing import LARGEST, Writer
 from hvcopy.wire import frames, messages as m
 from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest
 from hvcopy.wire.frames import Frame, Type
@@ -25,6 +26,24 @@ from hvcopy.wire.frames import Frame, Type
 SUMS_BLOCKS = 32768
 """Digests in one SUMS: 512 KiB."""
 BYE_WAIT = 2.0
+
+
+PIPELINED = 4
+"""Blocks from which on a file is worth a writer's thread."""
+
+
+class Lane:
+    """What one lane's thread has for itself."""
+
+    def __init__(self, lanes: Lanes, plan: Plan, link: Link) -> None:
+        self.link = link
+        self.sink = Sink(plan)
+        self.writer = Writer(lanes)
+
+    def close(self) -> None:
+        """Close directories, and let the writer end."""
+        self.writer.close()
+        self.sink.forget()
 
 
 class Receiving:
@@ -59,33 +78,33 @@ class Receiving:
         """Receive until RESULT is sent and the sender has said goodbye.  Raises HvcopyError; blocks."""
         self._lanes.watchdog.start()
         self._lanes.on_join = self._start_lane
-        link, sink = self._lanes.control, Sink(self._plan)
+        lane = Lane(self._lanes, self._plan, self._lanes.control)
         try:
             while True:
-                frame = link.receive()
+                frame = lane.link.receive()
                 if frame.type is Type.FINISH:
-                    return self._finish(link)
-                self._take(sink, frame, control=True)
+                    return self._finish(lane.link)
+                self._take(lane, frame, control=True)
         except OSError as error:
             raise self._local(error) from error
         finally:
-            sink.forget()
+            lane.close()
 
     def _start_lane(self, link: Link) -> None:
         self._lanes.spawn(lambda: self._serve_lane(link), "lane")
 
     def _serve_lane(self, link: Link) -> None:
-        sink = Sink(self._plan)
+        lane = Lane(self._lanes, self._plan, link)
         try:
             while True:
-                self._take(sink, link.receive(), control=False)
+                self._take(lane, link.receive(), control=False)
         except ConnectionLost:
             if not self._lanes.finished:
                 raise
         except OSError as error:
             raise self._local(error) from error
         finally:
-            sink.forget()
+            lane.close()
 
     def abandon(self) -> None:
         """After a failure: close what is under way, keeping only parts that a later copy can go on with."""
@@ -105,10 +124,11 @@ class Receiving:
 
     # ---- frames
 
-    def _take(self, sink: Sink, frame: Frame, *, control: bool) -> None:
+    def _take(self, lane: Lane, frame: Frame, *, control: bool) -> None:
+        sink = lane.sink
         match frame.type:
             case Type.DATA:
-                self._data(frame.body)
+                self._data(lane, frame.body)
             case Type.PACK:
                 self._pack(sink, frame.body)
             case Type.END:
@@ -302,7 +322,7 @@ class Receiving:
         self._reply(m.Acks([ack]))
         self._consider_growing()
 
-    def _data(self, body: memoryview | bytes) -> None:
+    def _data(self, lane: Lane, body: memoryview | bytes) -> None:
         if len(body) <= frames.DATA.size:
             raise NotHvcopy(f"the peer sent a DATA of {len(body)} bytes")
         ident, offset, wanted = frames.DATA.unpack_from(body)
@@ -314,8 +334,24 @@ class Receiving:
             raise DigestMismatch(
                 f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
             )
-        with self._lanes.watchdog.own_work():
-            incoming.write(offset, block)
+        if one.assembly.count < PIPELINED or len(body) > LARGEST:
+            self._write(one, incoming, index, block, wanted)
+            return
+        buffer = lane.link.take_body()
+
+        def write() -> None:
+            self._write(one, incoming, index, block, wanted)
+            lane.link.give_body(buffer)
+
+        lane.writer.put(write)
+
+    def _write(self, one: Expected, incoming: Incoming, index: int, block: memoryview, wanted: bytes) -> None:
+        """Write one verified block; in a lane's thread or its writer's."""
+        try:
+            with self._lanes.watchdog.own_work():
+                incoming.write(index * one.assembly.block, block)
+        except OSError as error:
+            raise self._local(error) from error
         with self._lock:
             one.assembly.add(index, wanted)
             incoming.record(index, wanted)

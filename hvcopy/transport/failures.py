@@ -35,7 +35,7 @@ def not_connected(
     """
     code = error.errno
     words = reason(error)
-    if code in absent:
+    if code is not None and code in absent:
         return NobodyListens(f"{address}: {absent[code]} ({words})", hint=start_there(server))
     if code is None or code == errno.ETIMEDOUT:
         return TimedOut(
@@ -56,7 +56,7 @@ def not_listening(
 ) -> HvcopyError:
     """The failure to raise after listening on *address* ended in *error*; *known* words go before ours."""
     words = reason(error)
-    if known and error.errno in known:
+    if known and error.errno is not None and error.errno in known:
         return LocalFailure(f"{address}: {known[error.errno]} ({words})")
     if error.errno in FORBIDDEN:
         return NotAllowed(f"{address}: listening is not allowed: {forbidden} ({words})")

@@ -48,7 +48,7 @@ def listen(address: HybridAddress, buffer: int | None, backlog: int) -> Bound:
 def _read_line(sock: socket.socket, patience: Patience) -> bytes:
     """The reply up to its newline and not one byte more: the guest's first bytes may follow at once.
 
-    Returns early what is over-long or cannot become an OK; raises OSError when the stream ends before the newline.
+    Returns early what is over-long or cannot become an OK; raises OSError when the stream ends before.
     """
     line = b""
     while True:

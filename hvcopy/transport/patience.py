@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import selectors
 import socket
 import time
@@ -66,7 +68,11 @@ class Patience:
     def _ready(self, sock: socket.socket, event: int) -> None:
         self._check()
         with _Selector() as selector:
-            selector.register(sock, event)
+            try:
+                selector.register(sock, event)
+            except ValueError:  # closed by another thread since the look above
+                self._check()
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
             while True:
                 left = self.left()
                 if selector.select(min(SLICE, left)):

@@ -172,7 +172,7 @@ def _remover(path: str) -> Callable[[], None]:
 
     def remove() -> None:
         with contextlib.suppress(OSError):
-            if True:
+            if os.path.samestat(made, os.lstat(absolute)):
                 os.unlink(absolute)
 
     return remove

@@ -1,9 +1,9 @@
-"""Build a variant of the core into a tree of its own: build/<variant>/hvcopy/ = links to the Python files + the core.
+"""Build a variant of the core into build/<variant>/hvcopy/, beside links to the Python files.
 
     python tests/faults/build.py faults asan
     PYTHONPATH=build/asan python -P -m pytest tests/core     (-P: not the hvcopy/ of the current folder)
 
-Run from anywhere with the interpreter that the tests use.  Knows where the tree is; setup.py knows how to compile.
+Run it with the interpreter that the tests use.  Knows where the tree is; setup.py knows how to compile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def build(variant: str) -> Path:
-    """Compile *variant* and return the folder to put on PYTHONPATH.  Raises CalledProcessError when it fails."""
+    """Compile *variant*; return the folder to put on PYTHONPATH.  Raises CalledProcessError."""
     tree = ROOT / "build" / variant
     shutil.rmtree(tree / "hvcopy", ignore_errors=True)
     command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(tree)]

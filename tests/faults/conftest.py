@@ -1,6 +1,6 @@
 """Runs a few lines against the faults build of the core, in a process of their own, with a plan of faults.
 
-Skips loudly when that build is missing; with CI=true that is a failure: a fault test that never runs proves nothing.
+Skips loudly when that build is missing; with CI=true that fails: a test that never runs proves nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def write(directory, contents, flags=0):
     fd = os.open(directory, os.O_RDONLY)
     places, data = b"", b""
     for body in contents.values():
-        places += struct.pack(core.PLACE_RECORD, len(data), len(body), 10**18, 0o640, os.getuid(), os.getgid(), 0)
+        owner = os.getuid(), os.getgid()
+        places += struct.pack(core.PLACE_RECORD, len(data), len(body), 10**18, 0o640, *owner, 0)
         data += body
     names = [name.encode() for name in contents]
     answer = core.write_files(array.array("i", [fd] * len(names)), names, places, data, b".hv-", flags)

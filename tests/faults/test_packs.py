@@ -1,4 +1,4 @@
-"""Packs of small files when system calls fail: whole under its name or not at all, and nothing left behind."""
+"""Packs of small files when system calls fail: whole under its name or not at all, nothing left."""
 
 from __future__ import annotations
 

@@ -37,9 +37,10 @@ def receive(channel: Channel, size: int) -> bytes:
 def bytes_keep_their_order(left: Channel, right: Channel) -> None:
     pieces = [bytes([n & 0xFF]) * (n * 37 % 5000 + 1) for n in range(300)]
     with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(lambda: [left.send(piece) for piece in pieces])
+        sending = [pool.submit(left.send, piece) for piece in pieces]
         assert receive(right, sum(map(len, pieces))) == b"".join(pieces)
-        sending.result()
+        for sent in sending:
+            sent.result()
 
 
 def parts_of_one_send_arrive_in_order(left: Channel, right: Channel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -88,6 +89,20 @@ def test_listeners_started_at_once_on_a_stale_socket_leave_exactly_one(tmp_path:
     finally:
         for listener in listeners:
             listener.close()
+
+
+def test_listen_waits_for_another_that_is_bound_but_does_not_listen_yet(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with ThreadPoolExecutor(1) as pool, socket.socket(socket.AF_UNIX) as other:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        other.bind(str(tmp_path / "hv.sock"))
+        second = pool.submit(listen, unix_address(tmp_path))
+        with pytest.raises(TimeoutError):
+            second.result(0.1)
+        other.listen()
+        os.close(folder)
+        with pytest.raises(LocalFailure, match="another process listens there already"):
+            second.result(10)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

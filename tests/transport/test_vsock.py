@@ -20,8 +20,8 @@ from transport.conformance import CHECKS
 from transport.pairs import VSOCK_LOOPBACK, close, connected, meet
 
 in_lane = pytest.mark.skipif(
-    os.environ.get("HVCOPY_LANE") != "vsock-kernel",
-    reason="AF_VSOCK is opened only inside a kernel that the tests booted (the lane vsock-kernel)",
+    os.environ.get("HVCOPY_LANE") != "kernel",
+    reason="AF_VSOCK is opened only inside a kernel that the tests booted (tests/lanes/kernel.py)",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from hvcopy.address import Address, HybridAddress, TcpAddress, UnixAddress
 from hvcopy.errors import Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import dial, listen
 from hvcopy.transport.connecting import FIRST_PAUSE, LONGEST_PAUSE, _pauses
+from hvcopy.transport.patience import Patience
 from transport.muxer import Muxer, normal, silent
 from transport.test_tcp import unused_port
 
@@ -127,6 +129,18 @@ except KeyboardInterrupt:
         assert process.wait(10) == 0
     assert last == "interrupted"
     assert time.monotonic() - begun < 5
+
+
+def test_socket_closed_while_it_is_waited_for_ends_the_wait() -> None:
+    sock = socket.socket()
+    looks = iter([False, True])
+
+    def cancelled() -> bool:
+        sock.close()
+        return next(looks)
+
+    with pytest.raises(Interrupted):
+        Patience(50, cancelled).readable(sock)
 
 
 def test_pauses_grow_from_50_ms_to_2_s_and_differ() -> None:

@@ -1,0 +1,191 @@
+"""read_at, write_at, start_writeback and zero_runs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvcopy import _core as core
+
+PAGE = 4096
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    """An empty file, open for reading and writing."""
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)
+
+
+def data_extents(fd: int) -> list[tuple[int, int]]:
+    """Return (start, end) of each data extent that the filesystem reports."""
+    extents, at = [], 0
+    while True:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as error:
+            assert error.errno == errno.ENXIO
+            return extents
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        extents.append((start, at))
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE, (3 << 20) + 5])
+@pytest.mark.parametrize("offset", [0, 1, 10 * PAGE + 7, 5 << 32])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_file_written_at_an_offset_reads_back(file: int, size: int, offset: int, sparse: bool) -> None:
+    data, into = random.Random(size).randbytes(size), bytearray(size)
+    assert core.write_at(file, data, offset, sparse) == size
+    assert core.read_at(file, into, offset) == size
+    assert into == data
+
+
+def test_read_at_stops_at_the_end_of_the_file(file: int) -> None:
+    os.write(file, b"abc")
+    into = bytearray(10)
+    assert core.read_at(file, into, 1) == 2
+    assert into == b"bc" + bytes(8)
+    assert core.read_at(file, into, 3) == core.read_at(file, into, 1 << 40) == 0
+    assert core.read_at(file, bytearray(), 0) == 0
+
+
+def test_file_calls_leave_the_file_position_alone(file: int) -> None:
+    core.write_at(file, b"abc", 5, False)
+    core.read_at(file, bytearray(3), 5)
+    assert os.lseek(file, 0, os.SEEK_CUR) == 0
+
+
+@pytest.mark.parametrize("offset", [-1, (1 << 63) - 3])
+def test_file_calls_with_an_impossible_offset_are_misuse(file: int, offset: int) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        core.read_at(file, bytearray(4), offset)
+    with pytest.raises(ValueError, match="offset"):
+        core.write_at(file, b"1234", offset, False)
+
+
+def test_file_calls_on_a_bad_descriptor_raise_ebadf(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(IsADirectoryError):
+        core.read_at(fd, bytearray(1), 0)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        core.write_at(fd, b"x", 0, False)
+    os.close(fd)
+
+
+def test_write_at_to_a_full_device_raises_enospc() -> None:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught:
+        core.write_at(fd, b"x", 0, False)
+    assert caught.value.errno == errno.ENOSPC
+    os.close(fd)
+
+
+def test_write_at_sparse_leaves_holes_that_the_filesystem_reports() -> None:
+    path = SHM / f"hvcopy-sparse-{os.getpid()}"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        data = (
+            b"a" * PAGE
+            + bytes(10 * PAGE)
+            + b"b" * PAGE
+            + bytes(300 * PAGE)
+            + b"c"
+            + bytes(PAGE - 1)
+            + bytes(PAGE)
+        )
+        assert core.write_at(fd, data, 0, True) == 3 * PAGE
+        os.ftruncate(fd, len(data))
+        assert data_extents(fd) == [(0, PAGE), (11 * PAGE, 12 * PAGE), (312 * PAGE, 313 * PAGE)]
+        assert os.pread(fd, len(data), 0) == data
+    finally:
+        os.close(fd)
+        path.unlink()
+
+
+@given(
+    pages=st.lists(st.sampled_from([0, 0, 1, 2]), max_size=12),
+    head=st.integers(0, PAGE),
+    tail=st.integers(0, PAGE),
+    offset=st.sampled_from([0, 1, PAGE - 1, PAGE, 3 * PAGE + 17]),
+)
+def test_write_at_sparse_equals_dense_and_skips_each_aligned_zero_page(
+    pages: list[int], head: int, tail: int, offset: int
+) -> None:
+    data = bytes(head) + b"".join(bytes([p]) * PAGE for p in pages) + bytes(tail)
+    fd = os.memfd_create("sparse")
+    try:
+        wrote = core.write_at(fd, data, offset, True)
+        os.ftruncate(fd, offset + len(data))
+        assert os.pread(fd, len(data), offset) == data
+        first = -offset % PAGE
+        skipped = sum(
+            PAGE for at in range(first, len(data) - PAGE + 1, PAGE) if not any(data[at : at + PAGE])
+        )
+        assert wrote == len(data) - skipped
+    finally:
+        os.close(fd)
+
+
+def test_start_writeback_is_a_hint_that_never_fails(file: int) -> None:
+    core.write_at(file, bytes(1 << 16), 0, False)
+    core.start_writeback(file, 0, 1 << 16)
+    core.start_writeback(-1, -5, -5)
+
+
+def zero_runs_oracle(data: bytes, grain: int) -> list[tuple[int, int]]:
+    """zero_runs, in the plainest way."""
+    runs: list[tuple[int, int]] = []
+    for at in range(0, len(data) - grain + 1, grain):
+        if data[at : at + grain].count(0) == grain:
+            if runs and sum(runs[-1]) == at:
+                runs[-1] = (runs[-1][0], runs[-1][1] + grain)
+            else:
+                runs.append((at, grain))
+    return runs
+
+
+@given(
+    pieces=st.lists(st.tuples(st.sampled_from([b"\0", b"\0", b"x"]), st.integers(1, 40)), max_size=60),
+    grain=st.integers(1, 64),
+)
+def test_zero_runs_agrees_with_the_plainest_scan(pieces: list[tuple[bytes, int]], grain: int) -> None:
+    data = b"".join(byte * count for byte, count in pieces)
+    assert core.zero_runs(data, grain) == zero_runs_oracle(data, grain)
+
+
+def test_zero_runs_finds_more_runs_than_one_batch() -> None:
+    data = (bytes(64) + b"x" * 64) * 5000
+    assert core.zero_runs(data, 64) == zero_runs_oracle(data, 64)
+    assert len(core.zero_runs(data, 64)) == 5000
+
+
+@pytest.mark.parametrize("at", [0, 1, 2047, 4095])
+def test_zero_runs_sees_a_single_byte_anywhere_in_a_piece(at: int) -> None:
+    data = bytearray(3 * PAGE)
+    data[PAGE + at] = 128
+    assert core.zero_runs(data, PAGE) == [(0, PAGE), (2 * PAGE, PAGE)]
+
+
+@pytest.mark.parametrize(("data", "grain"), [(b"", 1), (b"\0\0\0", 4), (b"x", 1)])
+def test_zero_runs_of_no_whole_zero_piece_is_empty(data: bytes, grain: int) -> None:
+    assert core.zero_runs(data, grain) == []
+
+
+def test_zero_runs_of_all_zeros_is_one_run() -> None:
+    assert core.zero_runs(bytes((5 << 20) + 1), 1 << 16) == [(0, 5 << 20)]
+
+
+def test_zero_runs_without_a_grain_is_misuse() -> None:
+    with pytest.raises(ValueError, match="grain"):
+        core.zero_runs(b"abc", 0)
+    with pytest.raises((ValueError, OverflowError)):
+        core.zero_runs(b"abc", -1)
