@@ -159,7 +159,7 @@ def split_remote(text: str, *, windows: bool, aliases: Container[str] = ()) -> t
 def port_to_service(port: int) -> str:
     """Return the service GUID that stands for the vsock *port*, 1 to 0x7fffffff.  Raises BadUsage."""
     if not 1 <= port <= _LAST_SERVICE_PORT:
-        _refuse(str(port), f"is not a port of Hyper-V: 1 to {_LAST_SERVICE_PORT}")
+        _refuse(str(port), "is not a port of Hyper-V", f"its ports are 1 to {_LAST_SERVICE_PORT}")
     return f"{port:08x}{_TEMPLATE}"
 
 
@@ -190,7 +190,8 @@ def _spell(text: str) -> _Spelled | None:
     if form == "hvsock":  # Kata's hvsock:///path:port is a VMM's socket, WinSocat's hvsock:VM:... Hyper-V's
         form = "hybrid" if body.startswith("/") else "hyperv"
     if url and form in ("unix", "hybrid") and not body.startswith("/"):
-        _refuse(text, "is not a URL of a socket", f"a path in a URL has a third slash: {scheme}:///{_shown(body)}")
+        hint = f"a path in a URL has a third slash: {scheme}:///{_shown(body)}"
+        _refuse(text, "is not a URL of a socket", hint)
     fields, rest = _take(body, 1 if form in ("unix", "vsock-listen") else 2, brackets=form == "tcp")
     if url and form in ("vsock", "hyperv", "tcp") and "/" in fields[-1]:
         return _spell_url(text, form, fields, rest)
@@ -315,8 +316,9 @@ def _read_unix(text: str, fields: list[str]) -> UnixAddress:
 def _read_tcp(text: str, fields: list[str]) -> TcpAddress:
     host, port = fields if len(fields) == 2 else (fields[0], None)
     if port is None:
-        likely = f"127.0.0.1:{host}" if re.fullmatch("[0-9]{1,5}", host) else f"{host or '127.0.0.1'}:{DEFAULT_PORT}"
-        _refuse(text, "lacks a host or a port", f"write tcp:{_shown(likely)}")
+        only_port = re.fullmatch("[0-9]{1,5}", host)
+        host, port = ("127.0.0.1", host) if only_port else (host or "127.0.0.1", str(DEFAULT_PORT))
+        _refuse(text, "lacks a host or a port", f"write tcp:{_shown(host)}:{port}")
     if "::" in text.partition(":")[2] and not (host and port):
         _refuse(text, "has an IPv6 address without brackets", _BRACKETS)
     if host in ("", "*"):
@@ -411,10 +413,10 @@ def _unescape(text: str, field: str) -> str:
     try:
         raw = field.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        _refuse(text, "has a lone surrogate, which no path contains")
+        _refuse(text, "has half a character (a lone surrogate)", "give the socket a plain name")
     raw = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)
     if b"\0" in raw:
-        _refuse(text, "has a zero byte, which no path contains")
+        _refuse(text, "has a zero byte, which no path contains", "abstract sockets are not supported")
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -439,5 +441,5 @@ def _shown(text: str) -> str:
     return printable(text if len(text) <= 200 else text[:200] + "...")
 
 
-def _refuse(text: str, why: str, hint: str = "") -> NoReturn:
+def _refuse(text: str, why: str, hint: str) -> NoReturn:
     raise BadUsage(f"'{_shown(text)}' {why}", hint=hint)

@@ -102,7 +102,7 @@ class Client:
         self._run(lanes, lambda: receive(lanes, plan, options, tally, grow=grow))
         tally.lanes = len(lanes.links)
 
-    def list(self, path: bytes) -> Iterator[m.Listed]:
+    def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
         lanes = self._order("list", [path.strip(b"/")], m.Options())
         self._ready(lanes)

@@ -40,10 +40,10 @@ class Progress:
             self._show_bar()
         elif self._kind == "plain" and now - self._last >= PLAIN_EVERY:
             self._last = now
-            print(self._line(now), file=sys.stderr, flush=True)
+            sys.stderr.write(self._line(now) + "\n")
         elif self._kind == "json" and now - self._last >= JSON_EVERY:
             self._last = now
-            print(json.dumps(self._object(now)), file=sys.stderr, flush=True)
+            sys.stderr.write(json.dumps(self._object(now)) + "\n")
 
     def close(self) -> None:
         """Show the final state of a bar and leave it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hvcopy.channel import Channel
@@ -105,7 +105,9 @@ class Server:
                 continue
             channel.timeout = self.timeout
             if not self._slots.acquire(blocking=False):
-                refuse(channel, NotAllowed(f"the server already serves {MAX_CLIENTS} connections", hint="try again later"))
+                refuse(
+                    channel, NotAllowed(f"the server already serves {MAX_CLIENTS} connections", hint="try again later")
+                )
                 continue
             threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True).start()
         self._end_sessions()
@@ -176,5 +178,3 @@ class Server:
             tally.lanes = len(lanes.links)
             if self.once:
                 self.stop()
-
-

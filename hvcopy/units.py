@@ -30,7 +30,7 @@ def parse_size(text: str) -> int:
         )
     fraction = found[2] or ""
     power = _PREFIXES.index(found[3].upper()) + 1 if found[3] else 0
-    size = int(found[1] + fraction) * 1024**power // 10 ** len(fraction)
+    size: int = int(found[1] + fraction) * 1024**power // 10 ** len(fraction)
     if size > LARGEST_SIZE:
         raise BadUsage(f"'{_shown(text)}' is too large for a size", hint="the largest is 8 EiB less one byte")
     return size

@@ -43,7 +43,9 @@ def aliases() -> dict[str, dict[str, Any]]:
         with open(path, "rb") as file:
             hosts = tomllib.load(file).get("hosts", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadUsage(f"{printable(path)}: {error}", hint="a host is: [hosts.web1] address = 'vsock:3:18518'") from None
+        raise BadUsage(
+            f"{printable(path)}: {error}", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
+        ) from None
     for name, host in hosts.items():
         if not isinstance(host, dict) or not isinstance(host.get("address"), str):
             raise BadUsage(f"{printable(path)}: hosts.{name} has no address", hint="address = 'vsock:3:18518'")
@@ -124,7 +126,15 @@ def existing(*, overwrite: bool, update: bool) -> str:
 
 
 def copy_options(
-    *, recursive: bool, archive: bool, links: bool, overwrite: bool, update: bool, no_fsync: bool, dry_run: bool, totals: bool
+    *,
+    recursive: bool,
+    archive: bool,
+    links: bool,
+    overwrite: bool,
+    update: bool,
+    no_fsync: bool,
+    dry_run: bool,
+    totals: bool,
 ) -> Options:
     """Return the options of a job."""
     return Options(

@@ -10,7 +10,6 @@ from hvcopy.cli import options
 
 if TYPE_CHECKING:
     from hvcopy.cli.arguments import Remote
-    from hvcopy.cli.running import Command
 
 
 def cp(
@@ -95,10 +94,16 @@ def _sides(paths: list[str]) -> tuple[list[str], bytes | str, Remote]:
     if target is not None and not any(origins):
         return sources, target.path, target
     first = origins[0]
-    if target is None and first is not None and all(one is not None and one.address == first.address for one in origins):
+    if (
+        target is None
+        and first is not None
+        and all(one is not None and one.address == first.address for one in origins)
+    ):
         return sources, destination, first
     if target is None and not any(origins):
-        raise BadUsage("neither side is remote", hint="one side is ADDRESS:PATH, as vsock:3:18518:/srv/; for local copies use cp")
+        raise BadUsage(
+            "neither side is remote", hint="one side is ADDRESS:PATH, as vsock:3:18518:/srv/; for local copies use cp"
+        )
     raise BadUsage("exactly one side must be remote, and all sources on the same server")
 
 

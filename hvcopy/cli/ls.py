@@ -40,7 +40,7 @@ def ls(
         )
         with client:
             command.interrupt = client.interrupt
-            for one in client.list(remote.path):
+            for one in client.entries(remote.path):
                 name = printable(one.name)
                 if as_json:
                     line = {"name": name, "kind": one.kind, "size": one.size, "mtime_ns": one.mtime, "mode": one.mode}

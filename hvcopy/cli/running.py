@@ -136,7 +136,6 @@ class Command:
             print(json.dumps(self.report.json(self.tally, seconds, error)), flush=True)
         sys.exit(error.exit_code if error else self.tally.exit_code)
 
-
     def _how_to_go_on(self, error: HvcopyError) -> str:
         """Return the exact command that goes on where this one broke off."""
         if not self.resume_hint or not isinstance(error, (ConnectionLost, Interrupted, TimedOut)):

@@ -30,13 +30,13 @@ def resolve(
     if found is not None and (dirs[0] or must_be_dir):
         raise LocalFailure(f"{shown} exists and is not a directory")
     if must_be_dir and not dirs[0]:
-        raise LocalFailure(f"{shown}/ is not there", hint="make the directory first, or leave the slash out to name the file")
+        raise LocalFailure(
+            f"{shown}/ is not there", hint="make the directory first, or leave the slash out to name the file"
+        )
     return "as", [path]
 
 
-def resolve_local(
-    path: str, *, names: list[bytes], dirs: list[bool]
-) -> tuple[Handle, list[bytes]]:
+def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[Handle, list[bytes]]:
     """Return (a directory's handle, the path below it of each source) for what the user of this side named."""
     raw = os.fsencode(path) or b"."
     try:
@@ -69,6 +69,7 @@ def _standing(root: Handle, path: bytes) -> os.stat_result | None:
         Directories(root).get(directory)
     except OSError as error:
         raise LocalFailure(
-            f"{printable(b'/' + directory)}: {error.strerror}", hint="make the folder first: only the last part is created"
+            f"{printable(b'/' + directory)}: {error.strerror}",
+            hint="make the folder first: only the last part is created",
         ) from None
     return None

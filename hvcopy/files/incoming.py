@@ -158,7 +158,8 @@ def _open_own(directory: Handle, name: bytes) -> int:
         except BlockingIOError:
             os.close(fd)
             raise LocalFailure(
-                f"another copy is writing {printable(name)} just now", hint="wait for it to end, then run the same command"
+                f"another copy is writing {printable(name)} just now",
+                hint="wait for it to end, then run the same command",
             ) from None
         except OSError as error:  # a file system without locks cannot protect two copies from each other
             if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):

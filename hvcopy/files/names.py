@@ -32,13 +32,11 @@ _WINDOWS_SPECIAL = re.compile(r'[<>:"|?*\\]')
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[1-9¹²³])", re.IGNORECASE)
 _DRIVE = re.compile(rb"[A-Za-z]:")
 
-# Bytes that need no closer look; the others may, for C2 leads the C1 controls in UTF-8, and E2 the separators
-# and the reordering characters.
-_PLAIN_ASCII = bytes(sorted({*range(0x20, 0x7F)} - set(b"/")))
-_PLAIN = _PLAIN_ASCII + bytes(sorted({*range(0x80, 0x100)} - {0xC2, 0xE2}))
-_PLAIN_WINDOWS = bytes(sorted(set(_PLAIN_ASCII) - set(b'<>:"|?*\\$')))
-_DOUBTFUL = (b"\0\0", b"\0.\0", b"\0..\0")
-_DOUBTFUL_WINDOWS = (b".\0", b" \0")
+# For whole batches: bytes that need no closer look, and what in the names, joined by zeros, does need one.
+_PLAIN = bytes(sorted({*range(0x20, 0x7F), *range(0x80, 0x100)} - set(b"/")))
+_PLAIN_WINDOWS = bytes(sorted({*range(0x20, 0x7F)} - set(b'/<>:"|?*\\$')))
+_DOTS_IN_BATCH = re.compile(rb"\0\.{0,2}\0")
+_CONTROL_IN_BATCH = re.compile(rb"\xc2[\x80-\x9f]|\xe2(?:\x80[\xa8-\xae]|\x81[\xa6-\xa9])")  # in UTF-8
 _DEVICE_IN_BATCH = re.compile(rb"\0(?:con|prn|aux|nul|com[1-9]|lpt[1-9])[ .\0]")
 
 
@@ -136,11 +134,11 @@ def _all_plain(names: Sequence[bytes], windows: bool) -> bool:
     if others != bytes(len(names) + 1) or max(map(len, names)) > MAX_NAME:
         return False
     folded = joined.lower()
-    if _OWN in folded or any(doubtful in joined for doubtful in _DOUBTFUL):
+    if _OWN in folded or _DOTS_IN_BATCH.search(joined):
         return False
-    if not windows:
-        return True
-    return not (any(ending in joined for ending in _DOUBTFUL_WINDOWS) or _DEVICE_IN_BATCH.search(folded))
+    if windows:
+        return not (b".\0" in joined or b" \0" in joined or _DEVICE_IN_BATCH.search(folded))
+    return joined.isascii() or not _CONTROL_IN_BATCH.search(joined)
 
 
 def _check_windows(text: str) -> str | None:

@@ -185,7 +185,9 @@ class Sink:
         self._write_batch(todo, result)
         return result
 
-    def _add_group(self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed) -> None:
+    def _add_group(
+        self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed
+    ) -> None:
         plan = self._plan
         one_file = group.names == [b""] and not group.directory
         where = plan.path(group.source, group.directory)
@@ -264,9 +266,7 @@ class _Batch:
         self._offset += size
         return offset
 
-    def add(
-        self, handle: Handle, name: bytes, record: bytes, index: int, linked: tuple[int, bytes] | None
-    ) -> None:
+    def add(self, handle: Handle, name: bytes, record: bytes, index: int, linked: tuple[int, bytes] | None) -> None:
         self.handles.append(handle)
         self.names.append(name)
         self.places += record

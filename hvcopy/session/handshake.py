@@ -74,7 +74,8 @@ class Handshake:
             )
         if hello.keyed != self._own.keyed:
             raise NotAllowed(
-                "this side was given no key, but the peer wants one proven" if hello.keyed
+                "this side was given no key, but the peer wants one proven"
+                if hello.keyed
                 else "the peer did not prove a key: it was started without one",
                 hint="give both sides the same file with --key-file (make one with `hvcopy key FILE`)",
             )

@@ -9,7 +9,8 @@ from hvcopy.files.outgoing import Outgoing
 from hvcopy.files.sparse import looks_sparse
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import Candidate, Outbox, Scratch
-from hvcopy.wire import frames, messages as m
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
 from hvcopy.wire.digests import MAX_SIZE, digest, zeros_digest
 from hvcopy.wire.frames import Type
 
@@ -24,7 +25,8 @@ class BlockSender:
 
     def next_batch(self) -> list[Candidate]:
         """Take candidates that may be asked about now, registering them; called under ``lanes.changed``."""
-        outbox, batch = self._outbox, []
+        outbox = self._outbox
+        batch: list[Candidate] = []
         while outbox.candidates and len(batch) < ASK_BATCH and outbox.book.may_ask(outbox.candidates[0].size):
             one = outbox.candidates.popleft()
             asked = outbox.book.ask(one.source, one.path, one.size)
@@ -128,9 +130,7 @@ class BlockSender:
         state = 3 if file.differs else 1 if file.code else 2 if asked.verb == m.COMPARE else 0
         with self._outbox.lanes.changed:
             asked.root, asked.ended = root, True
-        body = frames.encode_end(
-            frames.End(asked.id, state, file.code, asked.size, root or bytes(16), file.message)
-        )
+        body = frames.encode_end(frames.End(asked.id, state, file.code, asked.size, root or bytes(16), file.message))
         link.send_parts(frames.header(Type.END, len(body)) + body)
 
 

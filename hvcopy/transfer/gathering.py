@@ -59,9 +59,7 @@ class Gathering:
         xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
         extra = m.Extra(uid=uid, gid=gid, xattrs=xattrs) if options.owner or xattrs else m.NO_EXTRA
         mode = found.st_mode & attributes.FULL_MODE
-        self.directory_ends.append(
-            m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, found.st_mtime_ns, extra)
-        )
+        self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, found.st_mtime_ns, extra))
         self._entered.append(m.Entry(m.DIRECTORY, 0, source, item.path))
         self._outbox.tally.add(directories=1)
         if len(self._entered) >= ANNOUNCED:

@@ -15,7 +15,8 @@ from hvcopy.files.sink import LINKED, SMALL
 from hvcopy.session.sender import Packed
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import Candidate, LinkEntry, Names, Outbox, Scratch
-from hvcopy.wire import frames, messages as m
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
 from hvcopy.wire.frames import MIB, Type
 
 CONTENTS = 2 * MIB

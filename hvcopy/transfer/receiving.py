@@ -19,7 +19,8 @@ from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.writing import LARGEST, Writer
-from hvcopy.wire import frames, messages as m
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
 from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest
 from hvcopy.wire.frames import Frame, Type
 
@@ -164,7 +165,9 @@ class Receiving:
         for entry in entries:
             reason = self._book.admit(entry.source, entry.path)
             if entry.kind == m.FAILURE:
-                self._tally.fail(self._shown(entry.source, entry.path), entry.extra.code, printable(entry.extra.message))
+                self._tally.fail(
+                    self._shown(entry.source, entry.path), entry.extra.code, printable(entry.extra.message)
+                )
             elif entry.kind in (m.DIRECTORY, m.DIRECTORY_END):
                 acks += self._directory(sink, entry, reason)
             elif entry.kind == m.FILE:
@@ -306,7 +309,9 @@ class Receiving:
             raise NotHvcopy(f"the peer sent a PACK of {len(body)} bytes")
         wanted, ident, manifest, _ = frames.PACK.unpack_from(body)
         if digest(body[16:]) != wanted:
-            raise DigestMismatch("small files arrived damaged; none of that pack was kept", hint="run the same command again")
+            raise DigestMismatch(
+                "small files arrived damaged; none of that pack was kept", hint="run the same command again"
+            )
         contents = body[frames.PACK.size + manifest :]
         groups = m.decode_groups(body[frames.PACK.size : len(body) - len(contents)])
         count = self._book.check_pack(groups, len(contents))
@@ -382,7 +387,7 @@ class Receiving:
         with self._lock:
             one = self._book.get(end.id)
             incoming = self._incoming.get(end.id)
-            if one.ended or (end.state >= 2) == (incoming is not None) and end.state != 1:
+            if one.ended or ((end.state >= 2) == (incoming is not None) and end.state != 1):
                 raise NotHvcopy(f"the peer ended file {end.id} twice or in a way that was not asked for")
             one.ended, one.length, one.root = True, end.length, end.root
         if end.state == 1:
@@ -442,7 +447,7 @@ class Receiving:
         if self._grow and (self._tally.bytes >= GROW_AFTER or self._packs >= GROW_AFTER_PACKS):
             with self._lock:
                 grow, self._grow = self._grow, None
-            if grow:
+            if grow is not None:
                 self._lanes.spawn(grow, "grow")
 
     # ---- the end

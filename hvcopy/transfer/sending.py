@@ -19,7 +19,8 @@ from hvcopy.transfer.outbox import LinkEntry, Outbox, Scratch
 from hvcopy.transfer.packing import Packing
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.throttle import Throttle
-from hvcopy.wire import frames, messages as m
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Frame, Type
 
 LINK_BATCH = 128
@@ -151,7 +152,7 @@ class Sending:
         if self._grow and (self._tally.bytes >= GROW_AFTER or self._packs >= GROW_AFTER_PACKS):
             with self._lanes.changed:
                 grow, self._grow = self._grow, None
-            if grow:
+            if grow is not None:
                 self._lanes.spawn(grow, "grow")
 
     # ---- what comes back
@@ -260,8 +261,6 @@ class Sending:
                 for link in waiting[start : start + LINK_BATCH]:
                     asked = outbox.book.ask(link.source, link.path, 0)
                     self._links[asked.id] = link
-                    entries.append(
-                        m.Entry(link.kind, asked.id, link.source, link.path, 0, 0, link.mtime, link.extra)
-                    )
+                    entries.append(m.Entry(link.kind, asked.id, link.source, link.path, 0, 0, link.mtime, link.extra))
             self._lanes.control.send(m.Entries(entries))
             self._wait(lambda: outbox.book.idle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -43,11 +44,11 @@ class Tally:
     total_bytes: int = 0
     total_files: int = 0
     counted: bool = False
-    current: bytes = b""
+    current: builtins.bytes = b""
     durability: str = ""
     lanes: int = 1
     window: int = 0
-    kept_parts: list[bytes] = field(default_factory=list)
+    kept_parts: list[builtins.bytes] = field(default_factory=list)
     failures: Counter[int] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,7 +58,7 @@ class Tally:
             for name, count in counts.items():
                 setattr(self, name, getattr(self, name) + count)
 
-    def fail(self, path: bytes, code: int, message: str) -> None:
+    def fail(self, path: builtins.bytes, code: int, message: str) -> None:
         """Count and report a failed entry."""
         with self._lock:
             self.failures[code] += 1

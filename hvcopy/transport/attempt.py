@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from hvcopy.transport.options import plain
 from hvcopy.transport.patience import Patience
 
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, 10035)  # 10035: WSAEWOULDBLOCK
@@ -24,7 +25,8 @@ def connect_socket(sock: socket.socket, target: Any, patience: Patience) -> None
     code = sock.connect_ex(target)
     if code in _UNDER_WAY:
         patience.writable(sock)
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        with plain(sock) as raw:
+            code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, os.strerror(code))
 

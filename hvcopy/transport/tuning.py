@@ -10,6 +10,8 @@ import contextlib
 import socket
 import struct
 
+from hvcopy.transport.options import plain
+
 AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
 SO_VM_SOCKETS_BUFFER_SIZE = 0  # linux/vm_sockets.h; the values are u64
 SO_VM_SOCKETS_BUFFER_MAX_SIZE = 2
@@ -36,9 +38,9 @@ def tune_tcp(sock: socket.socket, buffer: int | None) -> None:
 def tune_vsock(sock: socket.socket, buffer: int | None) -> None:
     """Before connect and listen only: hence an accepted socket inherits it.  MAX first, it clamps SIZE."""
     size = struct.pack("=Q", buffer or VSOCK_BUFFER)
-    with contextlib.suppress(OSError):
-        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, size)
-        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, size)
+    with contextlib.suppress(OSError), plain(sock) as raw:
+        raw.setsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, size)
+        raw.setsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, size)
 
 
 def tune_hv_sock_listener(sock: socket.socket) -> None:
@@ -50,21 +52,23 @@ def limit_vsock_connect(sock: socket.socket, seconds: float) -> None:
     """The kernel gives up a vsock connect, non-blocking ones too, after 2 s unless told otherwise."""
     micros = max(1, int(seconds * 1_000_000))  # 0 would mean 2 s
     timeval = struct.pack("@ll", *divmod(micros, 1_000_000))
-    with contextlib.suppress(OSError):
-        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, timeval)
+    with contextlib.suppress(OSError), plain(sock) as raw:
+        raw.setsockopt(AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, timeval)
 
 
 def window(sock: socket.socket) -> int:
     """Bytes that may be under way in *sock*, as the system reports it; 0 when it does not say."""
     try:
         if sock.family == AF_VSOCK:
-            return int(struct.unpack("=Q", sock.getsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, 8))[0])
+            with plain(sock) as raw:
+                return int(struct.unpack("=Q", raw.getsockopt(AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, 8))[0])
         return min(sock.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF))
     except (OSError, struct.error):
         return 0
 
 
 def _system_buffers(sock: socket.socket, size: int) -> None:
-    for name in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        with contextlib.suppress(OSError, OverflowError):
-            sock.setsockopt(socket.SOL_SOCKET, name, min(size, 0x3FFFFFFF))
+    with plain(sock) as raw:
+        for name in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            with contextlib.suppress(OSError):
+                raw.setsockopt(socket.SOL_SOCKET, name, min(size, 0x3FFFFFFF))

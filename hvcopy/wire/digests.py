@@ -23,7 +23,7 @@ MAX_SIZE = MAX_BLOCKS * MAX_BLOCK
 
 def digest(data: ReadableBuffer) -> bytes:
     """Return the XXH3-128 of *data*: 16 bytes in canonical big-endian order."""
-    return xxh3_128_digest(data)  # type: ignore[arg-type]
+    return xxh3_128_digest(data)
 
 
 def block_size(size: int) -> int:

@@ -24,7 +24,7 @@ class Message(Struct, array_like=True, frozen=True):
     """Base of all control messages."""
 
 
-class Hello(Message):
+class Hello(Message, frozen=True):
     """Section 3: who speaks, in which versions."""
 
     lowest: Small
@@ -38,7 +38,7 @@ class Hello(Message):
     system: Word
 
 
-class Proof(Message):
+class Proof(Message, frozen=True):
     """Section 3: HMAC over the transcript."""
 
     mac: Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -60,7 +60,7 @@ class Options(Struct, frozen=True, omit_defaults=True):
     totals: bool = False
 
 
-class Job(Message):
+class Job(Message, frozen=True):
     """Section 4: what the client wants."""
 
     kind: Word
@@ -70,7 +70,7 @@ class Job(Message):
     lanes: Small
 
 
-class Ready(Message):
+class Ready(Message, frozen=True):
     """Section 4 and 8: the job, or the lane, is accepted."""
 
     token: Token
@@ -79,14 +79,14 @@ class Ready(Message):
     names: Annotated[list[Path], Meta(max_length=1024)]
 
 
-class Lane(Message):
+class Lane(Message, frozen=True):
     """Section 8: this connection belongs to the session of *token*."""
 
     token: Token
     index: Small
 
 
-class Error(Message):
+class Error(Message, frozen=True):
     """Section 9: this end has given up."""
 
     code: Small
@@ -94,14 +94,14 @@ class Error(Message):
     hint: Text
 
 
-class Ping(Message):
+class Ping(Message, frozen=True):
     """Section 9: alive."""
 
     progress: Count
     busy: bool
 
 
-class Bye(Message):
+class Bye(Message, frozen=True):
     """Section 7: the last word."""
 
 
@@ -124,7 +124,7 @@ NO_EXTRA = Extra()
 DIRECTORY, FILE, SYMLINK, HARDLINK, FAILURE, DIRECTORY_END = 1, 2, 3, 4, 5, 6
 
 
-class Entry(Message):
+class Entry(Message, frozen=True):
     """Section 5: one directory, asked file, link or failure."""
 
     kind: Small
@@ -137,13 +137,13 @@ class Entry(Message):
     extra: Extra = NO_EXTRA
 
 
-class Entries(Message):
+class Entries(Message, frozen=True):
     """Section 5."""
 
     entries: list[Entry]
 
 
-class Totals(Message):
+class Totals(Message, frozen=True):
     """Section 5: what to expect, for display."""
 
     files: Count
@@ -153,7 +153,7 @@ class Totals(Message):
 ALL, REST, COMPARE, SKIP, REFUSE, PATCH = 0, 1, 2, 3, 4, 5
 
 
-class Answer(Message):
+class Answer(Message, frozen=True):
     """Section 5: what the receiver wants of one asked file."""
 
     id: Count
@@ -163,7 +163,7 @@ class Answer(Message):
     old_size: Count = 0
 
 
-class Answers(Message):
+class Answers(Message, frozen=True):
     """Section 5."""
 
     answers: list[Answer]
@@ -172,7 +172,7 @@ class Answers(Message):
 DONE, SAME, SKIPPED, FAILED = 0, 1, 2, 3
 
 
-class Ack(Message):
+class Ack(Message, frozen=True):
     """Section 7: what became of one file, link or pack; *failures* are (index, code, message)."""
 
     id: Count
@@ -186,20 +186,20 @@ class Ack(Message):
     failures: list[tuple[Small, Small, Text]] = []
 
 
-class Acks(Message):
+class Acks(Message, frozen=True):
     """Section 7."""
 
     acks: list[Ack]
 
 
-class Finish(Message):
+class Finish(Message, frozen=True):
     """Section 7: everything was acknowledged."""
 
     files: Count
     bytes: Count
 
 
-class Result(Message):
+class Result(Message, frozen=True):
     """Section 7: the receiver's last word."""
 
     files: Count
@@ -208,7 +208,7 @@ class Result(Message):
     durability: Word
 
 
-class Listed(Message):
+class Listed(Message, frozen=True):
     """Section 4: one line of a listing."""
 
     name: Path
@@ -218,14 +218,14 @@ class Listed(Message):
     mode: Small
 
 
-class Listing(Message):
+class Listing(Message, frozen=True):
     """Section 4."""
 
     entries: list[Listed]
     last: bool
 
 
-class Group(Message):
+class Group(Message, frozen=True):
     """Section 6: small files of one directory within a pack."""
 
     source: Small
@@ -234,14 +234,14 @@ class Group(Message):
     records: bytes
 
 
-class ChunkEnd(Message):
+class ChunkEnd(Message, frozen=True):
     """Section 10: everything of this direction was sent."""
 
     length: Count
     digest: Digest
 
 
-class ChunkAck(Message):
+class ChunkAck(Message, frozen=True):
     """Section 10: everything of that direction was written, or why not."""
 
     length: Count

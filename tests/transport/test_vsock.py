@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +16,15 @@ from hvcopy.address import HypervAddress, VsockAddress
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed
 from hvcopy.transport import dial, listen, vsock
+from hvcopy.transport.options import plain
 from hvcopy.transport.peer import allowed
-from hvcopy.transport.tuning import VSOCK_BUFFER
+from hvcopy.transport.tuning import (
+    AF_VSOCK,
+    HV_SOCK_RING,
+    SO_VM_SOCKETS_CONNECT_TIMEOUT,
+    VSOCK_BUFFER,
+    limit_vsock_connect,
+)
 from transport.conformance import CHECKS
 from transport.pairs import VSOCK_LOOPBACK, close, connected, meet
 
@@ -103,6 +112,27 @@ def test_vsock_buffer_asked_for_is_in_effect() -> None:
         assert accepted is not None
         assert (dialled.window, accepted.window) == (65_536, 123_456)
         close((dialled, accepted))
+
+
+@in_lane
+def test_vsock_connect_limit_is_in_effect() -> None:
+    with socket.socket(AF_VSOCK, socket.SOCK_STREAM) as sock:
+        limit_vsock_connect(sock, 3.25)
+        with plain(sock) as raw:
+            value = raw.getsockopt(AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, 16)
+        assert struct.unpack("@ll", value)[0] == 3
+        assert abs(struct.unpack("@ll", value)[1] - 250_000) <= 10_000  # the kernel counts in ticks
+
+
+@in_lane
+def test_vsock_listener_has_the_buffers_that_hv_sock_looks_at() -> None:
+    with (
+        listen(VSOCK_LOOPBACK) as listener,
+        socket.socket(fileno=os.dup(listener.fileno())) as sock,
+        plain(sock) as raw,
+    ):
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * HV_SOCK_RING
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * HV_SOCK_RING
 
 
 @in_lane

@@ -1,0 +1,60 @@
+"""What every test shares: a home of its own, the depth of property tests, and a header that says what is tested."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("dev", max_examples=60, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile(
+    "ci", max_examples=400, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_SLOW
+)
+settings.register_profile("deep", max_examples=20_000, deadline=None, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+_FOLDERS = {
+    "HOME": "",
+    "USERPROFILE": "",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+    "XDG_RUNTIME_DIR": "run",
+    "APPDATA": "AppData/Roaming",
+    "LOCALAPPDATA": "AppData/Local",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, so that no test reads the developer's configuration or writes into it."""
+    folder = tmp_path_factory.mktemp("home")
+    for variable, below in _FOLDERS.items():
+        monkeypatch.setenv(variable, str(folder / below))
+    (folder / "run").mkdir(mode=0o700)
+    return folder
+
+
+def pytest_report_header() -> list[str]:
+    """Python, platform, and which build of the core the tests run against."""
+    return [
+        f"python: {platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+        f"core: {_core()}; hypothesis profile: {os.environ.get('HYPOTHESIS_PROFILE', 'dev')}",
+    ]
+
+
+def _core() -> str:
+    try:
+        from hvcopy import _core
+    except ImportError as error:
+        return f"absent ({error})"
+    path = Path(_core.__file__ or "")
+    below = path.parent.parent  # build/<variant>/ for all but the release build, see setup.py
+    variant = below.name if below.parent.name == "build" else "release"
+    return f"{variant} ({path.name}, {sys.platform})"
