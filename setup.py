@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -23,15 +24,7 @@ from setuptools import Extension, setup
 VARIANT = os.environ.get("HVCOPY_BUILD", "release")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 SOURCES = ["_core/core.pyx", "_core/pack/read_pack.c", "_core/pack/write_pack.c"]
-HEADERS = [
-    "_core/hv_sys.pxd",
-    "_core/hv_meter.h",
-    "_core/hv_raise.h",
-    "_core/pack/hv_pack.h",
-    "_core/sys/hv_sys.h",
-    "_core/sys/hv_posix.h",
-    "_core/sys/hv_windows.h",
-]
+INCLUDED = sorted(str(path) for end in ("pxd", "pxi", "h") for path in Path("_core").rglob(f"*.{end}"))
 
 
 def core() -> Extension:
@@ -48,7 +41,7 @@ def core() -> Extension:
         "hvcopy._core",
         [*SOURCES, "tests/faults/plan.c"] if faults else SOURCES,
         include_dirs=["_core", "_core/pack", "tests/faults" if faults else "_core/sys"],
-        depends=[*HEADERS, *(["tests/faults/hv_sys.h", "tests/faults/plan.h"] if faults else [])],
+        depends=[*INCLUDED, *(["tests/faults/hv_sys.h", "tests/faults/plan.h"] if faults else [])],
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,
         libraries=["ws2_32"] if sys.platform == "win32" else [],

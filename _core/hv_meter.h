@@ -16,10 +16,25 @@ typedef struct {
 
 #include <intrin.h>
 
-static __inline void hv_meter_add(hv_meter *meter, int64_t bytes) { _InterlockedExchangeAdd64(&meter->moved, bytes); }
-static __inline int64_t hv_meter_moved(hv_meter *meter) { return _InterlockedExchangeAdd64(&meter->moved, 0); }
-static __inline void hv_meter_cancel(hv_meter *meter) { _InterlockedExchange((volatile long *)&meter->cancelled, 1); }
-static __inline int hv_meter_cancelled(hv_meter *meter) { return *(volatile int32_t *)&meter->cancelled; }
+static __inline void hv_meter_add(hv_meter *meter, int64_t bytes)
+{
+    _InterlockedExchangeAdd64(&meter->moved, bytes);
+}
+
+static __inline int64_t hv_meter_moved(hv_meter *meter)
+{
+    return _InterlockedExchangeAdd64(&meter->moved, 0);
+}
+
+static __inline void hv_meter_cancel(hv_meter *meter)
+{
+    _InterlockedExchange((volatile long *)&meter->cancelled, 1);
+}
+
+static __inline int hv_meter_cancelled(hv_meter *meter)
+{
+    return *(volatile int32_t *)&meter->cancelled;
+}
 
 #else
 
@@ -28,9 +43,20 @@ static inline void hv_meter_add(hv_meter *meter, int64_t bytes)
     __atomic_fetch_add(&meter->moved, bytes, __ATOMIC_RELAXED);
 }
 
-static inline int64_t hv_meter_moved(hv_meter *meter) { return __atomic_load_n(&meter->moved, __ATOMIC_RELAXED); }
-static inline void hv_meter_cancel(hv_meter *meter) { __atomic_store_n(&meter->cancelled, 1, __ATOMIC_RELAXED); }
-static inline int hv_meter_cancelled(hv_meter *meter) { return __atomic_load_n(&meter->cancelled, __ATOMIC_RELAXED); }
+static inline int64_t hv_meter_moved(hv_meter *meter)
+{
+    return __atomic_load_n(&meter->moved, __ATOMIC_RELAXED);
+}
+
+static inline void hv_meter_cancel(hv_meter *meter)
+{
+    __atomic_store_n(&meter->cancelled, 1, __ATOMIC_RELAXED);
+}
+
+static inline int hv_meter_cancelled(hv_meter *meter)
+{
+    return __atomic_load_n(&meter->cancelled, __ATOMIC_RELAXED);
+}
 
 #endif
 

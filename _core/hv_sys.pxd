@@ -1,4 +1,4 @@
-"""Declarations of the C below the core: the OS seam, the meter's atomics, packs of small files.  All of it nogil."""
+"""The C below the core: the OS seam, the meter's atomics, packs of small files; all nogil but raising."""
 
 from libc.stdint cimport int64_t, uint64_t
 

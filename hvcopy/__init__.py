@@ -11,16 +11,28 @@ if TYPE_CHECKING:
     from hvcopy.address import Address, parse_address
     from hvcopy.client import Client, connect
     from hvcopy.errors import HvcopyError
-    from hvcopy.server import Server
+    from hvcopy.server import Admission, Server, serve
 
 __version__ = "0.1.0"
-__all__ = ["Address", "Client", "HvcopyError", "Server", "__version__", "connect", "parse_address"]
+__all__ = [
+    "Address",
+    "Admission",
+    "Client",
+    "HvcopyError",
+    "Server",
+    "__version__",
+    "connect",
+    "parse_address",
+    "serve",
+]
 
 _HOMES = {
     "Address": "address",
     "Client": "client",
     "HvcopyError": "errors",
+    "Admission": "server",
     "Server": "server",
+    "serve": "server",
     "connect": "client",
     "parse_address": "address",
 }

@@ -1,10 +1,12 @@
 """The native core: it moves and scans bytes, and knows no frame, no name, no policy.
 
-Units are bytes and integer milliseconds.  ``timeout_ms`` is *no-progress* time and never infinite.  Descriptors are
-borrowed: the core neither opens, closes nor changes the mode of a socket it is given.  Buffers are borrowed for the
-whole call.  Every call releases the GIL, serves signals at least every 200 ms, and stops within 200 ms of
-``Meter.cancel()`` with ``OSError(ECANCELED)``.  Other failures are ``OSError`` with the system's errno,
-``TimeoutError`` when nothing moved for ``timeout_ms``, ``ValueError`` for misuse.
+Units are bytes and integer milliseconds.  ``timeout_ms`` is *no-progress* time and never infinite; 0 does not wait.
+Descriptors are borrowed: the core neither opens, closes nor changes the mode of a socket it is given.  On Windows a
+socket must be non-blocking for what follows to hold of ``send_all``.  Buffers are borrowed for the whole call.
+
+Every call releases the GIL, serves signals at least every 200 ms, and stops within 200 ms of ``Meter.cancel()`` with
+``OSError(ECANCELED)``.  Other failures are ``OSError`` with the system's errno, ``TimeoutError`` when nothing moved
+for ``timeout_ms``, ``ValueError`` for misuse.
 """
 
 from collections.abc import Sequence
@@ -60,7 +62,8 @@ def start_writeback(fd: int, offset: int, length: int, /) -> None:
 def rename_new(dirfd: int, old: bytes, new: bytes, /) -> None:
     """Rename *old* to *new* within a directory, never over something: FileExistsError when *new* is taken.
 
-    OSError(EINVAL or ENOSYS) where the file system cannot rename without replacing (renameat2(2))."""
+    OSError(EINVAL or ENOSYS) where the file system cannot rename without replacing (renameat2(2)); EINVAL also for
+    a name that is not one component."""
 
 def sync_filesystem(fd: int, /) -> None:
     """Wait until everything written to the file system of *fd* is on disk (syncfs(2)).  Blocks."""
@@ -77,7 +80,8 @@ def read_files(
     ``"<iIIIQqqqQQQ"``: status, mode, uid, gid, nlink, size, mtime_ns, ctime_ns, ino, dev, offset in *into*.
     Status: 0 whole; an errno > 0; TOO_LARGE (larger than *limit*; not read, the other fields are valid); NO_ROOM (the
     rest of *into* is too small; not read); CHANGED (size or mtime moved while it was read, twice);
-    NOT_REGULAR.  A name is one component, never followed when it is a symbolic link."""
+    NOT_REGULAR (a symbolic link, which is never followed, and a socket too, then with all other fields 0).
+    A name that is not one component gives EINVAL, a negative handle EBADF."""
 
 def write_files(
     dirfds: ReadableBuffer,
@@ -92,6 +96,6 @@ def write_files(
 
     *places* holds one PLACE_RECORD ``"<QQqIIII"`` a name: offset and length in *data*, mtime_ns, mode, uid, gid, 0.
     Without REPLACE a name that exists gives EEXIST and stays untouched; with it, it is replaced atomically
-    (a directory gives EISDIR).  With SYNC all contents are on disk before any name appears.
+    (a directory gives EISDIR; a symbolic link is itself replaced).  With SYNC all contents are on disk before any name appears.
     Contents go to an anonymous file (O_TMPFILE) or, where there are none, to a temporary name that starts with
     *temp_prefix*; after a failure none is left."""

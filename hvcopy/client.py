@@ -1,4 +1,7 @@
-"""The client of a server: push, pull and list over one connection, as a library."""
+"""The client of a server: push, pull and list over one connection, as a library.
+
+What only one direction needs is imported when that direction is used: start-up is most of a small copy.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,9 @@ import msgspec
 from hvcopy.address import Address
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, NotHvcopy
-from hvcopy.files.destination import resolve_local
-from hvcopy.files.sink import Plan
 from hvcopy.files.source import Source, open_local
-from hvcopy.transfer.jobs import receive
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
-from hvcopy.transfer.sending import Sending
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
 from hvcopy.transport import dial
@@ -74,6 +73,8 @@ class Client:
 
         Returns when the server has confirmed everything that did not fail.  Raises HvcopyError; blocks.
         """
+        from hvcopy.transfer.sending import Sending
+
         lanes = self._order(
             "push",
             [destination.strip(b"/")],
@@ -91,6 +92,10 @@ class Client:
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
         """Receive *paths* of the server into the local *destination*, counting in *tally*.  Raises HvcopyError; blocks."""
+        from hvcopy.files.destination import resolve_local
+        from hvcopy.files.sink import Plan
+        from hvcopy.transfer.receiving import receive
+
         lanes = self._order("pull", [path.strip(b"/") for path in paths], options)
         ready = self._ready(lanes)
         if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:

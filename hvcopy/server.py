@@ -6,8 +6,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NotAllowed, NotHvcopy
+from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NotAllowed, NotHvcopy, printable
+from hvcopy.files.confined import open_directory
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import refuse
 from hvcopy.transfer.jobs import Grow, Served, run_list, run_pull, run_push
@@ -15,7 +17,7 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, new_token
 from hvcopy.transfer.tally import Tally
-from hvcopy.transport import Listener
+from hvcopy.transport import Listener, listen
 from hvcopy.transport.peer import allowed
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
@@ -167,7 +169,9 @@ class Server:
                 error = BadUsage(f"the other side only takes {' and '.join(sorted(self.kinds))}, not {job.kind!r:.20}")
                 link.refuse(error)
                 raise error
+            tally.window = link.channel.window
             carry_out(link, job, lanes, self.served, tally)
+            tally.lanes = len(lanes.links)
             self.events.done(link.channel.peer, job.kind, tally)
         except HvcopyError as error:
             if self.once:
@@ -175,6 +179,30 @@ class Server:
             raise
         finally:
             self._registry.leave(lanes)
-            tally.lanes = len(lanes.links)
             if self.once:
                 self.stop()
+
+
+def serve(
+    address: Address,
+    root: str,
+    *,
+    admission: Admission,
+    read_only: bool = False,
+    write_only: bool = False,
+    sync: bool = True,
+    timeout: float = 30.0,
+    buffer: int | None = None,
+    events: Events | None = None,
+) -> Server:
+    """Listen on *address* and return a server of the folder *root*; its ``run`` serves, its ``listener`` is to be closed.
+
+    Raises LocalFailure when the folder cannot be opened, NotAllowed or LocalFailure when the address cannot be listened on.
+    """
+    try:
+        handle = open_directory(root)
+    except OSError as error:
+        raise LocalFailure(f"{printable(root)}: {error.strerror}", hint="name a folder that exists") from None
+    served = Served(handle, may_read=not write_only, may_write=not read_only, sync=sync)
+    listener = listen(address, buffer=buffer, timeout=timeout)
+    return Server(listener, served, admission, timeout=timeout, events=events or Events())

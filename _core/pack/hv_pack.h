@@ -1,8 +1,8 @@
 /* Packs: many small files read or written in one call.
  *
- * Knows names of one component and bytes; knows no path, no policy, no Python.  A step runs until the pack is done,
- * HV_STEP_MS have passed or a system call was interrupted; its caller then serves signals and calls again until
- * `next == count`.  The file at which a call was interrupted is begun anew: a file is whole or not there.
+ * Knows names of one component and bytes; knows no path, no policy, no Python.  A step runs until the pack
+ * is done, HV_STEP_MS have passed or a system call was interrupted; its caller then serves signals and
+ * calls again. The file at which a call was interrupted is begun anew: a file is whole or not there.
  */
 #ifndef HV_PACK_H
 #define HV_PACK_H
@@ -27,7 +27,8 @@ enum { HV_TOO_LARGE = -1, HV_NO_ROOM = -2, HV_CHANGED = -3, HV_NOT_REGULAR = -4 
 /* Flags of a write. */
 enum { HV_REPLACE = 1, HV_SYNC = 2, HV_SET_OWNER = 4 };
 
-/* Which files: directory handle i is the i-th native int32 of `dirfds`; a name that may not be used is NULL. */
+/* Which files: directory handle i is the i-th native int32 of `dirfds`; a name that is no component is
+ * NULL. */
 typedef struct {
     const unsigned char *dirfds;
     const char *const *names;
@@ -72,7 +73,7 @@ void hv_write_pack_step(hv_write_pack *pack);
 /* 1 when every file has its status. */
 int hv_write_pack_done(const hv_write_pack *pack);
 
-/* Give up files that wait, leaving nothing of them.  Always call it at the end; harmless after a complete pack. */
+/* Give up files that wait, leaving nothing of them.  Call it at every end; harmless after a complete pack. */
 void hv_write_pack_end(hv_write_pack *pack);
 
 /* 1 when *name* is one plain component: not "", ".", "..", no '/' and no NUL in it. */

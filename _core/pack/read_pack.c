@@ -13,7 +13,7 @@ static int read_to_end(int fd, unsigned char *into, size_t size, size_t room)
 {
     unsigned char beyond;
     size_t done = 0;
-    /* One byte more than the file should have, where there is room, saves the second call that looks for its end. */
+    /* Asking for one byte too many, where there is room, saves a second call that looks for the end. */
     size_t wanted = room > size ? size + 1 : size;
     while (done < wanted) {
         hv_result got = hv_pread(fd, into + done, wanted - done, (int64_t)done);

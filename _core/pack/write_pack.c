@@ -1,4 +1,4 @@
-/* Writing a pack of small files: each appears whole under its name, or not at all, and a failure leaves nothing. */
+/* Writing a pack of small files: each appears whole under its name or not at all; failures leave nothing. */
 #include "hv_pack.h"
 
 #include <stdio.h>
@@ -22,11 +22,12 @@ static int no_anonymous_here(int err)
     return err == EOPNOTSUPP || err == EISDIR || err == ENOENT || err == EINVAL || err == ENOSYS;
 }
 
-/* What linking from an anonymous file gives where that does not work: no /proc, no hard links, or forbidden by
- * fs.protected_hardlinks for a file that now belongs to somebody else (proc_sys_fs(5)). */
+/* What linking from an anonymous file gives where that does not work: no /proc, no hard links, or forbidden
+ * by fs.protected_hardlinks for a file that now belongs to somebody else (proc_sys_fs(5)). */
 static int no_linking_here(int err)
 {
-    return err == ENOENT || err == EPERM || err == EXDEV || err == EOPNOTSUPP || err == EINVAL || err == ENOSYS;
+    return err == ENOENT || err == EPERM || err == EXDEV || err == EOPNOTSUPP || err == EINVAL
+        || err == ENOSYS;
 }
 
 static int create_named(hv_write_pack *pack, hv_new_file *file)
@@ -75,7 +76,7 @@ static int write_contents(int fd, const unsigned char *data, uint64_t size)
     return 0;
 }
 
-/* Contents, owner, mode, time: in this order, since writing clears set-id bits and so does chown(2), and the time
+/* Contents, owner, mode, time: in this order, since write(2) and chown(2) clear set-id bits, and the time
  * moves with each write. */
 static int fill(const hv_write_pack *pack, const hv_new_file *file)
 {
@@ -114,7 +115,7 @@ static int place_named(hv_write_pack *pack, hv_new_file *file, const char *name)
         return err;
     temp_name(pack, file->serial, temp);
     if (pack->flags & HV_REPLACE) {
-        err = hv_rename(dirfd, temp, name).err;   /* EISDIR for a directory; a symbolic link itself is replaced */
+        err = hv_rename(dirfd, temp, name).err;   /* EISDIR for a directory; follows no link */
     } else {
         err = hv_rename_new(dirfd, temp, name).err;
         if (err == EINVAL || err == ENOSYS) {   /* the filesystem or the kernel has no RENAME_NOREPLACE */

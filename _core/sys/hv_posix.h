@@ -35,7 +35,8 @@ static inline int64_t hv_now_ms(void)
 
 /* ---- sockets ---- */
 
-/* MSG_DONTWAIT makes one call non-blocking whatever the mode of the socket; EPIPE comes as an error, not a signal. */
+/* MSG_DONTWAIT: one call does not block, whatever the mode of the socket; MSG_NOSIGNAL: EPIPE, not a
+ * signal. */
 static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
 {
     struct iovec iov[HV_MAX_SPANS];
@@ -52,13 +53,14 @@ static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count,
     return hv_returned(sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
-/* Never MSG_WAITALL: on AF_VSOCK it fails with ENOMEM for lengths >= the buffer size (net/vmw_vsock/af_vsock.c). */
+/* Never MSG_WAITALL: AF_VSOCK fails it with ENOMEM for lengths >= the buffer size
+ * (net/vmw_vsock/af_vsock.c). */
 static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
 {
     return hv_returned(recv(sock, into, size, MSG_DONTWAIT));
 }
 
-/* value 1: something happened (also an error or a hang-up: the next call tells which); 0: *timeout_ms* passed. */
+/* value 1: something happened (also an error or a hang-up: the next call tells); 0: *timeout_ms* passed. */
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 {
     struct pollfd entry = {sock, what == HV_READABLE ? POLLIN : POLLOUT, 0};
@@ -131,10 +133,14 @@ static inline hv_result hv_create_named(int dirfd, const char *name)
     return hv_returned(openat(dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
 }
 
-/* Give anonymous file *fd* a name, unless it exists; the way open(2) shows, which needs no capability but /proc. */
+/* Give anonymous file *fd* a name, unless it exists.  By descriptor, where the kernel lets us (Linux 6.10, or with
+ * CAP_DAC_READ_SEARCH: link(2)); by way of /proc it costs three more lookups. */
 static inline hv_result hv_link_anonymous(int fd, int dirfd, const char *name)
 {
     char path[sizeof "/proc/self/fd/" + 11];
+    hv_result linked = hv_returned(linkat(fd, "", dirfd, name, AT_EMPTY_PATH));
+    if (linked.err != ENOENT)
+        return linked;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return hv_returned(linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW));
 }
@@ -155,9 +161,17 @@ static inline hv_result hv_rename_new(int dirfd, const char *from, const char *t
     return hv_returned(syscall(SYS_renameat2, dirfd, from, dirfd, to, 1u));
 }
 
-static inline hv_result hv_unlink(int dirfd, const char *name) { return hv_returned(unlinkat(dirfd, name, 0)); }
+static inline hv_result hv_unlink(int dirfd, const char *name)
+{
+    return hv_returned(unlinkat(dirfd, name, 0));
+}
+
 static inline hv_result hv_chmod(int fd, uint32_t mode) { return hv_returned(fchmod(fd, mode)); }
-static inline hv_result hv_chown(int fd, uint32_t uid, uint32_t gid) { return hv_returned(fchown(fd, uid, gid)); }
+
+static inline hv_result hv_chown(int fd, uint32_t uid, uint32_t gid)
+{
+    return hv_returned(fchown(fd, uid, gid));
+}
 
 static inline hv_result hv_set_mtime(int fd, int64_t mtime_ns)
 {

@@ -1,8 +1,8 @@
 /* The OS seam: every system call of the core, one inline function each, nothing else.
  *
- * Each function returns hv_result, whose `err` was read in the very line of the call, before anything else could
- * overwrite it.  No function loops, retries, logs or remembers; nothing here knows Python.  A build for fault
- * injection puts a header of the same name before this one on the include path (tests/faults).
+ * Each function returns hv_result, whose `err` was read in the very line of the call, before anything else
+ * could overwrite it.  No function loops, retries, logs or remembers; nothing here knows Python.  A build
+ * for fault injection puts a header of the same name before this one on the include path (tests/faults).
  *
  *   err of a socket call   errno on POSIX, WSAGetLastError() on Windows
  *   err of a file call     errno everywhere

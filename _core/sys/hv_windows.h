@@ -1,9 +1,10 @@
 /* The seam on Windows: Winsock for every family (AF_HYPERV included); files are not written yet (ENOSYS).
  * Included by hv_sys.h only.
  *
- * Winsock has no MSG_DONTWAIT and its calls do not end for Ctrl-C, hence HV_WAIT_FIRST: the loops wait for readiness
- * with WSAPoll before each call.  A receive then never blocks.  A send on a *blocking* socket still can, until the
- * whole slice is in the transport's buffer: whoever owns the socket makes it non-blocking.
+ * Winsock has no MSG_DONTWAIT and its calls do not end for Ctrl-C, hence HV_WAIT_FIRST: the loops wait for
+ * readiness with WSAPoll before each call.  A receive then never blocks.  A send on a *blocking* socket
+ * still can, until the whole slice is in the transport's buffer: whoever owns the socket makes it non-
+ * blocking.
  */
 #ifndef HV_WINDOWS_H
 #define HV_WINDOWS_H
@@ -52,8 +53,8 @@ static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count,
     return hv_returned_socket(rc, sent);
 }
 
-/* ERROR_BROKEN_PIPE is how AF_HYPERV says that the peer closed without shutdown (seen by microsoft/WSL relay.cpp and
- * linuxkit/virtsock): an end of stream, whose meaning only the session knows. */
+/* ERROR_BROKEN_PIPE is how AF_HYPERV says that the peer closed without shutdown (seen by microsoft/WSL
+ * relay.cpp and linuxkit/virtsock): an end of stream, whose meaning only the session knows. */
 static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
 {
     WSABUF part = {(ULONG)hv_clamped(size), (CHAR *)into};
@@ -77,11 +78,11 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 
 /* ---- files: not on Windows yet ---- */
 
-#define HV_NO_FILES(declaration, ignore)                                                                           \
-    static inline hv_result declaration                                                                            \
-    {                                                                                                              \
-        ignore;                                                                                                    \
-        return hv_failed(ENOSYS);                                                                                  \
+#define HV_NO_FILES(declaration, ignore)                                                                  \
+    static inline hv_result declaration                                                                   \
+    {                                                                                                     \
+        ignore;                                                                                           \
+        return hv_failed(ENOSYS);                                                                         \
     }
 
 HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from hvcopy.cli import cp, demo, key, ls, recv, send, serve
-
-app = typer.Typer(
-    name="hvcopy",
-    help="Copy files and streams between a hypervisor host and its guests, without a network: fast and verified.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = ("cp", "ls", "serve", "send", "recv", "key", "demo")
+"""In the order of the help text; command NAME is the function NAME of module hvcopy.cli.NAME."""
 
 
 def _version(wanted: bool) -> None:
@@ -27,7 +20,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -36,5 +28,19 @@ def _root(
     pass
 
 
-for command in (cp.cp, ls.ls, serve.serve, send.send, recv.recv, key.key, demo.demo):
-    app.command(command.__name__)(command)
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application; only the command that *arguments* begin with is loaded, or all of them for the help."""
+    app = typer.Typer(
+        name="hvcopy",
+        help="Copy files and streams between a hypervisor host and its guests, without a network: fast and verified.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    wanted = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
+    for name in wanted:
+        app.command(name)(getattr(import_module(f"hvcopy.cli.{name}"), name))
+    return app

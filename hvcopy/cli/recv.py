@@ -23,6 +23,7 @@ def recv(
     progress: options.ProgressKind = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Receive what `hvcopy send` on the other side sends, once.
 
@@ -75,7 +76,7 @@ def recv(
                 served,
                 admission,
                 timeout=patience,
-                events=Once(verbose=False, quiet=quiet),
+                events=Once(verbose=verbose, quiet=quiet),
                 once=True,
                 kinds=frozenset({"push"}),
             )

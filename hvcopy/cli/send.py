@@ -29,6 +29,7 @@ def send(
     progress: options.ProgressKind = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
 ) -> None:
     """Send files once, to `hvcopy recv` on the other side.
@@ -68,6 +69,8 @@ def send(
             with client:
                 command.interrupt = client.interrupt
                 command.tally.window = client.window
+                if verbose:
+                    say(f"hvcopy: connected to {address}, window {client.window} bytes")
                 client.push(sources, b"", job, command.tally, bwlimit=arguments.rate(bwlimit))
 
         if not listening:

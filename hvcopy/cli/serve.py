@@ -33,22 +33,27 @@ def serve(
 
     def work() -> None:
         from hvcopy.cli import arguments
-        from hvcopy.cli.serving import ServerLog, open_root
+        from hvcopy.cli.serving import ServerLog
         from hvcopy.errors import BadUsage
-        from hvcopy.server import Server
-        from hvcopy.transfer.jobs import Served
-        from hvcopy.transport import listen
+        from hvcopy.server import serve as start
 
         if read_only and write_only:
             raise BadUsage("--read-only and --write-only exclude each other")
         where, alias_key = arguments.find(address)
-        admission = arguments.admission(
-            where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
+        server = start(
+            where,
+            root,
+            admission=arguments.admission(
+                where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
+            ),
+            read_only=read_only,
+            write_only=write_only,
+            sync=not no_fsync,
+            timeout=arguments.timeout_seconds(timeout),
+            buffer=arguments.size(buffer),
+            events=ServerLog(verbose=verbose, quiet=quiet),
         )
-        served = Served(open_root(root), may_read=not write_only, may_write=not read_only, sync=not no_fsync)
-        wait = arguments.timeout_seconds(timeout)
-        with listen(where, buffer=arguments.size(buffer), timeout=wait) as listener:
-            server = Server(listener, served, admission, timeout=wait, events=ServerLog(verbose=verbose, quiet=quiet))
+        with server.listener as listener:
             command.interrupt = lambda error: server.stop()
             if not quiet:
                 say(f"hvcopy: serving {root} on {listener.address}")

@@ -29,7 +29,8 @@ class ServerLog(Events):
         """Tell of a session that ended well."""
         if self._verbose:
             failed = f", {tally.failed} failed" if tally.failed else ""
-            say(f"hvcopy: {peer}: {kind}: {tally.files} files, {format_size(tally.bytes)}{failed}, {tally.lanes} lanes")
+            moved = f"{tally.files} files, {format_size(tally.bytes)}{failed}"
+            say(f"hvcopy: {peer}: {kind}: {moved}, {tally.lanes} lanes, window {tally.window} bytes")
 
     def failed(self, peer: str, error: HvcopyError) -> None:
         """Tell of a connection or session that failed."""

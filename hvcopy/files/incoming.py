@@ -47,9 +47,13 @@ class Incoming:
             self._open_resumable(assembly)
         else:
             self._fd, self.part = place.open_temporary(directory, part_name(name))
-        if not self.reused:
-            os.ftruncate(self._fd, 0)
-        os.ftruncate(self._fd, assembly.size)
+        try:
+            if not self.reused:
+                os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, assembly.size)
+        except BaseException:
+            self.abandon(keep=False)
+            raise
 
     def _open_resumable(self, assembly: Assembly) -> None:
         self.part = part_name(self._name)

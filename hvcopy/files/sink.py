@@ -19,7 +19,7 @@ from hvcopy.errors import LocalFailure
 from hvcopy.files import attributes, place
 from hvcopy.files.confined import Directories, Handle, enter
 from hvcopy.files.names import check_names
-from hvcopy.wire.frames import PACK_RECORD
+from hvcopy.wire.frames import LINKED, PACK_RECORD
 from hvcopy.wire.messages import Entry, Group
 
 REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
@@ -28,10 +28,6 @@ _PLACE = struct.Struct(fileio.PLACE_RECORD)
 _ERRNO = struct.Struct("<i")
 FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What stops a whole copy: the next entry would fail just so."""
-LINKED = 1
-"""Flag of a pack's record: hard links to this file will follow."""
-SMALL = 128 * 1024
-"""Largest file that travels in a pack, docs/protocol.md section 6."""
 
 
 @dataclass(slots=True)

@@ -50,6 +50,7 @@ class BlockSender:
         """Open a file that was answered, and let the lanes share it."""
         try:
             file.open()
+            self._outbox.tally.current = self._outbox.shown(file.asked.source, file.asked.path)
         except OSError as error:
             file.fail(10, error.strerror or str(error))
         with self._outbox.lanes.changed:
@@ -82,6 +83,7 @@ class BlockSender:
         block = work.view(length)
         file.read(block, offset)
         value = digest(block)
+        outbox.lanes.watchdog.worked()
         with outbox.lanes.changed:
             assembly.add(index, value)
         if asked.verb == m.COMPARE:
@@ -93,7 +95,7 @@ class BlockSender:
             link.send_parts(frames.header(Type.KEEP, len(body)) + body)
         else:
             fixed = frames.DATA.pack(asked.id, offset, value)
-            outbox.throttle.pass_through(length, lambda: outbox.lanes.error is not None)
+            outbox.slow_down(length)
             link.send_parts(frames.header(Type.DATA, len(fixed) + length) + fixed, block)
         outbox.tally.add(bytes=length)
 

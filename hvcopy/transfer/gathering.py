@@ -42,6 +42,7 @@ class Gathering:
 
     def _directory(self, source: Source) -> None:
         for item in walk(source.handle):
+            self._outbox.lanes.watchdog.worked()
             if isinstance(item, Entered):
                 self._enter(source.index, item)
             elif isinstance(item, Found):

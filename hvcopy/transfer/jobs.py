@@ -14,7 +14,7 @@ from hvcopy.files.names import check_path
 from hvcopy.files.sink import OVERWRITE, REFUSE, UPDATE, Plan
 from hvcopy.files.source import open_beneath
 from hvcopy.transfer.lanes import Lanes
-from hvcopy.transfer.receiving import Receiving
+from hvcopy.transfer.receiving import receive
 from hvcopy.transfer.sending import Sending
 from hvcopy.transfer.tally import Tally
 from hvcopy.wire import messages as m
@@ -50,25 +50,6 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
     )
     plan = Plan(served.root, prefixes, options.existing, options.sync and served.sync, options.owner)
     receive(lanes, plan, options, tally, ready=m.Ready(lanes.token, lanes.granted, layout, []), grow=grow)
-
-
-def receive(
-    lanes: Lanes, plan: Plan, options: m.Options, tally: Tally, *, ready: m.Ready | None = None, grow: Grow = None
-) -> Receiving:
-    """Say *ready* if given, then receive into *plan*.  Raises HvcopyError; parts worth keeping are kept."""
-    receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, grow=grow)
-    try:
-        if ready:
-            lanes.control.send(ready)
-        receiving.run()
-    except BaseException as error:
-        lanes.fail(error)
-        raise lanes.error or error from None
-    finally:
-        lanes.close()
-        receiving.abandon()
-        tally.kept_parts = receiving.kept_parts
-    return receiving
 
 
 def run_pull(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Grow = None) -> None:

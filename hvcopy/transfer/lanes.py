@@ -104,7 +104,7 @@ class Lanes:
             self.finished = True
             self.changed.notify_all()
         self.watchdog.stop()
-        if self.error is not None and not isinstance(self.error, ConnectionLost):
+        if isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted)):
             self.control.channel.discard(LAST_WORDS)
         for link in list(self.links):
             link.channel.cancel()

@@ -108,6 +108,12 @@ class Outbox:
         extra = m.Extra(code=code, message=message[:500])
         self.lanes.control.send(m.Entries([m.Entry(m.FAILURE, 0, source, path, extra=extra)]))
 
+    def slow_down(self, count: int) -> None:
+        """Wait as the rate limit demands before *count* bytes are sent; the peer hears that this is no stall."""
+        if self.throttle.limited:
+            with self.lanes.watchdog.own_work():
+                self.throttle.pass_through(count, lambda: self.lanes.error is not None)
+
     def note(self, source: int, path: bytes, message: str) -> None:
         """Report something that is skipped, which is no failure."""
         self.tally.add(skipped=1)

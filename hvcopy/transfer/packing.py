@@ -11,13 +11,12 @@ from xxhash import xxh3_128
 from hvcopy import fileio
 from hvcopy.files import attributes
 from hvcopy.files.outgoing import CHANGED
-from hvcopy.files.sink import LINKED, SMALL
 from hvcopy.session.sender import Packed
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import Candidate, LinkEntry, Names, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import MIB, Type
+from hvcopy.wire.frames import LINKED, MIB, SMALL, Type
 
 CONTENTS = 2 * MIB
 """Contents of one pack at most; with its manifest it stays far below the protocol's bound."""
@@ -132,7 +131,8 @@ class Packing:
             outbox.book.packs[ident] = pack
         fixed = frames.PACK.pack(pack.digest, ident, len(manifest), 0)
         head = frames.header(Type.PACK, len(fixed) + len(manifest) + len(contents))
-        outbox.throttle.pass_through(len(contents), lambda: outbox.lanes.error is not None)
+        outbox.slow_down(len(contents))
+        outbox.tally.current = outbox.shown(self._groups[0].source, self._groups[0].directory)
         link.send_parts(head + fixed, manifest, contents)
         outbox.tally.add(bytes=len(contents))
 

@@ -222,6 +222,7 @@ class Receiving:
                 return answer, None
             if self._dry:
                 self._tally.add(files=1, bytes=entry.size)
+                self._tally.observer.noted(self._shown(entry.source, entry.path), "would be copied")
                 return m.Answer(entry.id, m.ALL), None
             return self._open(sink, entry)
         except LocalFailure as error:
@@ -244,7 +245,10 @@ class Receiving:
                 return self._refuse(entry, 11, "the same name was sent twice")
             return None
         same_shape = found.st_size == entry.size and found.st_mtime_ns == entry.mtime
-        if stat.S_ISREG(found.st_mode) and same_shape and not self._dry:
+        if stat.S_ISREG(found.st_mode) and same_shape:
+            if self._dry:
+                self._tally.add(same=1)
+                return m.Answer(entry.id, m.SKIP, 0, "it looks the same")
             return m.Answer(entry.id, m.COMPARE, 0, "", found.st_size)
         return self._refuse(entry, 10, EXISTS)
 
@@ -477,6 +481,31 @@ class Receiving:
                 frame = link.receive(timeout=BYE_WAIT)
         except HvcopyError:
             return
+
+
+def receive(
+    lanes: Lanes,
+    plan: Plan,
+    options: m.Options,
+    tally: Tally,
+    *,
+    ready: m.Ready | None = None,
+    grow: Callable[[], None] | None = None,
+) -> Receiving:
+    """Say *ready* if given, then receive into *plan*.  Raises HvcopyError; parts worth keeping are kept."""
+    receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, grow=grow)
+    try:
+        if ready:
+            lanes.control.send(ready)
+        receiving.run()
+    except BaseException as error:
+        lanes.fail(error)
+        raise lanes.error or error from None
+    finally:
+        lanes.close()
+        receiving.abandon()
+        tally.kept_parts = receiving.kept_parts
+    return receiving
 
 
 def _digests_of_standing(sink: Sink, one: Expected) -> bytes:

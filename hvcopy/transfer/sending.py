@@ -205,6 +205,7 @@ class Sending:
             self._outbox.book.forget(asked.id)
             self._outbox.outgoing.pop(asked.id, None)
             self._tally.add(files=1, bytes=asked.size)
+            self._tally.observer.noted(self._outbox.shown(asked.source, asked.path), "would be copied")
             return
         self._tally.add(reused=asked.reused, bytes=asked.reused)
         self._outbox.ready.append(self._outbox.outgoing[asked.id])

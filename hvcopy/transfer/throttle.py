@@ -15,10 +15,13 @@ class Throttle:
         self._lock = threading.Lock()
         self._due = time.monotonic()
 
+    @property
+    def limited(self) -> bool:
+        """True when there is a limit."""
+        return self._rate > 0
+
     def pass_through(self, count: int, stopped: Callable[[], bool]) -> None:
         """Wait until *count* more bytes may pass, or until *stopped* says that nobody waits for them."""
-        if not self._rate:
-            return
         with self._lock:
             self._due = max(self._due, time.monotonic() - 0.1) + count / self._rate
             due = self._due

@@ -15,9 +15,11 @@ from hvcopy.errors import ConnectionLost, HvcopyError, TimedOut
 from hvcopy.transfer.link import Link
 from hvcopy.wire.messages import Ping
 
-HEARTBEAT = 2.0
+HEARTBEAT = 0.5
 """Seconds of own silence after which a PING is due."""
 TICK = 0.25
+SHORTEST = 3 * HEARTBEAT
+"""A shorter timeout counts as this: the peer must have had the chance to be heard."""
 
 
 class Watchdog:
@@ -25,7 +27,7 @@ class Watchdog:
 
     def __init__(self, links: list[Link], *, timeout: float, fail: Callable[[HvcopyError], None]) -> None:
         self._links = links
-        self._timeout = timeout
+        self._timeout = max(timeout, SHORTEST)
         self._fail = fail
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -48,6 +50,11 @@ class Watchdog:
     def heard(self, ping: Ping) -> None:
         """Take a PING of the peer."""
         self._peer = (ping.progress, ping.busy)
+
+    def worked(self) -> None:
+        """Note a piece of work that moved no bytes: an entry found, a block compared."""
+        with self._lock:
+            self._worked += 1
 
     @contextlib.contextmanager
     def own_work(self) -> Iterator[None]:

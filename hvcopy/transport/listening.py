@@ -88,9 +88,7 @@ class Listener:
         return Channel(sock, peer=peer, identity=identity, timeout=self._timeout, window=tuning.window(sock))
 
 
-def listen(
-    address: Address, *, buffer: int | None = None, backlog: int = 128, timeout: float = 30.0
-) -> Listener:
+def listen(address: Address, *, buffer: int | None = None, backlog: int = 128, timeout: float = 30.0) -> Listener:
     """Listen on *address*; accepted channels get *buffer* (bytes) and *timeout* (seconds without progress).
 
     Does not block.  Raises NotAllowed, LocalFailure (in use, no such address, not a socket) or BadUsage.

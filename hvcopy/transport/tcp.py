@@ -80,9 +80,7 @@ def identity(remote: Any) -> str:
 
 
 def _explain_connect(address: TcpAddress, error: OSError, seconds: float) -> HvcopyError:
-    return not_connected(
-        address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=str(address), seconds=seconds
-    )
+    return not_connected(address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=str(address), seconds=seconds)
 
 
 def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, Any]]:

@@ -37,9 +37,7 @@ def connect(address: UnixAddress, patience: Patience, buffer: int | None) -> tup
     return sock, identity(sock)
 
 
-def connect_path(
-    address: Address, path: str, patience: Patience, buffer: int | None, *, server: str
-) -> socket.socket:
+def connect_path(address: Address, path: str, patience: Patience, buffer: int | None, *, server: str) -> socket.socket:
     """One attempt to connect to the socket file *path*, with failures told of *address*."""
     _check_length(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

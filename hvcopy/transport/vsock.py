@@ -94,9 +94,7 @@ def _explain_connect(address: VsockAddress, error: OSError, seconds: float) -> H
         error = OSError(errno.ETIMEDOUT, "no answer")
     forbidden = "a security policy refused it"
     absent = _ABSENT | no_transport
-    failure = not_connected(
-        address, error, absent=absent, forbidden=forbidden, server=server, seconds=seconds
-    )
+    failure = not_connected(address, error, absent=absent, forbidden=forbidden, server=server, seconds=seconds)
     module = _MODULES.get(address.cid, "vhost_vsock")
     if isinstance(failure, NobodyListens) and error.errno in no_transport:
         failure.hint = f"see that the kernel module is loaded: sudo modprobe {module}; {failure.hint}"
@@ -105,8 +103,6 @@ def _explain_connect(address: VsockAddress, error: OSError, seconds: float) -> H
 
 def _explain_listen(address: VsockAddress, error: OSError) -> HvcopyError:
     other = f"vsock:any:{address.port}"
-    known = {
-        errno.EADDRNOTAVAIL: f"this machine does not have CID {address.cid}; {other} listens on all it has"
-    }
+    known = {errno.EADDRNOTAVAIL: f"this machine does not have CID {address.cid}; {other} listens on all it has"}
     forbidden = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
     return not_listening(address, error, forbidden=forbidden, known=known)

@@ -63,6 +63,10 @@ MAX_DATA_BODY = DATA.size + 16 * MIB
 MAX_MESSAGE = 1024
 LAST = 1
 """Flag of SUMS: the last of this file."""
+LINKED = 1
+"""Flag of a pack's record: hard links to this file will follow."""
+SMALL = 128 * KIB
+"""Largest file that travels in a pack."""
 
 _TINY = frozenset({Type.ERROR, Type.PING, Type.BYE, Type.READY})
 _TYPES = {int(kind): kind for kind in Type}

@@ -92,15 +92,7 @@ def test_write_at_sparse_leaves_holes_that_the_filesystem_reports() -> None:
     path = SHM / f"hvcopy-sparse-{os.getpid()}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        data = (
-            b"a" * PAGE
-            + bytes(10 * PAGE)
-            + b"b" * PAGE
-            + bytes(300 * PAGE)
-            + b"c"
-            + bytes(PAGE - 1)
-            + bytes(PAGE)
-        )
+        data = b"a" * PAGE + bytes(10 * PAGE) + b"b" * PAGE + bytes(300 * PAGE) + b"c" + bytes(PAGE - 1) + bytes(PAGE)
         assert core.write_at(fd, data, 0, True) == 3 * PAGE
         os.ftruncate(fd, len(data))
         assert data_extents(fd) == [(0, PAGE), (11 * PAGE, 12 * PAGE), (312 * PAGE, 313 * PAGE)]
@@ -126,12 +118,39 @@ def test_write_at_sparse_equals_dense_and_skips_each_aligned_zero_page(
         os.ftruncate(fd, offset + len(data))
         assert os.pread(fd, len(data), offset) == data
         first = -offset % PAGE
-        skipped = sum(
-            PAGE for at in range(first, len(data) - PAGE + 1, PAGE) if not any(data[at : at + PAGE])
-        )
+        skipped = sum(PAGE for at in range(first, len(data) - PAGE + 1, PAGE) if not any(data[at : at + PAGE]))
         assert wrote == len(data) - skipped
     finally:
         os.close(fd)
+
+
+def test_rename_new_moves_a_name_but_never_over_another(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "taken").symlink_to("nowhere")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(FileExistsError):
+        core.rename_new(fd, b"a", b"taken")
+    core.rename_new(fd, b"a", b"b")
+    with pytest.raises(FileNotFoundError):
+        core.rename_new(fd, b"a", b"c")
+    os.close(fd)
+    assert sorted(os.listdir(tmp_path)) == ["b", "taken"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"a", b"../b"), (b"../a", b"b"), (b"a\0x", b"b"), (b"a", b""), (b".", b"b")])
+def test_rename_new_of_no_component_is_refused(tmp_path: Path, old: bytes, new: bytes) -> None:
+    (tmp_path / "a").write_text("a")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        core.rename_new(fd, old, new)
+    os.close(fd)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_sync_filesystem_of_a_bad_descriptor_raises_ebadf(file: int) -> None:
+    core.sync_filesystem(file)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        core.sync_filesystem(-1)
 
 
 def test_start_writeback_is_a_hint_that_never_fails(file: int) -> None:

@@ -81,9 +81,7 @@ def test_calls_leave_no_python_object_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_buffers_and_names_are_given_back(
-    unix_pair: tuple[socket.socket, socket.socket], fails: bool
-) -> None:
+def test_buffers_and_names_are_given_back(unix_pair: tuple[socket.socket, socket.socket], fails: bool) -> None:
     near, far = unix_pair
     part, into, name = bytearray(10), bytearray(10), b"some unusual name"
     meter = core.Meter()

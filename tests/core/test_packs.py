@@ -47,9 +47,7 @@ def handle(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def read(
-    handle: int, names: list[bytes], room: int = 1 << 20, limit: int = LIMIT
-) -> tuple[list[Record], bytes, int]:
+def read(handle: int, names: list[bytes], room: int = 1 << 20, limit: int = LIMIT) -> tuple[list[Record], bytes, int]:
     """Read a pack from one directory: the records, the room, the bytes used of it."""
     into = bytearray(room)
     records, used = core.read_files(array.array("i", [handle] * len(names)), names, into, limit)
@@ -225,9 +223,7 @@ def test_write_files_set_owner_gives_the_file_away(tmp_path: Path, handle: int) 
 
 @pytest.mark.parametrize("sync", [0, core.SYNC])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder", "fifo"])
-def test_write_files_without_replace_leaves_what_is_there(
-    tmp_path: Path, handle: int, kind: str, sync: int
-) -> None:
+def test_write_files_without_replace_leaves_what_is_there(tmp_path: Path, handle: int, kind: str, sync: int) -> None:
     (tmp_path / "elsewhere").write_text("elsewhere")
     make(tmp_path / "f", kind)
     before = os.lstat(tmp_path / "f")
@@ -239,9 +235,7 @@ def test_write_files_without_replace_leaves_what_is_there(
 
 @pytest.mark.parametrize("sync", [0, core.SYNC])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
-def test_write_files_with_replace_replaces_the_name_itself(
-    tmp_path: Path, handle: int, kind: str, sync: int
-) -> None:
+def test_write_files_with_replace_replaces_the_name_itself(tmp_path: Path, handle: int, kind: str, sync: int) -> None:
     (tmp_path / "elsewhere").write_text("elsewhere")
     make(tmp_path / "f", kind)
     assert write(handle, {b"f": b"new"}, flags=core.REPLACE | sync) == [0]

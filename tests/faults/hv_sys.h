@@ -1,5 +1,6 @@
-/* The OS seam with faults: the real one, each call of it wrapped.  Found in place of _core/sys/hv_sys.h by the include
- * path of a faults build; the product code is the same, to the letter.  The plan's grammar is in plan.h. */
+/* The OS seam with faults: the real one, each call of it wrapped.  The include path of a faults build finds
+ * it in place of _core/sys/hv_sys.h; the product code is the same, to the letter.  The plan's grammar is in
+ * plan.h. */
 #ifndef HV_FAULTS_SYS_H
 #define HV_FAULTS_SYS_H
 
@@ -9,9 +10,9 @@
 
 static inline size_t hv_least(size_t a, size_t b) { return a < b ? a : b; }
 
-#define HV_FAULT(kind)                                                                                             \
-    hv_fault fault = hv_fault_next(kind);                                                                          \
-    if (fault.err || fault.eof)                                                                                    \
+#define HV_FAULT(kind)                                                                                    \
+    hv_fault fault = hv_fault_next(kind);                                                                 \
+    if (fault.err || fault.eof)                                                                           \
         return hv_failed(fault.err)
 
 static inline hv_result hv_fault_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
@@ -56,11 +57,11 @@ static inline hv_result hv_fault_close(int fd)
     return fault.err ? hv_failed(fault.err) : closed;
 }
 
-#define HV_WRAP(kind, parameters, call)                                                                            \
-    static inline hv_result hv_fault_##kind parameters                                                             \
-    {                                                                                                              \
-        HV_FAULT(#kind);                                                                                           \
-        return call;                                                                                               \
+#define HV_WRAP(kind, parameters, call)                                                                   \
+    static inline hv_result hv_fault_##kind parameters                                                    \
+    {                                                                                                     \
+        HV_FAULT(#kind);                                                                                  \
+        return call;                                                                                      \
     }
 
 HV_WRAP(writeback, (int fd, int64_t offset, int64_t size), hv_start_writeback(fd, offset, size))

@@ -4,13 +4,13 @@
  *
  *     send: short:1 EINTR ok*2 reset; pwrite: ok ok ENOSPC; recv: flip@70000; syncfs: EIO*
  *
- * One list a kind of call (the names of tests/faults/hv_sys.h), one outcome a call, in order; after the list all is ok.
+ * One list a kind of call (the names of tests/faults/hv_sys.h), one outcome a call, in order; then all is ok.
  *
  *     ok         the real call
  *     short:N    the real call with at most N bytes
  *     ENOSPC     that errno, without the real call (reset: ECONNRESET)
  *     eof        0 bytes, without the real call
- *     flip@N     the real call until byte N (counted over all calls of this kind) arrives, whose lowest bit turns
+ *     flip@N     real calls; byte N of all that calls of this kind move gets its lowest bit turned
  *     X*5  X*    five times; for ever
  *
  * A plan that cannot be read ends the process with status 99: a fault that never happens proves nothing.

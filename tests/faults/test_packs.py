@@ -38,9 +38,7 @@ FALLBACKS = [
 
 @pytest.mark.parametrize("flags", ["", "REPLACE", "SYNC", "REPLACE SYNC SET_OWNER"])
 @pytest.mark.parametrize("plan", FALLBACKS)
-def test_write_files_on_a_poorer_filesystem_still_places_every_file(
-    run_faulty: Run, plan: str, flags: str
-) -> None:
+def test_write_files_on_a_poorer_filesystem_still_places_every_file(run_faulty: Run, plan: str, flags: str) -> None:
     facts = run_faulty(plan, WRITE.format(flags=flags))
     assert facts == {"got": dict.fromkeys("abc", "ok"), "files": WHOLE, "leaked": 0}
 
@@ -81,9 +79,7 @@ def test_write_files_one_failing_leaves_nothing_of_it_and_all_of_the_others(
     ],
 )
 @pytest.mark.parametrize("flags", ["", "SYNC"])
-def test_write_files_all_failing_leave_an_empty_directory(
-    run_faulty: Run, plan: str, error: str, flags: str
-) -> None:
+def test_write_files_all_failing_leave_an_empty_directory(run_faulty: Run, plan: str, error: str, flags: str) -> None:
     facts = run_faulty(plan, WRITE.format(flags=flags))
     assert facts == {"got": dict.fromkeys("abc", error), "files": {}, "leaked": 0}
 
@@ -128,9 +124,7 @@ say(got=got, leaked=len(os.listdir("/proc/self/fd")) - before)
 """
 
 
-@pytest.mark.parametrize(
-    "plan", ["pread: short:1*", "pread: EINTR short:2 EINTR ok", "open: EINTR*3; fstat: EINTR"]
-)
+@pytest.mark.parametrize("plan", ["pread: short:1*", "pread: EINTR short:2 EINTR ok", "open: EINTR*3; fstat: EINTR"])
 def test_read_files_cut_short_or_interrupted_reads_every_file(run_faulty: Run, plan: str) -> None:
     assert run_faulty(plan, READ) == {"got": [[0, "aaaaa"], [0, "bbbbb"], [0, "ccccc"]], "leaked": 0}
 
@@ -140,9 +134,7 @@ def test_read_files_cut_short_or_interrupted_reads_every_file(run_faulty: Run, p
     [("pread: ok EIO", 5), ("open: ok EACCES", 13), ("open: ok EMFILE", 24), ("fstat: ok ok EIO", 5),
      ("fstat: ok ok ok EIO", 5), ("open: ok ENXIO", -4)],
 )  # fmt: skip
-def test_read_files_one_failing_gives_its_errno_and_all_of_the_others(
-    run_faulty: Run, plan: str, status: int
-) -> None:
+def test_read_files_one_failing_gives_its_errno_and_all_of_the_others(run_faulty: Run, plan: str, status: int) -> None:
     facts = run_faulty(plan, READ)
     assert facts == {"got": [[0, "aaaaa"], [status, None], [0, "ccccc"]], "leaked": 0}
 

@@ -149,9 +149,7 @@ def test_close_removes_the_socket_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_close_after_a_change_of_folder_removes_the_same_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_after_a_change_of_folder_removes_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     listener = listen(UnixAddress("hv.sock"))
     monkeypatch.chdir("/")

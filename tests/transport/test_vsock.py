@@ -78,12 +78,8 @@ def test_hyperv_says_what_it_needs() -> None:
 
 
 def test_families_are_imported_when_first_used() -> None:
-    program = (
-        "import sys, hvcopy.transport; print(*(m for m in sys.modules if m.startswith('hvcopy.transport.')))"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
+    program = "import sys, hvcopy.transport; print(*(m for m in sys.modules if m.startswith('hvcopy.transport.')))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "hvcopy.transport.connecting" in loaded
     for family in ("unix", "tcp", "vsock", "hybrid", "hyperv"):
         assert f"hvcopy.transport.{family}" not in loaded.split()

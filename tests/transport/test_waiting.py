@@ -51,9 +51,7 @@ def addresses(folder: Path) -> dict[str, Address]:
 
 
 @pytest.mark.parametrize("family", ["unix", "tcp", "hybrid"])
-def test_listener_that_appears_during_the_wait_is_reached(
-    family: str, tmp_path: Path, stack: ExitStack
-) -> None:
+def test_listener_that_appears_during_the_wait_is_reached(family: str, tmp_path: Path, stack: ExitStack) -> None:
     address = addresses(tmp_path)[family]
 
     def start() -> None:

@@ -1,0 +1,137 @@
+# hvcopy: one verb for each thing to do with this checkout.  `make` lists them.
+#
+# Everything happens in an environment of its own, .venv, which the first verb makes.  It needs Python 3.11 or newer
+# and a C compiler, and says what is missing.  To choose:  make PYTHON=python3.12 CC=clang VERB
+
+PYTHON ?=
+VENV ?= .venv
+JOBS ?= 2
+ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+CORE := hvcopy/_core.abi3.so
+CORE_SOURCES := setup.py $(wildcard _core/*.py[xd] _core/*.pxi _core/*.pxd _core/*.h _core/*/*.[ch])
+FAULTS_SOURCES := $(wildcard tests/faults/*.[ch]) tests/faults/build.py
+PYTHON_FILES := $(wildcard hvcopy/*.py)
+LANE_SUITES := tests/transport
+
+# Timing in these tests is judged in tens of seconds, so two at once are safe; a lane is a machine of its own, one at a time.
+PYTEST := $(PY) -m pytest
+APART := -n $(JOBS) --dist loadfile -m "not lane"
+LANES := -m lane
+
+# The address sanitizer must be the first library of the process; Python's own allocator would hide errors from it.
+ASAN_ENV = LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so):$(shell $(CC) -print-file-name=libubsan.so)" \
+    ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=build/asan
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check build lanes lane-kernel lane-guest bench wheel dist faults asan lint types werror clean distclean FORCE
+
+help: ## List the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb text; do \
+	    printf '  make %-12s %s\n' "$$verb" "$$text"; done
+
+demo: build ## Copy the standard library and 1 GiB through a socket, compare, show the rates (ARGS="--size 256M")
+	@$(VENV)/bin/hvcopy demo $(ARGS)
+
+test: build $(VENV)/.test build/faults/.built ## Run every test; lanes whose parts cannot be had are skipped, and say so
+	@$(PY) tests/lanes/parts.py --fetch >/dev/null || echo "hvcopy: the lanes named above are skipped"
+	$(PYTEST) $(APART) $(ARGS)
+	$(PYTEST) $(LANES) $(ARGS)
+
+check: lint types werror asan test ## All that must pass before a change lands: lint, types, layers, sanitizers, tests
+
+build: $(VENV)/.run $(CORE) ## Build the core and install the command into .venv
+
+lanes: $(VENV)/.test ## Fetch what the lanes are made of: a kernel, busybox, a vsock device
+	$(PY) tests/lanes/parts.py --fetch
+
+lane-kernel: build $(VENV)/.test ## Run the transport tests inside a kernel with AF_VSOCK of its own
+	$(PY) tests/lanes/parts.py --fetch kernel
+	$(PYTEST) $(LANES) -k kernel tests/lanes
+	$(PY) tests/lanes/kernel.py -t 300 $(PYTEST) $(LANE_SUITES) $(ARGS)
+
+lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock device, with a guest kernel behind it
+	$(PY) tests/lanes/parts.py --fetch guest
+	$(PYTEST) $(LANES) -k "not kernel" tests/lanes $(ARGS)
+
+bench: build $(VENV)/.test ## Measure against socat, rsync, cp and others (ARGS="--help")
+	$(PY) -m bench $(ARGS)
+
+dist: $(VENV)/.check ## Build the sdist, and from it the abi3 wheel, into dist/
+	$(PY) -m build --outdir dist .
+
+wheel: $(VENV)/.check ## Build the wheel alone into dist/
+	$(PY) -m build --wheel --outdir dist .
+
+faults: build $(VENV)/.test build/faults/.built ## Run the tests in which system calls fail by plan
+	$(PYTEST) tests/faults $(ARGS)
+
+asan: build $(VENV)/.test build/asan/.built ## Run the core's tests under the address and undefined-behaviour sanitizers
+	$(ASAN_ENV) $(PY) -P -m pytest tests/core $(ARGS)
+
+lint: $(VENV)/.check build ## Style, imports that point down only, the core's Cython
+	$(PY) -m ruff check .
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint _core
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" lint-imports --no-cache
+
+types: $(VENV)/.check build ## Types, and that the core is what its stub says
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest hvcopy._core
+
+werror: build ## Compile the core with every warning an error
+	HVCOPY_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror --build-temp build/temp-werror
+
+clean: ## Remove what was built; .venv and the lanes' parts stay
+	rm -rf build dist *.egg-info hvcopy/_core*.so bench/out
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find hvcopy tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv and the lanes' parts as well
+	rm -rf $(VENV) .cache
+
+# ---- how it is done
+
+# With PYTHON= the script looks each time whether .venv is of that version; else the environment is made once.
+$(PY): $(if $(PYTHON),FORCE)
+	@.ci/venv $(VENV) $(PYTHON)
+
+FORCE:
+
+NO_PACKAGES = { echo; echo "hvcopy: the packages could not be installed, see above."; \
+    echo "  They come from the Python package index: look whether this machine reaches it (a proxy is HTTPS_PROXY=...),"; \
+    echo "  or name a folder of wheels: PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER make ..."; exit 1; } >&2
+
+# What every build needs; pip 25.1 reads dependency groups.
+$(VENV)/.tools: pyproject.toml | $(PY)
+	@echo "hvcopy: fetching the build tools"
+	@$(PIP) 'pip>=25.1' 'setuptools>=77' 'cython>=3.1,<4' || $(NO_PACKAGES)
+	@touch $@
+
+# Editable: a change of a Python file is in force at once; a change of the core is compiled by the next rule.
+$(VENV)/.run: pyproject.toml $(VENV)/.tools | $(PY)
+	@echo "hvcopy: compiling the core and installing the command into $(VENV)"
+	@$(PIP) --no-build-isolation --editable . || $(NO_PACKAGES)
+	@touch $(CORE) $@
+
+$(CORE): $(CORE_SOURCES) $(VENV)/.tools | $(VENV)/.run
+	@echo "hvcopy: compiling the core"
+	@$(PY) setup.py -q build_ext --inplace
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.run
+	@echo "hvcopy: fetching what the tests need"
+	@$(PIP) --group test || $(NO_PACKAGES)
+	@touch $@
+
+$(VENV)/.check: pyproject.toml | $(VENV)/.test
+	@echo "hvcopy: fetching what the checks need"
+	@$(PIP) --group check || $(NO_PACKAGES)
+	@touch $@
+
+build/faults/.built build/asan/.built: build/%/.built: $(CORE_SOURCES) $(FAULTS_SOURCES) $(PYTHON_FILES) | $(VENV)/.run
+	@echo "hvcopy: compiling the core's $* build"
+	@$(PY) tests/faults/build.py $* >/dev/null
+	@touch $@

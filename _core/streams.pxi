@@ -1,0 +1,196 @@
+# Sockets: vectored send and exact receive, with a no-progress deadline.  Part of core.pyx.
+
+cdef struct Stream:
+    hv_socket sock
+    hv_meter *meter
+    int64_t timeout_ms
+    int64_t moving_at     # ms: when bytes last moved
+    int64_t patrolled_at  # ms: when signals were last served
+    int err
+
+
+cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_ms) except -1:
+    if timeout_ms < 0:
+        raise ValueError("timeout_ms must not be negative")
+    stream.sock = sock
+    stream.meter = &meter.numbers
+    stream.timeout_ms = timeout_ms
+    stream.moving_at = stream.patrolled_at = hv_now_ms()
+    stream.err = 0
+    if hv_meter_cancelled(stream.meter):
+        come_up(stream, CANCELLED)
+    return 0
+
+
+cdef int come_up(Stream *stream, Turn turn) except -1:
+    """Serve signals, or raise what ended the loop."""
+    if turn == PATROL:
+        PyErr_CheckSignals()
+    elif turn == STALLED:
+        raise TimeoutError(ETIMEDOUT, f"nothing moved for {stream.timeout_ms} ms")
+    elif turn == CANCELLED:
+        hv_raise_os_error(ECANCELED)
+    elif turn == FAILED:
+        hv_raise_socket_error(stream.err)
+    return 0
+
+
+cdef Turn account(Stream *stream, hv_result got) noexcept nogil:
+    """Count the bytes of one system call, and say whether its loop may go on.
+
+    A signal that lands in a call which has already moved bytes shows as a short count and not as EINTR, hence
+    the clock: whatever the calls return, signals are served in time.
+    """
+    cdef int64_t now = hv_now_ms()
+    if got.value > 0:
+        hv_meter_add(stream.meter, got.value)
+        stream.moving_at = now
+    if hv_meter_cancelled(stream.meter):
+        return CANCELLED
+    if got.err and not hv_interrupted(got.err) and not hv_would_block(got.err):
+        stream.err = got.err
+        return FAILED
+    if hv_interrupted(got.err) or now - stream.patrolled_at >= PATROL_MS:
+        stream.patrolled_at = now
+        return PATROL
+    return GO
+
+
+cdef Turn wait(Stream *stream, int what) noexcept nogil:
+    """Wait until the socket is ready, for one patrol at most.  GO: try; PATROL: come up, then wait again."""
+    cdef int64_t left = stream.moving_at + stream.timeout_ms - hv_now_ms()
+    cdef hv_result ready = hv_wait(stream.sock, what, <int>max(0, min(left, <int64_t>PATROL_MS)))
+    cdef bint nothing = ready.value == 0 and ready.err == 0
+    cdef Turn turn
+    ready.value = 0
+    turn = account(stream, ready)
+    if turn == CANCELLED or turn == FAILED or not nothing:
+        return turn
+    return STALLED if left <= 0 else PATROL
+
+
+cdef struct Cargo:
+    hv_span spans[HV_MAX_SPANS]
+    int count
+    int first       # spans before it are gone
+    bint wait_first
+
+
+cdef size_t take(Cargo *cargo, size_t sent) noexcept nogil:
+    """Take *sent* bytes and all empty spans off the front; return the bytes that are left, up to a slice."""
+    cdef size_t left = 0
+    cdef int i
+    while cargo.first < cargo.count and sent >= cargo.spans[cargo.first].size:
+        sent -= cargo.spans[cargo.first].size
+        cargo.first += 1
+    if sent:
+        cargo.spans[cargo.first].data += sent
+        cargo.spans[cargo.first].size -= sent
+    for i in range(cargo.first, cargo.count):
+        left += min(cargo.spans[i].size, <size_t>SLICE)
+    return min(left, <size_t>SLICE)
+
+
+cdef Turn send_on(Stream *stream, Cargo *cargo) noexcept nogil:
+    cdef size_t wanted = take(cargo, 0)
+    cdef Turn turn = GO
+    cdef hv_result got
+    while wanted:
+        if HV_WAIT_FIRST or cargo.wait_first:
+            turn = wait(stream, HV_WRITABLE)
+            if turn != GO:
+                return turn
+        got = hv_send(stream.sock, &cargo.spans[cargo.first], cargo.count - cargo.first, wanted)
+        cargo.wait_first = <size_t>got.value < wanted
+        wanted = take(cargo, <size_t>got.value)
+        turn = account(stream, got)
+        if turn != GO:
+            return turn
+    return DONE
+
+
+cdef struct Hold:
+    unsigned char *into
+    size_t size
+    size_t filled
+    bint once         # one successful receive is enough
+    bint wait_first
+
+
+cdef Turn receive_on(Stream *stream, Hold *hold) noexcept nogil:
+    cdef Turn turn
+    cdef hv_result got
+    while hold.filled < hold.size and not (hold.once and hold.filled):
+        if HV_WAIT_FIRST or hold.wait_first:
+            turn = wait(stream, HV_READABLE)
+            if turn != GO:
+                return turn
+        got = hv_recv(stream.sock, hold.into + hold.filled, min(hold.size - hold.filled, <size_t>SLICE))
+        hold.wait_first = got.err != 0
+        hold.filled += <size_t>got.value
+        turn = account(stream, got)
+        if got.value == 0 and got.err == 0 and turn != CANCELLED:
+            return ENDED
+        if turn != GO:
+            return turn
+    return DONE
+
+
+def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, /):
+    """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
+    cdef tuple held = tuple(parts)
+    cdef Py_buffer views[HV_MAX_SPANS]
+    cdef Stream stream
+    cdef Cargo cargo
+    cdef Turn turn = GO
+    cdef int i
+    if not 1 <= len(held) <= HV_MAX_SPANS:
+        raise ValueError(f"send_all takes 1 to {HV_MAX_SPANS} parts, not {len(held)}")
+    start_stream(&stream, sock, meter, timeout_ms)
+    memset(&cargo, 0, sizeof(cargo))
+    try:
+        for i in range(<int>len(held)):
+            PyObject_GetBuffer(held[i], &views[i], PyBUF_SIMPLE)
+            cargo.spans[i].data = <const unsigned char *>views[i].buf
+            cargo.spans[i].size = <size_t>views[i].len
+            cargo.count = i + 1
+        while turn != DONE:
+            with nogil:
+                turn = send_on(&stream, &cargo)
+            come_up(&stream, turn)
+    finally:
+        for i in range(cargo.count):
+            PyBuffer_Release(&views[i])
+
+
+cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once) except? 0:
+    cdef Py_buffer view
+    cdef Stream stream
+    cdef Hold hold
+    cdef Turn turn = GO
+    start_stream(&stream, sock, meter, timeout_ms)
+    PyObject_GetBuffer(into, &view, PyBUF_WRITABLE)
+    try:
+        if once and view.len == 0:
+            raise ValueError("recv_some needs room for at least one byte")
+        memset(&hold, 0, sizeof(hold))
+        hold.into = <unsigned char *>view.buf
+        hold.size = <size_t>view.len
+        hold.once = once
+        while turn != DONE and turn != ENDED:
+            with nogil:
+                turn = receive_on(&stream, &hold)
+            come_up(&stream, turn)
+    finally:
+        PyBuffer_Release(&view)
+    return hold.filled
+
+
+def recv_exact(hv_socket sock, into, Meter meter not None, int timeout_ms, /):
+    """Fill *into*.  Returns the bytes received: fewer only when the peer's end of stream came first."""
+    return receive(sock, into, meter, timeout_ms, once=False)
+
+
+def recv_some(hv_socket sock, into, Meter meter not None, int timeout_ms, /):
+    """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
+    return receive(sock, into, meter, timeout_ms, once=True)

@@ -1,0 +1,1 @@
+"""Benchmarks of hvcopy against other tools; see README.md."""

@@ -1,0 +1,72 @@
+"""Makes trees and contents, and tells what stands in a folder, so that two folders can be compared."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+MIB = 1 << 20
+KIB = 1 << 10
+OWN = b".hvcopy"
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Return *size* bytes that do not repeat and are the same in every run."""
+    return random.Random(seed).randbytes(size)
+
+
+def write(path: Path, content: bytes = b"content\n") -> Path:
+    """Write a file, making the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def plant(folder: Path, tree: Mapping[str, bytes | None]) -> Path:
+    """Make files (bytes) and directories (None) below *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tree.items():
+        if content is None:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        else:
+            write(folder / name, content)
+    return folder
+
+
+def picture(folder: Path, *, attributes: bool = False) -> dict[bytes, tuple[object, ...]]:
+    """Return what stands below *folder*: by path its kind and contents, and with *attributes* its mode and mtime."""
+    found: dict[bytes, tuple[object, ...]] = {}
+    for base, directories, files in os.walk(os.fsencode(folder)):
+        for name in directories + files:
+            path = os.path.join(base, name)
+            status = os.lstat(path)
+            entry: tuple[object, ...]
+            if stat.S_ISLNK(status.st_mode):
+                entry = ("link", os.readlink(path))
+            elif stat.S_ISDIR(status.st_mode):
+                entry = ("directory",)
+            else:
+                with open(path, "rb") as file:
+                    entry = ("file", file.read())
+            if attributes:
+                entry += (stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+            found[os.path.relpath(path, os.fsencode(folder))] = entry
+    return found
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the names of temporary files of an unfinished copy below *folder*."""
+    return sorted(
+        os.fsdecode(name)
+        for _, _, files in os.walk(os.fsencode(folder))
+        for name in files
+        if OWN in name
+    )
+
+
+def resumable(folder: Path) -> list[str]:
+    """Return what may be left of an interrupted copy: its part and the record of its blocks."""
+    return [name for name in leftovers(folder) if name.endswith((".hvcopy-part", ".hvcopy-blocks"))]
