@@ -151,4 +151,4 @@ class Jobs:
 def unix_listening(path: Path) -> bool:
     """Whether a unix socket listens at `path`, without disturbing it (flag __SO_ACCEPTCON in /proc/net/unix)."""
     with open("/proc/net/unix") as table:
-        return any(line.split()[3] == "00010000" and line.rstrip().endswith(f" {path}") for line in table)
+        return any(line.split()[3] == "00010000" and line.rstrip().endswith(f" {path}") for line in list(table)[1:])

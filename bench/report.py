@@ -48,9 +48,9 @@ def _rates(result: Result) -> Iterator[str]:
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for one in result.series:
         if not one.samples:
-            yield f"| {one.name} | {one.size / 1e6:.1f} | failed: {_cell(one.error)} | | | | | |"
+            yield f"| {_cell(one.name)} | {one.size / 1e6:.1f} | failed: {_cell(one.error, 160)} | | | | | |"
             continue
-        cells = [one.name, f"{one.size / 1e6:.1f}", _spread([sample.seconds for sample in one.samples])]
+        cells = [_cell(one.name), f"{one.size / 1e6:.1f}", _spread([sample.seconds for sample in one.samples])]
         cells += [f"{statistics.median(one.rates()) / 1e6:.0f}", f"{one.start:.3f}" if one.starts else ""]
         cells += [f"{statistics.median(one.net_rates()) / 1e6:.0f}", _own(one), _cpu(one)]
         yield f"| {' | '.join(cells)} |"
@@ -67,7 +67,7 @@ def _ratios(result: Result) -> Iterator[str]:
             middle, low, high = ratio(one.rates(), peer.rates())
             net = ratio(one.net_rates(), peer.net_rates())[0]
             target = least(result.kind, one.name, peer.name)
-            cells = [one.name, peer.name, f"{middle:.2f} ({low:.2f}-{high:.2f})", f"{net:.2f}"]
+            cells = [_cell(one.name), _cell(peer.name), f"{middle:.2f} ({low:.2f}-{high:.2f})", f"{net:.2f}"]
             cells += ["", ""] if target is None else [f">= {target:g}", _met(middle, net, target)]
             yield f"| {' | '.join(cells)} |"
 
@@ -84,7 +84,7 @@ def _startup(result: Result) -> Iterator[str]:
     for one in result.series:
         times = [sample.seconds * 1000 for sample in one.samples]
         yield f"| {one.name} | {statistics.median(times):.0f} ({min(times):.0f}-{max(times):.0f}) |" if times else (
-            f"| {one.name} | failed: {_cell(one.error)} |"
+            f"| {one.name} | failed: {_cell(one.error, 160)} |"
         )
     ours, base = result.find("hvcopy cp"), result.find("Typer hello")
     if ours and base:
@@ -121,5 +121,5 @@ def _cpu(one: Series) -> str:
     return f"{statistics.median(used):.2f}" if any(used) else ""
 
 
-def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "/")[:160]
+def _cell(text: str | None, longest: int = 80) -> str:
+    return " ".join((text or "").split())[:longest].replace("|", "\\|")

@@ -36,8 +36,13 @@ TARGETS = (
     Target("vsock", "hvcopy", "socat -b 1M", 1.2),
     Target("guest", "hvcopy --lanes 1", "socat -b 1M", 1.0),
     Target("guest", "hvcopy", "socat -b 1M", 1.2),
+    Target("guest", "hvcopy --lanes 4", "socat -b 1M", 1.2),
     Target("guest", "hvcopy", "socat", 20.0),
     Target("guest", "hvcopy", "ncat", 20.0),
+    Target("guest", "hvcopy in the guest --lanes 1", "socat -b 1M", 1.0),
+    Target("guest", "hvcopy in the guest", "socat -b 1M", 1.2),
+    Target("guest", "hvcopy in the guest", "socat", 20.0),
+    Target("guest", "hvcopy in the guest", "ncat", 20.0),
 )
 
 

@@ -171,9 +171,10 @@ def local_copy(work: Workspace, *argv: str, contents: bool = False) -> Copy:
 class Server:
     """A running `hvcopy serve` without fsync, for the peers do not sync either."""
 
-    def __init__(self, work: Workspace, address: str, root: Path, *options: str) -> None:
+    def __init__(self, work: Workspace, address: str, root: Path, *options: str, dial: str | None = None) -> None:
+        """`dial`: the address for clients, if it is not the one to listen on."""
         root.mkdir(exist_ok=True)
-        self.work, self.address, self.root = work, address, root
+        self.work, self.address, self.root = work, dial or address, root
         argv = [work.settings.hvcopy, "serve", address, "--root", str(root), "--no-fsync", *options]
         self.process = work.jobs.start(Command(argv))
         self.process.wait_said("serving")
@@ -210,9 +211,7 @@ def run_client(work: Workspace, argv: list[str]) -> Sample:
 def contender(work: Workspace, name: str, copy: Copy, source: Path, *, root: Path | None = None) -> Contender:
     """One way to copy `source` into the workspace, checked every time, byte for byte in the warm-up."""
     target = (root or work.data) / "copy"
-    tiny = work.data / "tiny"
-    if not tiny.exists():
-        data.make_file(tiny, 1)
+    tiny = _tiny(work, as_tree=source.is_dir())
 
     def once(origin: Path, warm_up: bool) -> Sample:
         data.remove(target)
@@ -224,8 +223,16 @@ def contender(work: Workspace, name: str, copy: Copy, source: Path, *, root: Pat
         return sample
 
     size = data.extent(source)[1]
-    tiny_copy = None if source.is_dir() else lambda: once(tiny, False)
-    return Contender(name, size, lambda warm_up: once(source, warm_up), tiny_copy)
+    return Contender(name, size, lambda warm_up: once(source, warm_up), lambda: once(tiny, False))
+
+
+def _tiny(work: Workspace, *, as_tree: bool) -> Path:
+    """A file of one byte, or a folder with it."""
+    folder = work.data / "tiny"
+    if not folder.exists():
+        folder.mkdir()
+        data.make_file(folder / "byte", 1)
+    return folder if as_tree else folder / "byte"
 
 
 def installed(*names: str) -> bool:

@@ -23,8 +23,9 @@ When several entries failed for different reasons the code is 3.
 
 def page() -> str:
     """Return the whole page."""
+    kinds: list[type[HvcopyError]] = [HvcopyError, *BY_EXIT_CODE.values()]
     rows = [(0, "", "done, and confirmed by the peer")]
-    rows += [(kind.exit_code, f"`{kind.__name__}`", kind.meaning) for kind in (HvcopyError, *BY_EXIT_CODE.values())]
+    rows += [(kind.exit_code, f"`{kind.__name__}`", kind.meaning) for kind in kinds]
     return _HEAD + "".join(f"| {code} | {name} | {meaning} |\n" for code, name, meaning in sorted(rows)) + _TAIL
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from hvcopy.channel import Channel
 from hvcopy.client import DEFAULT_LANES, Client
@@ -98,7 +99,7 @@ def receive_once(
     *on_start* is given the function that ends the session from another thread.
     """
     terms = Terms("server", address, key, timeout)
-    link, _ = terms.meet(dial(), connector=True)
+    link, agreed = terms.meet(dial(), connector=True)
     try:
         job = expect(link, Type.JOB)
         assert isinstance(job, m.Job)
@@ -109,5 +110,6 @@ def receive_once(
         raise
     lanes = Lanes(link, granted=clamp_lanes(job.lanes), token=job.token, timeout=timeout)
     on_start(lanes.fail)
+    served = replace(served, may_own=agreed.proven or address.startswith("unix:"))
     carry_out(link, job, lanes, served, tally, grower(lanes, terms, dial))
     tally.lanes = len(lanes.links)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from hvcopy.address import Address
+from hvcopy.address import Address, UnixAddress
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NotAllowed, NotHvcopy, printable
 from hvcopy.files.confined import open_directory
@@ -170,7 +170,8 @@ class Server:
                 link.refuse(error)
                 raise error
             tally.window = link.channel.window
-            carry_out(link, job, lanes, self.served, tally)
+            may_own = agreed.proven or isinstance(self.listener.address, UnixAddress)
+            carry_out(link, job, lanes, replace(self.served, may_own=may_own), tally)
             tally.lanes = len(lanes.links)
             self.events.done(link.channel.peer, job.kind, tally)
         except HvcopyError as error:

@@ -15,7 +15,7 @@ settings.register_profile("dev", max_examples=60, deadline=None, suppress_health
 settings.register_profile(
     "ci", max_examples=400, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_SLOW
 )
-settings.register_profile("deep", max_examples=20_000, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("deep", max_examples=5_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 _FOLDERS = {

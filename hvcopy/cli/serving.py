@@ -35,4 +35,5 @@ class ServerLog(Events):
     def failed(self, peer: str, error: HvcopyError) -> None:
         """Tell of a connection or session that failed."""
         if not self._quiet:
-            say(f"hvcopy: {printable(peer)}: {printable(error.message)}")
+            text = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
+            say(f"hvcopy: {printable(text)}")

@@ -26,7 +26,7 @@ def identity_of(stat: os.stat_result) -> bytes:
 
 
 def read_xattrs(target: int | str) -> dict[bytes, bytes]:
-    """Return the extended attributes of a file, without those the kernel alone may set.  Raises OSError."""
+    """Return the extended attributes of a file that are the user's own (xattr(7): ``user.``).  Raises OSError."""
     try:
         names = os.listxattr(target)
     except OSError as error:
@@ -35,7 +35,7 @@ def read_xattrs(target: int | str) -> dict[bytes, bytes]:
         raise
     found = {}
     for name in names:
-        if not name.startswith("security."):
+        if name.startswith("user."):
             with contextlib.suppress(OSError):
                 found[os.fsencode(name)] = os.getxattr(target, name)
     return found
@@ -57,6 +57,8 @@ def apply(
     if uid is not None or gid is not None:
         os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
     for name, value in (xattrs or {}).items():
+        if not name.startswith(b"user."):
+            raise PermissionError(errno.EPERM, "it has an extended attribute outside of user.*")
         os.setxattr(fd, name, value)
     os.fchmod(fd, mode & (FULL_MODE if uid is not None else PLAIN_MODE))
     os.utime(fd, ns=(mtime_ns, mtime_ns))

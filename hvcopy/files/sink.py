@@ -184,37 +184,62 @@ class Sink:
     def _add_group(
         self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed
     ) -> None:
-        plan = self._plan
-        one_file = group.names == [b""] and not group.directory
-        where = plan.path(group.source, group.directory)
-        names: Sequence[bytes] = group.names
-        refused = {} if one_file else check_names(group.names, windows=False)
-        if one_file:
+        where, names = self._plan.path(group.source, group.directory), group.names
+        if names == [b""] and not group.directory:  # the source itself, placed under the name decided here
             where, _, name = where.rpartition(b"/")
-            names = [name]
+            names, refused = [name], {}
+        else:
+            refused = check_names(names, windows=False)
         try:
             handle = self._directories.get(where, create=True)
         except OSError as error:
             _check_fatal(error.errno or 0)
-            refused = dict.fromkeys(range(len(names)), "")
+            todo.take(sum(record[0] for record in records))
             result.failures += [(start + i, 10, error.strerror or str(error)) for i in range(len(names))]
+            return
+        if refused or self._plan.replace:
+            self._add_carefully(todo, group, where, handle, names, records, start, refused, result)
+        else:
+            todo.add_all(handle, names, records, start, self._mode_bits)
+        self._note_links(todo, group, records, start)
+
+    @property
+    def _mode_bits(self) -> int:
+        return attributes.FULL_MODE if self._plan.owner else attributes.PLAIN_MODE
+
+    def _add_carefully(
+        self,
+        todo: _Batch,
+        group: Group,
+        where: bytes,
+        handle: Handle,
+        names: Sequence[bytes],
+        records: list[tuple[int, ...]],
+        start: int,
+        refused: dict[int, str],
+        result: Packed,
+    ) -> None:
+        """Add the files one by one, leaving out those that are refused by name, not older, or sent twice."""
+        plan = self._plan
         for position, (name, record) in enumerate(zip(names, records, strict=True)):
-            size, mtime, mode, uid, gid, flags, _ = record
-            offset = todo.take(size)
+            index = start + position
             if position in refused:
-                if refused[position]:
-                    result.failures.append((start + position, 11, refused[position]))
-                continue
-            if plan.existing == UPDATE and _not_older(handle, name, mtime):
+                result.failures.append((index, 11, refused[position]))
+            elif plan.existing == UPDATE and _not_older(handle, name, record[1]):
                 result.skipped += 1
+            elif plan.replace and not plan.first_time(where + b"/" + name):
+                result.failures.append((index, 11, "the same name was sent twice"))
+            else:
+                todo.add_all(handle, [name], [record], index, self._mode_bits)
                 continue
-            if plan.replace and not plan.first_time(where + b"/" + name):
-                result.failures.append((start + position, 11, "the same name was sent twice"))
-                continue
-            path = (group.directory + b"/" + name if group.directory else name) if not one_file else b""
-            linked = (group.source, path) if flags & LINKED else None
-            mode &= attributes.FULL_MODE if plan.owner else attributes.PLAIN_MODE
-            todo.add(handle, name, _PLACE.pack(offset, size, mtime, mode, uid, gid, 0), start + position, linked)
+            todo.take(record[0])
+
+    def _note_links(self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int) -> None:
+        for position, record in enumerate(records):
+            if record[5] & LINKED:
+                name = group.names[position]
+                path = group.directory + b"/" + name if group.directory else name
+                todo.linked[start + position] = (group.source, path)
 
     def _write_batch(self, todo: _Batch, result: Packed) -> None:
         plan = self._plan
@@ -234,7 +259,7 @@ class Sink:
                 message = EXISTS if status == errno.EEXIST else os.strerror(status)
                 result.failures.append((todo.indexes[number], 10, message))
                 continue
-            linked = todo.linked[number]
+            linked = todo.linked.get(todo.indexes[number])
             if linked:
                 with plan.lock:
                     plan.linkable.add(linked)
@@ -254,22 +279,28 @@ class _Batch:
         self.names: list[bytes] = []
         self.places = bytearray()
         self.indexes: list[int] = []
-        self.linked: list[tuple[int, bytes] | None] = []
+        self.linked: dict[int, tuple[int, bytes]] = {}
         self._offset = 0
 
-    def take(self, size: int) -> int:
-        offset = self._offset
+    def take(self, size: int) -> None:
+        """Pass over *size* bytes of contents that are not written."""
         self._offset += size
-        return offset
 
-    def add(self, handle: Handle, name: bytes, record: bytes, index: int, linked: tuple[int, bytes] | None) -> None:
-        self.handles.append(handle)
-        self.names.append(name)
-        self.places += record
-        self.indexes.append(index)
-        self.linked.append(linked)
+    def add_all(
+        self, handle: Handle, names: Sequence[bytes], records: list[tuple[int, ...]], start: int, mode_bits: int
+    ) -> None:
+        """Add files that go into one directory; their contents follow in order."""
+        offset, places, pack = self._offset, self.places, _PLACE.pack
+        for size, mtime, mode, uid, gid, _, _ in records:
+            places += pack(offset, size, mtime, mode & mode_bits, uid, gid, 0)
+            offset += size
+        self._offset = offset
+        self.names += names
+        self.handles += [handle] * len(records)
+        self.indexes += range(start, start + len(records))
 
     def dirfds(self) -> bytes:
+        """Return the directories' descriptors, one a file."""
         return struct.pack(f"<{len(self.handles)}i", *[handle.fd for handle in self.handles])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hvcopy.errors import NotHvcopy
 from hvcopy.session.assembly import Assembly
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import PACK_RECORD
+from hvcopy.wire.frames import PACK_RECORD, End
 
 MAX_PACKED = 4096
 """Files in one pack, docs/protocol.md section 6."""
@@ -28,6 +28,8 @@ class Expected:
     verb: int
     ended: bool = False
     finishing: bool = False
+    writing: int = 0
+    failure: End | None = None
     root: bytes = b""
     length: int = 0
     reused: int = 0

@@ -31,6 +31,7 @@ class Served:
     may_read: bool = True
     may_write: bool = True
     sync: bool = True
+    may_own: bool = True
 
 
 Grow = Callable[[], None] | None
@@ -45,6 +46,11 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
         raise NotHvcopy("the peer sent a push that does not say what it pushes")
     if options.existing not in (REFUSE, OVERWRITE, UPDATE):
         raise NotHvcopy(f"the peer asks for the unknown policy {printable(options.existing)!r}")
+    if options.owner and not served.may_own:
+        raise NotAllowed(
+            "keeping owners and set-id bits (-a) needs a proven key or a unix socket",
+            hint="give both sides the same --key-file, or copy with -r",
+        )
     layout, prefixes = resolve(
         served.root, job.paths[0], names=options.names, dirs=options.dirs, must_be_dir=options.must_be_dir
     )

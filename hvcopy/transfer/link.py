@@ -86,7 +86,7 @@ class Link:
             )
         if got[:count] != MAGIC[:count]:
             raise NotHvcopy(
-                f"{self.channel.peer}: the peer does not speak hvcopy; it sent {printable(bytes(got[:count]))!r}",
+                f"{self.channel.peer}: the peer does not speak hvcopy; it sent '{printable(bytes(got[:count]))}'",
                 hint="check the port; raw peers (socat, ncat, sshd) need `hvcopy nc`",
             )
         if count < len(MAGIC):

@@ -58,22 +58,25 @@ class Packing:
         packed: list[bytes] = []
         records = bytearray()
         left: list[bytes] = []
-        for name in names.names:
-            record = next(table)
-            status, mode, uid, gid, nlink, size, mtime = record[:7]
-            if status == fileio.NO_ROOM:
-                left.append(name)
-                continue
-            if status not in (0, fileio.TOO_LARGE):
-                self._unreadable(names, name, status)
-                continue
-            if nlink > 1 and self._is_known(names, name, record):
-                continue
-            if status == 0 and not self._outbox.options.dry and not self._xattrs(names, name):
+        options = self._outbox.options
+        plain = not options.dry and not options.xattrs
+        pack = frames.PACK_RECORD.pack
+        for name, record in zip(names.names, table, strict=False):
+            status, mode, uid, gid, nlink, size, mtime, _, _, _, offset = record
+            if status == 0 and plain and nlink == 1:  # nearly all files, so it goes first
                 packed.append(name)
-                flags = LINKED if nlink > 1 else 0
-                records += frames.PACK_RECORD.pack(size, mtime, mode & 0o7777, uid, gid, flags, 0)
-                self._pieces.append((record[10], size))
+                records += pack(size, mtime, mode & 0o7777, uid, gid, 0, 0)
+                self._pieces.append((offset, size))
+            elif status == fileio.NO_ROOM:
+                left.append(name)
+            elif status not in (0, fileio.TOO_LARGE):
+                self._unreadable(names, name, status)
+            elif nlink > 1 and self._is_known(names, name, record):
+                continue
+            elif status == 0 and not options.dry and not self._xattrs(names, name):
+                packed.append(name)
+                records += pack(size, mtime, mode & 0o7777, uid, gid, LINKED if nlink > 1 else 0, 0)
+                self._pieces.append((offset, size))
             else:
                 self._ask_about(names, name, record)
         if packed:

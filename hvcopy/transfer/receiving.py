@@ -343,6 +343,7 @@ class Receiving:
             raise DigestMismatch(
                 f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
             )
+        self._claim(one, lambda: one.assembly.add(index, wanted))
         if one.assembly.count < PIPELINED or len(body) > LARGEST:
             self._write(one, incoming, index, block, wanted)
             return
@@ -354,6 +355,15 @@ class Receiving:
 
         lane.writer.put(write)
 
+    def _claim(self, one: Expected, claim: Callable[[], None]) -> None:
+        """Take blocks for this thread alone; the file is neither finished nor closed before ``_settle`` gives them back.
+
+        Raises NotHvcopy when another thread had them, so that no block is ever written twice.
+        """
+        with self._lock:
+            claim()
+            one.writing += 1
+
     def _write(self, one: Expected, incoming: Incoming, index: int, block: memoryview, wanted: bytes) -> None:
         """Write one verified block; in a lane's thread or its writer's."""
         try:
@@ -362,19 +372,20 @@ class Receiving:
         except OSError as error:
             raise self._local(error) from error
         with self._lock:
-            one.assembly.add(index, wanted)
             incoming.record(index, wanted)
+            one.writing -= 1
         self._tally.add(bytes=len(block))
-        self._complete(one, incoming)
+        self._settle(one, incoming)
         self._consider_growing()
 
     def _hole(self, ident: int, offset: int, length: int) -> None:
         one, incoming = self._under_way(ident)
-        with self._lock:
-            one.assembly.add_hole(offset, length)
+        self._claim(one, lambda: one.assembly.add_hole(offset, length))
         incoming.hole(offset, length)
+        with self._lock:
+            one.writing -= 1
         self._tally.add(bytes=length)
-        self._complete(one, incoming)
+        self._settle(one, incoming)
 
     def _keep(self, sink: Sink, ident: int, offset: int, length: int, old_offset: int) -> None:
         raise NotHvcopy("the peer sent KEEP, but no older version was offered")
@@ -394,16 +405,15 @@ class Receiving:
             if one.ended or ((end.state >= 2) == (incoming is not None) and end.state != 1):
                 raise NotHvcopy(f"the peer ended file {end.id} twice or in a way that was not asked for")
             one.ended, one.length, one.root = True, end.length, end.root
-        if end.state == 1:
-            self._source_failed(one, incoming, end)
-        elif incoming is None:
-            self._compared(one, end)
+            one.failure = end if end.state == 1 else None
+        if incoming is not None:
+            self._settle(one, incoming)
+        elif one.failure:
+            self._source_failed(one, one.failure)
         else:
-            self._complete(one, incoming)
+            self._compared(one, end)
 
-    def _source_failed(self, one: Expected, incoming: Incoming | None, end: frames.End) -> None:
-        if incoming:
-            incoming.abandon(keep=False)
+    def _source_failed(self, one: Expected, end: frames.End) -> None:
         code = end.code or 10
         self._tally.fail(self._shown(one.entry.source, one.entry.path), code, printable(end.message))
         self._acknowledge(one, m.Ack(one.id, m.FAILED, code, end.message))
@@ -418,12 +428,20 @@ class Receiving:
         self._tally.add(same=1, bytes=one.entry.size)
         self._acknowledge(one, m.Ack(one.id, m.SAME, digest=one.assembly.root()))
 
-    def _complete(self, one: Expected, incoming: Incoming) -> None:
-        """Finish the file if its end and all its blocks are here; exactly one thread gets to do it."""
+    def _settle(self, one: Expected, incoming: Incoming) -> None:
+        """Finish or drop the file once its end is here and nobody writes to it; exactly one thread gets to do it."""
         with self._lock:
-            if not one.ended or not one.assembly.complete or one.finishing:
+            over = one.ended and not one.writing and (one.failure or one.assembly.complete)
+            if not over or one.finishing:
                 return
             one.finishing = True
+        if one.failure:
+            incoming.abandon(keep=False)
+            self._source_failed(one, one.failure)
+        else:
+            self._finish_file(one, incoming)
+
+    def _finish_file(self, one: Expected, incoming: Incoming) -> None:
         one.assembly.check_end(one.length, one.root)
         ack = m.Ack(one.id, m.DONE, digest=one.root)
         try:

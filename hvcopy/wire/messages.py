@@ -20,6 +20,10 @@ Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Token = Annotated[bytes, Meta(max_length=16)]
 
 
+MAX_LISTED = 4096
+"""Elements of any array of entries, answers, acknowledgements, names or groups."""
+
+
 class Message(Struct, array_like=True, frozen=True):
     """Base of all control messages."""
 
@@ -140,7 +144,7 @@ class Entry(Message, frozen=True):
 class Entries(Message, frozen=True):
     """Section 5."""
 
-    entries: list[Entry]
+    entries: Annotated[list[Entry], Meta(max_length=MAX_LISTED)]
 
 
 class Totals(Message, frozen=True):
@@ -166,7 +170,7 @@ class Answer(Message, frozen=True):
 class Answers(Message, frozen=True):
     """Section 5."""
 
-    answers: list[Answer]
+    answers: Annotated[list[Answer], Meta(max_length=MAX_LISTED)]
 
 
 DONE, SAME, SKIPPED, FAILED = 0, 1, 2, 3
@@ -183,13 +187,13 @@ class Ack(Message, frozen=True):
     files: Count = 0
     same: Count = 0
     skipped: Count = 0
-    failures: list[tuple[Small, Small, Text]] = []
+    failures: Annotated[list[tuple[Small, Small, Text]], Meta(max_length=MAX_LISTED)] = []
 
 
 class Acks(Message, frozen=True):
     """Section 7."""
 
-    acks: list[Ack]
+    acks: Annotated[list[Ack], Meta(max_length=MAX_LISTED)]
 
 
 class Finish(Message, frozen=True):
@@ -221,7 +225,7 @@ class Listed(Message, frozen=True):
 class Listing(Message, frozen=True):
     """Section 4."""
 
-    entries: list[Listed]
+    entries: Annotated[list[Listed], Meta(max_length=MAX_LISTED)]
     last: bool
 
 
@@ -230,8 +234,11 @@ class Group(Message, frozen=True):
 
     source: Small
     directory: Path
-    names: list[Annotated[bytes, Meta(max_length=255)]]
+    names: Annotated[list[Annotated[bytes, Meta(max_length=255)]], Meta(max_length=MAX_LISTED)]
     records: bytes
+
+
+_Groups = Annotated[list[Group], Meta(max_length=MAX_LISTED)]
 
 
 class ChunkEnd(Message, frozen=True):
@@ -295,7 +302,7 @@ def encode_groups(groups: list[Group]) -> bytes:
 
 def decode_groups(body: bytes | memoryview) -> list[Group]:
     """Return the groups of a pack's manifest; raises NotHvcopy when they do not fit the schema."""
-    groups: list[Group] = _checked(list[Group], body, "PACK")
+    groups: list[Group] = _checked(_Groups, body, "PACK")
     return groups
 
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from commands import Server, serving
 
 TRANSPORTS = ("unix", "tcp")

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from commands import Server, run
+
 from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, write
 
 TREE: dict[str, bytes | None] = {

@@ -49,6 +49,15 @@ static inline hv_result hv_fault_pwrite(int fd, const unsigned char *data, size_
     return hv_pwrite(fd, data, hv_least(size, fault.limit), offset);
 }
 
+static inline hv_result hv_fault_fstat(int fd, hv_stat *out)
+{
+    HV_FAULT("fstat");
+    hv_result done = hv_fstat(fd, out);
+    if (fault.touched)
+        out->mtime_ns++;
+    return done;
+}
+
 /* A failed close(2) has closed the descriptor all the same (Linux): so does this one. */
 static inline hv_result hv_fault_close(int fd)
 {
@@ -65,7 +74,6 @@ static inline hv_result hv_fault_close(int fd)
     }
 
 HV_WRAP(writeback, (int fd, int64_t offset, int64_t size), hv_start_writeback(fd, offset, size))
-HV_WRAP(fstat, (int fd, hv_stat *out), hv_fstat(fd, out))
 HV_WRAP(open, (int dirfd, const char *name), hv_open_file(dirfd, name))
 HV_WRAP(tmpfile, (int dirfd), hv_create_anonymous(dirfd))
 HV_WRAP(create, (int dirfd, const char *name), hv_create_named(dirfd, name))

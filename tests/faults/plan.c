@@ -45,7 +45,7 @@ static void refuse(const char *word)
 
 static outcome parse_outcome(char *word)
 {
-    outcome result = {{0, 0, SIZE_MAX, -1}, 1};
+    outcome result = {{0, 0, 0, SIZE_MAX, -1}, 1};
     char *times = strchr(word, '*');
     if (times) {
         *times++ = 0;
@@ -55,6 +55,10 @@ static outcome parse_outcome(char *word)
         return result;
     if (strcmp(word, "eof") == 0) {
         result.fault.eof = 1;
+        return result;
+    }
+    if (strcmp(word, "touched") == 0) {
+        result.fault.touched = 1;
         return result;
     }
     if (strncmp(word, "short:", 6) == 0) {
@@ -116,7 +120,7 @@ static track *track_of(const char *kind)
 
 hv_fault hv_fault_next(const char *kind)
 {
-    hv_fault result = {0, 0, SIZE_MAX, -1};
+    hv_fault result = {0, 0, 0, SIZE_MAX, -1};
     pthread_mutex_lock(&lock);
     track *here = track_of(kind);
     if (here && here->at < here->count) {

@@ -10,6 +10,7 @@
  *     short:N    the real call with at most N bytes
  *     ENOSPC     that errno, without the real call (reset: ECONNRESET)
  *     eof        0 bytes, without the real call
+ *     touched    the real fstat, with an mtime 1 ns later
  *     flip@N     real calls; byte N of all that calls of this kind move gets its lowest bit turned
  *     X*5  X*    five times; for ever
  *
@@ -24,6 +25,7 @@
 typedef struct {
     int err;          /* 0: make the real call */
     int eof;
+    int touched;
     size_t limit;     /* bytes */
     int64_t flip_at;  /* of the stream; -1: none */
 } hv_fault;

@@ -115,6 +115,20 @@ def test_write_files_replace_failing_keeps_the_old_file(run_faulty: Run, plan: s
     assert facts["leaked"] == 0
 
 
+TAKEN = """
+open("b", "w").write("old")
+got = write(".", {{"a": b"alpha", "b": b"beta"}}, {flags})
+say(got=got, b=open("b").read(), files=sorted(os.listdir(".")))
+"""
+
+
+@pytest.mark.parametrize("flags", ["0", "core.SYNC"])
+@pytest.mark.parametrize("rename", ["", "rename_new: EINVAL*", "rename_new: ENOSYS*"])
+def test_write_files_under_temporary_names_leaves_what_is_there(run_faulty: Run, rename: str, flags: str) -> None:
+    facts = run_faulty(f"tmpfile: EOPNOTSUPP; {rename}", TAKEN.format(flags=flags))
+    assert facts == {"got": {"a": "ok", "b": "EEXIST"}, "b": "old", "files": ["a", "b"]}
+
+
 READ = """
 for name in "abc":
     open(name, "w").write(name * 5)
@@ -145,3 +159,11 @@ def test_read_files_shorter_than_its_size_once_is_read_again(run_faulty: Run) ->
 
 def test_read_files_shorter_than_its_size_twice_is_changed(run_faulty: Run) -> None:
     assert run_faulty("pread: ok eof eof ok", READ)["got"] == [[0, "aaaaa"], [-3, None], [0, "ccccc"]]
+
+
+def test_read_files_touched_once_while_it_is_read_is_read_again(run_faulty: Run) -> None:
+    assert run_faulty("fstat: ok touched touched", READ)["got"][0] == [0, "aaaaa"]
+
+
+def test_read_files_touched_twice_while_it_is_read_is_changed(run_faulty: Run) -> None:
+    assert run_faulty("fstat: ok touched ok", READ)["got"] == [[-3, None], [0, "bbbbb"], [0, "ccccc"]]

@@ -30,7 +30,8 @@ def test_codes_are_those_promised_to_users() -> None:
 
 
 def test_each_code_has_a_meaning_of_its_own_in_one_line() -> None:
-    meanings = [kind.meaning for kind in (HvcopyError, *BY_EXIT_CODE.values())]
+    kinds: list[type[HvcopyError]] = [HvcopyError, *BY_EXIT_CODE.values()]
+    meanings = [kind.meaning for kind in kinds]
     assert len(set(meanings)) == len(meanings)
     assert all(meaning and meaning.isprintable() and "|" not in meaning for meaning in meanings)
 

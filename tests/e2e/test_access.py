@@ -1,0 +1,188 @@
+"""Who is let in: keys, allow-lists, the server's mode, and what a server will not start without."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import Finished, Server, run, serving
+from peers import Peer, Refused, client_of, connect
+
+from e2e.trees import leftovers, write
+from hvcopy.errors import NotAllowed
+from hvcopy.transfer.greeting import load_key
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import MAGIC
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    """Two different keys."""
+    made = tmp_path / "key", tmp_path / "other"
+    for path in made:
+        assert run("key", path).code == 0
+    return made
+
+
+def test_key_makes_a_private_file_and_never_replaces_one(tmp_path: Path) -> None:
+    done = run("key", tmp_path / "k")
+    assert (done.code, done.out) == (0, "")
+    assert stat.S_IMODE((tmp_path / "k").stat().st_mode) == 0o600
+    before = (tmp_path / "k").read_bytes()
+    again = run("key", tmp_path / "k")
+    assert again.code == 10
+    assert (tmp_path / "k").read_bytes() == before
+
+
+def test_key_in_a_missing_folder_is_10(tmp_path: Path) -> None:
+    assert run("key", tmp_path / "no" / "k").code == 10
+
+
+def test_the_same_key_on_both_sides_lets_in(serve: Callable[..., Server], keys: tuple[Path, Path], here: Path) -> None:
+    server = serve("--key-file", keys[0])
+    done = run("cp", write(here / "f"), server.at(), "--key-file", keys[0])
+    assert done.code == 0, done.err
+
+
+def test_a_large_copy_proves_the_key_on_every_lane(
+    serve: Callable[..., Server], keys: tuple[Path, Path], here: Path
+) -> None:
+    server = serve("--key-file", keys[0])
+    source = write(here / "f", bytes(range(256)) * 4096 * 40)
+    done = run("cp", source, server.at(), "--key-file", keys[0], "--lanes", 3, "--json")
+    assert (done.code, done.result["lanes"]) == (0, 3), done.err
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(0, 1), (0, None), (None, 0)], ids=["another key", "no key here", "no key there"]
+)
+def test_a_wrong_or_missing_key_is_9(
+    serve: Callable[..., Server], keys: tuple[Path, Path], here: Path, theirs: int | None, ours: int | None
+) -> None:
+    server = serve(*([] if theirs is None else ["--key-file", keys[theirs]]))
+    options = [] if ours is None else ["--key-file", keys[ours]]
+    write(server.root / "secret", b"secret")
+    source = write(here / "f")
+    pushed = run("cp", source, server.at(), *options)
+    pulled = run("cp", server.at("secret"), here, *options)
+    listed = run("ls", server.address, *options)
+    assert (pushed.code, pulled.code, listed.code) == (9, 9, 9), pushed.err
+    for done in (pushed, pulled, listed):
+        assert_says_key(done)
+    assert os.listdir(server.root) == ["secret"]
+    assert os.listdir(here) == ["f"]
+
+
+def assert_says_key(done: Finished) -> None:
+    assert done.out == ""
+    assert "key" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_client_that_proves_no_key_gets_no_job(serve: Callable[..., Server], keys: tuple[Path, Path]) -> None:
+    server = serve("--key-file", keys[0])
+    with pytest.raises(NotAllowed), client_of(server.address):
+        pass
+    with pytest.raises(Refused) as refused, client_of(server.address, key=bytes(32)):
+        pass
+    assert refused.value.error.code == 9
+    with Peer(connect(server.address)) as peer:  # one that takes no notice of the server's wish for a key
+        hello = m.Hello(1, 1, "client", bytes(32), True, "test", [], "scripted", "posix")
+        peer.raw(MAGIC + m.encode(hello) + m.encode(m.Job("list", [b""], m.Options(), b"", 1)))
+        peer.greeting()
+        assert peer.error().code in (7, 9)
+    with client_of(server.address, key=load_key(str(keys[0]))) as peer:
+        assert isinstance(peer.push([b"x"], [False]), m.Ready)
+
+
+def test_a_key_file_that_others_can_read_is_9(keys: tuple[Path, Path], server: Server) -> None:
+    keys[0].chmod(0o644)
+    done = run("ls", server.address, "--key-file", keys[0])
+    assert done.code == 9
+    assert "chmod 600" in done.err
+
+
+@pytest.mark.parametrize("content", [b"", b"hvcopy-key-1 00ff\n", b"\xff" * 100, b"x" * 10_000])
+def test_a_key_file_that_is_none_is_10(tmp_path: Path, server: Server, content: bytes) -> None:
+    path = write(tmp_path / "k", content)
+    path.chmod(0o600)
+    done = run("ls", server.address, "--key-file", path)
+    assert done.code == 10
+    assert "hvcopy key" in done.err
+
+
+def test_allow_lets_in_and_refuses_by_user(serve: Callable[..., Server], root: Path, tmp_path: Path) -> None:
+    assert run("ls", serve("--allow", f"unix:{os.getuid()}").address).code == 0
+    with serving(f"unix:{tmp_path}/other", root, "--allow", f"unix:{os.getuid() + 1}") as other:
+        refused = run("ls", other.address)
+        assert refused.code == 9
+        assert f"--allow unix:{os.getuid()}" in refused.err
+        other.line("not on the list")
+
+
+def test_allow_lets_in_and_refuses_by_ip_address(root: Path, here: Path) -> None:
+    with serving("tcp:127.0.0.1:0", root, "--allow", "127.0.0.1") as server:
+        assert run("ls", server.address).code == 0
+    with serving("tcp:127.0.0.1:0", root, "--allow", "127.0.0.2") as server:
+        pushed = run("cp", write(here / "f"), server.at())
+        assert pushed.code == 9, pushed.err
+    assert not os.listdir(root)
+
+
+@pytest.mark.parametrize("command", ["serve", "recv", "send"])
+def test_listening_on_tcp_needs_a_decision_who_may_connect(command: str, here: Path) -> None:
+    address = "tcp:127.0.0.1:0"
+    arguments = {
+        "serve": [address, "--root", here],
+        "recv": ["-l", address, here],
+        "send": ["-l", write(here / "f"), address],
+    }[command]
+    done = run(command, *arguments)
+    assert done.code == 2
+    for option in ("--key-file", "--allow", "--open"):
+        assert option in done.err
+
+
+def test_a_unix_socket_is_private(server: Server) -> None:
+    assert stat.S_IMODE(os.stat(server.address.removeprefix("unix:")).st_mode) == 0o600
+
+
+def test_read_only_sends_and_accepts_nothing(serve: Callable[..., Server], here: Path) -> None:
+    server = serve("--read-only")
+    write(server.root / "f")
+    assert run("cp", server.at("f"), here / "f", "--no-fsync").code == 0
+    pushed = run("cp", here / "f", server.at("g"))
+    assert pushed.code == 9
+    assert "read-only" in pushed.err
+    assert os.listdir(server.root) == ["f"]
+
+
+def test_write_only_accepts_and_tells_nothing(serve: Callable[..., Server], here: Path) -> None:
+    server = serve("--write-only")
+    assert run("cp", write(here / "f"), server.at()).code == 0
+    listed, pulled = run("ls", server.address), run("cp", server.at("f"), here / "g")
+    assert (listed.code, pulled.code) == (9, 9)
+    assert listed.out == ""
+    assert not (here / "g").exists()
+    assert not leftovers(here)
+
+
+def test_read_only_and_write_only_exclude_each_other(root: Path, socket_address: str) -> None:
+    assert run("serve", socket_address, "--root", root, "--read-only", "--write-only").code == 2
+
+
+def test_serving_what_is_not_there_is_10(tmp_path: Path, socket_address: str) -> None:
+    done = run("serve", socket_address, "--root", tmp_path / "no")
+    assert done.code == 10
+    assert str(tmp_path / "no") in done.err
+
+
+def test_serving_where_another_listens_is_10(server: Server, tmp_path: Path, processes: ExitStack) -> None:
+    done = run("serve", server.address, "--root", tmp_path)
+    assert done.code == 10
+    assert "listens there already" in done.err
+    assert run("ls", server.address).code == 0
