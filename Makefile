@@ -58,7 +58,7 @@ lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock devi
 	$(PYTEST) $(LANES) -k "not kernel" tests/lanes $(ARGS)
 
 bench: build $(VENV)/.test ## Measure against socat, rsync, cp and others (ARGS="--help")
-	$(PY) -m bench $(ARGS)
+	$(PY) bench/run.py $(ARGS)
 
 dist: $(VENV)/.check ## Build the sdist, and from it the abi3 wheel, into dist/
 	$(PY) -m build --outdir dist .
@@ -113,7 +113,7 @@ $(VENV)/.tools: pyproject.toml | $(PY)
 # Editable: a change of a Python file is in force at once; a change of the core is compiled by the next rule.
 $(VENV)/.run: pyproject.toml $(VENV)/.tools | $(PY)
 	@echo "hvcopy: compiling the core and installing the command into $(VENV)"
-	@$(PIP) --no-build-isolation --editable . || $(NO_PACKAGES)
+	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable . || $(NO_PACKAGES)
 	@touch $(CORE) $@
 
 $(CORE): $(CORE_SOURCES) $(VENV)/.tools | $(VENV)/.run
@@ -123,7 +123,7 @@ $(CORE): $(CORE_SOURCES) $(VENV)/.tools | $(VENV)/.run
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.run
 	@echo "hvcopy: fetching what the tests need"
-	@$(PIP) --group test || $(NO_PACKAGES)
+	@$(PIP) --group test build || $(NO_PACKAGES)
 	@touch $@
 
 $(VENV)/.check: pyproject.toml | $(VENV)/.test

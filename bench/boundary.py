@@ -29,7 +29,7 @@ from bench.workspace import HERE, Settings, Workspace, workspace
 
 MEMORY = "3G"
 PORT, HOST_PORT = 18518, 18519
-SIZE, SMALL = 256 * MIB, 8 * MIB  # SMALL: for tools whose block is 8 KiB or less
+SIZE, SMALL = 256 * MIB, 16 * MIB  # SMALL: for tools whose block is 8 KiB or less
 PATIENCE = 300.0
 
 
@@ -138,7 +138,9 @@ class Crossing:
 
         def copy(which: str) -> Sample:
             port = next(self._ports)
-            line = f"exec socat -u -d -d {' '.join(options)} VSOCK-LISTEN:{port} OPEN:{self.inside}/root/copy,creat,trunc"
+            line = (
+                f"exec socat -u -d -d {' '.join(options)} VSOCK-LISTEN:{port} OPEN:{self.inside}/root/copy,creat,trunc"
+            )
             listener = self.machine.start(line)
             listener.wait_output("listening on", 30)
             with self._dialed(port) as connection:
@@ -152,7 +154,9 @@ class Crossing:
 
         return self._contender(name, source, copy, into_guest=True)
 
-    def _stream_out(self, name: str, source: str, sender: Callable[[str, int], str], receiver: HostCommand) -> Contender:
+    def _stream_out(
+        self, name: str, source: str, sender: Callable[[str, int], str], receiver: HostCommand
+    ) -> Contender:
         def copy(which: str) -> Sample:
             port = next(self._ports)
             path = f"{self.machine.hybrid}_{port}"

@@ -59,17 +59,23 @@ def _rates(result: Result) -> Iterator[str]:
 def _ratios(result: Result) -> Iterator[str]:
     yield "| hvcopy | against | ratio (min-max) | without start-up | target | met |"
     yield "|---|---|--:|--:|--:|---|"
-    ours = [one for one in result.series if one.name.startswith("hvcopy") and one.samples]
-    for one in ours:
-        for peer in result.series:
-            if peer.name.startswith("hvcopy") or not peer.samples:
-                continue
-            middle, low, high = ratio(one.rates(), peer.rates())
-            net = ratio(one.net_rates(), peer.net_rates())[0]
-            target = least(result.kind, one.name, peer.name)
-            cells = [_cell(one.name), _cell(peer.name), f"{middle:.2f} ({low:.2f}-{high:.2f})", f"{net:.2f}"]
-            cells += ["", ""] if target is None else [f">= {target:g}", _met(middle, net, target)]
-            yield f"| {' | '.join(cells)} |"
+    peers = [one for one in result.series if not one.name.startswith("hvcopy")]
+    for one in result.series:
+        if one.name.startswith("hvcopy"):
+            for peer in peers:
+                yield f"| {' | '.join(_ratio_cells(result.kind, one, peer))} |"
+
+
+def _ratio_cells(kind: str, ours: Series, peer: Series) -> list[str]:
+    target = least(kind, ours.name, peer.name)
+    names = [_cell(ours.name), _cell(peer.name)]
+    wanted = "" if target is None else f">= {target:g}"
+    if not (ours.samples and peer.samples):
+        return [*names, "", "", wanted, "not measured"]
+    middle, low, high = ratio(ours.rates(), peer.rates())
+    net = ratio(ours.net_rates(), peer.net_rates())[0]
+    cells = [f"{middle:.2f} ({low:.2f}-{high:.2f})", f"{net:.2f}", wanted]
+    return [*names, *cells, "" if target is None else _met(middle, net, target)]
 
 
 def _met(middle: float, net: float, target: float) -> str:
@@ -83,8 +89,10 @@ def _startup(result: Result) -> Iterator[str]:
     yield "|---|--:|"
     for one in result.series:
         times = [sample.seconds * 1000 for sample in one.samples]
-        yield f"| {one.name} | {statistics.median(times):.0f} ({min(times):.0f}-{max(times):.0f}) |" if times else (
-            f"| {one.name} | failed: {_cell(one.error, 160)} |"
+        yield (
+            f"| {one.name} | {statistics.median(times):.0f} ({min(times):.0f}-{max(times):.0f}) |"
+            if times
+            else (f"| {one.name} | failed: {_cell(one.error, 160)} |")
         )
     ours, base = result.find("hvcopy cp"), result.find("Typer hello")
     if ours and base:

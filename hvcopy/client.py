@@ -13,7 +13,7 @@ import msgspec
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, NotHvcopy
+from hvcopy.errors import BadUsage, HvcopyError, NotHvcopy
 from hvcopy.files.source import Source, open_local
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
@@ -23,6 +23,8 @@ from hvcopy.transport import dial
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
+MAX_SOURCES = 1024
+"""Sources of one job, docs/protocol.md section 4; with names of 255 bytes they fit its frame."""
 DEFAULT_LANES = 2
 """Connections of a copy that is large enough: one core sends while another writes (docs/performance.md)."""
 
@@ -102,7 +104,15 @@ class Client:
             raise NotHvcopy("the server answered for another number of sources than were asked for")
         names = [os.path.basename(path.strip(b"/")) for path in paths]
         root, prefixes = resolve_local(destination, names=names, dirs=[kind == "d" for kind in ready.layout])
-        plan = Plan(root, prefixes, options.existing, options.sync, options.owner)
+        plan = Plan(
+            root,
+            prefixes,
+            options.existing,
+            sync=options.sync,
+            owner=options.owner,
+            xattrs=options.xattrs,
+            links=options.links,
+        )
         grow = self._grow(lanes)
         self._run(lanes, lambda: receive(lanes, plan, options, tally, grow=grow))
         tally.lanes = len(lanes.links)
@@ -135,6 +145,8 @@ class Client:
         self._link.close()
 
     def _order(self, kind: str, paths: list[bytes], options: m.Options) -> Lanes:
+        if len(paths) > MAX_SOURCES or len(options.names) > MAX_SOURCES:
+            raise BadUsage(f"more than {MAX_SOURCES} sources at once", hint="copy the folder they are in, with -r")
         self._link.send(m.Job(kind, paths, options, self._token, self._wanted))
         self._lanes = Lanes(self._link, granted=1, token=self._token, timeout=self._terms.timeout)
         return self._lanes

@@ -392,8 +392,8 @@ class Relay(Listening):
         down: Callable[[], Passage] = lambda: unchanged,
     ) -> None:
         self._target = target
-        self._up = up
-        self._down = down
+        self.up = up
+        self.down = down
         super().__init__(address, self._relay)
 
     def _relay(self, client: socket.socket) -> None:
@@ -403,9 +403,9 @@ class Relay(Listening):
             end(client)
             return
         self._open.append(server)
-        back = threading.Thread(target=_pass_on, args=(server, client, self._down()), daemon=True)
+        back = threading.Thread(target=_pass_on, args=(server, client, self.down()), daemon=True)
         back.start()
-        _pass_on(client, server, self._up())
+        _pass_on(client, server, self.up())
         back.join()
         client.close()
         server.close()

@@ -118,6 +118,8 @@ class Tour:
                 f"{self.stage.folder}: {format_size(free)} free, and the demo needs {format_size(need)} there",
                 hint="take another folder with TMPDIR=/var/tmp, or a smaller file with --size 64M",
             )
+        if (load := os.getloadavg()[0]) > (os.cpu_count() or 1):
+            self.on_note(f"this machine is busy (load {load:.1f}): the rates will be low and uneven")
         memory = available()
         if memory and memory < need:
             self.on_note(f"only {format_size(memory)} of memory is free: the rates will be those of the disk")

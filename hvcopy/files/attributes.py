@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import struct
@@ -12,6 +11,8 @@ from hvcopy.wire.digests import digest
 PLAIN_MODE = 0o777
 """Bits set without ownership: set-id and sticky bits only make sense with their owner."""
 FULL_MODE = 0o7777
+MAX_XATTRS = 256 * 1024
+"""Bytes of extended attributes of one file; ext4 has room for 64 KiB at most (ext4(5))."""
 _IDENTITY = struct.Struct("<QqqQ")
 
 
@@ -36,8 +37,9 @@ def read_xattrs(target: int | str) -> dict[bytes, bytes]:
     found = {}
     for name in names:
         if name.startswith("user."):
-            with contextlib.suppress(OSError):
-                found[os.fsencode(name)] = os.getxattr(target, name)
+            found[os.fsencode(name)] = os.getxattr(target, name)
+    if sum(map(len, found.values())) > MAX_XATTRS or len(found) > 256:
+        raise OSError(errno.E2BIG, "its extended attributes are larger than hvcopy can send")
     return found
 
 

@@ -47,7 +47,9 @@ class BlockRecord:
         head = os.pread(self._fd, _HEAD.size, 0)
         wanted = _HEAD.pack(_MAGIC, identity, assembly.size, assembly.block, boot_id())
         same_boot = head == wanted and wanted[40:56] != bytes(16)
-        if len(head) < _HEAD.size or head[:40] != wanted[:40]:
+        # a part of ours has its full length from the start: another one is not what the record speaks of
+        other_part = os.fstat(part).st_size != assembly.size
+        if other_part or len(head) < _HEAD.size or head[:40] != wanted[:40]:
             self._restart(wanted)
             return 0
         taken = self._read_blocks(part, assembly, trusted=same_boot)

@@ -60,11 +60,11 @@ class Incoming:
         self._fd = _open_own(self._directory, self.part)
         try:
             self._record = BlockRecord(_open_own(self._directory, blocks_name(self._name)))
-            blocks = self._record.restore(self._fd, self._entry.extra.identity, assembly)
+            self._record.restore(self._fd, self._entry.extra.identity, assembly)
         except BaseException:
             os.close(self._fd)
             raise
-        self.reused = min(assembly.size, blocks * assembly.block)
+        self.reused = assembly.present
 
     def write(self, offset: int, data: ReadableBuffer) -> None:
         """Write one block.  Raises OSError."""
@@ -114,11 +114,11 @@ class Incoming:
         )
         if self._sync:
             os.fsync(self._fd)
+        if self._record:  # before the name is given: a record without its part could vouch for another one
+            os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
         place.give_name(self._directory, self._fd, self.part, self._name, replace=replace)
         self.part = None
         self._close()
-        with contextlib.suppress(OSError):
-            os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
 
     def abandon(self, *, keep: bool) -> bool:
         """Close without giving the name; returns True when a resumable part was kept, as *keep* allows."""
@@ -150,8 +150,10 @@ def _open_own(directory: Handle, name: bytes) -> int:
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES):
                 raise
-            os.unlink(name, dir_fd=directory.fd)
-            continue
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory.fd)
+                continue
+            raise
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
             os.close(fd)

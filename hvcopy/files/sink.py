@@ -39,6 +39,8 @@ class Plan:
     existing: str = REFUSE
     sync: bool = True
     owner: bool = False
+    xattrs: bool = False
+    links: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     written: set[int] = field(default_factory=set)
     linkable: set[tuple[int, bytes]] = field(default_factory=set)
@@ -227,7 +229,9 @@ class Sink:
                 result.failures.append((index, 11, refused[position]))
             elif plan.existing == UPDATE and _not_older(handle, name, record[1]):
                 result.skipped += 1
-            elif plan.replace and not plan.first_time(where + b"/" + name):
+                if record[5] & LINKED:
+                    plan.linkable.add((group.source, group.directory + b"/" + name if group.directory else name))
+            elif plan.replace and not plan.first_time(where + b"/" + name if where else name):
                 result.failures.append((index, 11, "the same name was sent twice"))
             else:
                 todo.add_all(handle, [name], [record], index, self._mode_bits)

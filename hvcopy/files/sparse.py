@@ -26,7 +26,7 @@ def hole_runs(fd: int, size: int, block: int) -> list[tuple[int, int]]:
             except OSError:
                 end = size
             first = -(-start // block)
-            last = -(-end // block) if end >= size else end // block
+            last = -(-size // block) if end >= size else end // block
             if start < size and last > first:
                 runs.append((first, last - first))
             position = max(end, position + 1)

@@ -9,7 +9,7 @@ from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, MAX_SIZE, block_count, bloc
 class Assembly:
     """The blocks of one file of *size* bytes, in any order, each exactly once."""
 
-    __slots__ = ("_have", "block", "count", "digests", "missing", "size")
+    __slots__ = ("_have", "block", "count", "digests", "missing", "present", "size")
 
     def __init__(self, size: int) -> None:
         if size > MAX_SIZE:
@@ -18,6 +18,7 @@ class Assembly:
         self.block = block_size(size)
         self.count = block_count(size)
         self.missing = self.count
+        self.present = 0
         self._have = bytearray(self.count)
         self.digests = bytearray(self.count * DIGEST_SIZE)
 
@@ -39,6 +40,7 @@ class Assembly:
             raise NotHvcopy(f"the peer sent block {index} of {self.count} twice or outside the file")
         self._have[index] = 1
         self.missing -= 1
+        self.present += self.length_of(index)
         self.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = block_digest
 
     def add_sums(self, first: int, sums: bytes) -> None:

@@ -52,7 +52,7 @@ class Handshake:
         """
         if kind is Type.HELLO and self._peer is None:
             return self._on_hello(body)
-        if kind is Type.PROOF and self._peer is not None and self.agreed is None and self._key:
+        if kind is Type.PROOF and self._peer is not None and self.agreed is None and self._key is not None:
             return self._on_proof(body)
         raise NotHvcopy(f"the peer sent {kind.name} in the handshake, out of turn")
 
@@ -79,7 +79,7 @@ class Handshake:
                 else "the peer did not prove a key: it was started without one",
                 hint="give both sides the same file with --key-file (make one with `hvcopy key FILE`)",
             )
-        if not self._key:
+        if self._key is None:
             self._agree(proven=False)
         elif self._connector:
             out += encode(Proof(self._mac("connector")))

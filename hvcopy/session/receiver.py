@@ -47,6 +47,7 @@ class ReceiverBook:
         self._highest = 0
         self._blocks = 0
         self.open: dict[int, Expected] = {}
+        self.failed: set[int] = set()
 
     def admit(self, source: int, path: bytes) -> str | None:
         """Return why (source, path) is refused by name, or None.  Raises NotHvcopy for a source nobody asked for."""
@@ -77,7 +78,9 @@ class ReceiverBook:
         return one
 
     def close(self, one: Expected) -> None:
-        """Forget a file that was acknowledged."""
+        """Forget a file that was acknowledged; of one that failed, late contents are still to be passed over."""
+        if one.failure:
+            self.failed.add(one.id)
         if self.open.pop(one.id, None):
             self._blocks -= one.assembly.count
 

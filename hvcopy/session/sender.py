@@ -29,6 +29,7 @@ class Asked:
     assembly: Assembly | None = None
     sums: dict[int, bytes] = field(default_factory=dict)
     root: bytes = b""
+    told: bool = False
     ended: bool = False
     reused: int = 0
 
@@ -68,9 +69,9 @@ class SenderBook:
             return True
         return len(self.asked) < MAX_ASKED and self._blocks + block_count(size) <= MAX_ASKED_BLOCKS
 
-    def ask(self, source: int, path: bytes, size: int) -> Asked:
-        """Register an announcement."""
-        one = Asked(self.new_id(), source, path, size)
+    def ask(self, source: int, path: bytes, size: int, *, link: bool = False) -> Asked:
+        """Register an announcement; a *link* is acknowledged without an answer."""
+        one = Asked(self.new_id(), source, path, size, verb=m.ALL if link else -1)
         self.asked[one.id] = one
         self._blocks += block_count(size)
         return one
@@ -100,19 +101,19 @@ class SenderBook:
     def sums(self, ident: int, first: int, digests: bytes, *, last: bool) -> Asked | None:
         """Take digests of what the receiver has; returns the file after the last of them."""
         one = self.asked.get(ident)
-        if one is None or one.assembly is None or one.verb not in (m.REST, m.COMPARE, m.PATCH) or one.ended:
+        if one is None or one.assembly is None or one.verb not in (m.REST, m.COMPARE, m.PATCH) or one.told:
             raise NotHvcopy(f"the peer sent SUMS for file {ident}, which does not wait for them")
         if first + len(digests) // DIGEST_SIZE > one.assembly.count:
             raise NotHvcopy(f"the peer sent SUMS beyond the end of file {ident}")
         if one.verb == m.REST:
-            before = one.assembly.missing
             one.assembly.add_sums(first, digests)
-            one.reused += min(one.size, (before - one.assembly.missing) * one.assembly.block)
+            one.reused = one.assembly.present
         else:
             for number in range(len(digests) // DIGEST_SIZE):
                 value = digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE]
                 if value != ABSENT:
                     one.sums[first + number] = value
+        one.told = last
         return one if last else None
 
     def acknowledge(self, ack: m.Ack) -> Asked | Packed:

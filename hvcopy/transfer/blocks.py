@@ -44,7 +44,7 @@ class BlockSender:
             if one.size > MAX_SIZE:
                 raise LocalFailure(f"a file of {one.size} bytes is above what hvcopy can send ({MAX_SIZE})")
             entries.append(_with_sparseness(one))
-        self._outbox.lanes.control.send(m.Entries(entries))
+        self._outbox.lanes.control.send(*m.in_batches(entries))
 
     def open(self, file: Outgoing) -> None:
         """Open a file that was answered, and let the lanes share it."""

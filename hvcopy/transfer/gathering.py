@@ -57,7 +57,11 @@ class Gathering:
     def _enter(self, source: int, item: Entered) -> None:
         options, found = self._outbox.options, item.stat
         uid, gid = (found.st_uid, found.st_gid) if options.owner else (None, None)
-        xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
+        try:
+            xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
+        except OSError as error:
+            self._outbox.fail(source, item.path, 10, error.strerror or str(error))
+            xattrs = {}
         extra = m.Extra(uid=uid, gid=gid, xattrs=xattrs) if options.owner or xattrs else m.NO_EXTRA
         mode = found.st_mode & attributes.FULL_MODE
         self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, found.st_mtime_ns, extra))
@@ -91,7 +95,7 @@ class Gathering:
         lanes = self._outbox.lanes
         lanes.check()
         if self._entered:
-            lanes.control.send(m.Entries(self._entered))
+            lanes.control.send(*m.in_batches(self._entered))
             self._entered = []
         if self._gathered:
             with lanes.changed:

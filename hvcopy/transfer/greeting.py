@@ -9,7 +9,7 @@ import time
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, printable
 from hvcopy.session.handshake import Agreed, Handshake
-from hvcopy.transfer.link import Link
+from hvcopy.transfer.link import Link, named
 
 HANDSHAKE_SECONDS = 10.0
 """For the whole handshake, however slowly the peer trickles."""
@@ -46,11 +46,12 @@ def greet(
                 spoke = True
         link.early = False
         return link, shake.agreed
-    except HvcopyError as error:
+    except HvcopyError as caught:
+        error = named(caught, channel.peer)
         if not spoke:
             link.send_preamble()
         link.refuse(error)
-        raise
+        raise error from caught
 
 
 def refuse(channel: Channel, error: HvcopyError) -> None:

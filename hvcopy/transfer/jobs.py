@@ -54,7 +54,15 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
     layout, prefixes = resolve(
         served.root, job.paths[0], names=options.names, dirs=options.dirs, must_be_dir=options.must_be_dir
     )
-    plan = Plan(served.root, prefixes, options.existing, options.sync and served.sync, options.owner)
+    plan = Plan(
+        served.root,
+        prefixes,
+        options.existing,
+        sync=options.sync and served.sync,
+        owner=options.owner,
+        xattrs=options.xattrs,
+        links=options.links,
+    )
     receive(lanes, plan, options, tally, ready=m.Ready(lanes.token, lanes.granted, layout, []), grow=grow)
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
-from hvcopy.transfer.link import Link
+from hvcopy.transfer.link import Link, named
 from hvcopy.transfer.watchdog import Watchdog
 from hvcopy.wire.frames import MIB
 
@@ -50,6 +50,8 @@ class Lanes:
 
     def fail(self, error: BaseException) -> None:
         """End the session: remember the first error, tell the peer, cancel what is blocked.  For any thread."""
+        if isinstance(error, HvcopyError):
+            error = named(error, self.control.channel.peer)
         with self.changed:
             first = self.error is None and not self.finished
             if first:

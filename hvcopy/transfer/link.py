@@ -28,6 +28,14 @@ FIRST_BODY = 64 * 1024
 """Bytes of the receive buffer at first; it grows to the largest frame that came, which its type bounds."""
 
 
+def named(error: HvcopyError, peer: str) -> HvcopyError:
+    """Return *error* with the peer's name and a next step, where what breaks the protocol was found without either."""
+    if not isinstance(error, NotHvcopy) or error.message.startswith(peer):
+        return error
+    hint = error.hint or "is it hvcopy, of a like version, that is at the other end?"
+    return NotHvcopy(f"{peer}: {error.message}", hint=hint)
+
+
 class Link:
     """Frames over one channel.  ``send`` may be called by several threads, ``receive`` by one."""
 
@@ -155,7 +163,8 @@ class Link:
         with contextlib.suppress(HvcopyError, OSError):
             if self._sending.acquire(timeout=ERROR_WAIT):
                 try:
-                    message = Error(error.exit_code, error.message[:900], error.hint[:900])
+                    # a character has up to 4 bytes in UTF-8, and the frame is bounded to 4096
+                    message = Error(error.exit_code, error.message[:700], error.hint[:250])
                     self.channel.send(encode(message), timeout=ERROR_WAIT)
                 finally:
                     self._sending.release()

@@ -71,14 +71,14 @@ class Packing:
                 left.append(name)
             elif status not in (0, fileio.TOO_LARGE):
                 self._unreadable(names, name, status)
-            elif nlink > 1 and self._is_known(names, name, record):
+            elif (nlink > 1 and self._is_known(names, name, record)) or (xattrs := self._xattrs(names, name)) is None:
                 continue
-            elif status == 0 and not options.dry and not self._xattrs(names, name):
+            elif status == 0 and not options.dry and not xattrs:
                 packed.append(name)
                 records += pack(size, mtime, mode & 0o7777, uid, gid, LINKED if nlink > 1 else 0, 0)
                 self._pieces.append((offset, size))
             else:
-                self._ask_about(names, name, record)
+                self._ask_about(names, name, record, xattrs)
         if packed:
             is_dir = self._outbox.sources[names.source].is_dir
             self._groups.append(m.Group(names.source, names.directory, packed if is_dir else [b""], bytes(records)))
@@ -101,12 +101,17 @@ class Packing:
         self._links.append(LinkEntry(m.HARDLINK, names.source, path, record[6], m.Extra(to=first)))
         return True
 
-    def _xattrs(self, names: Names, name: bytes) -> dict[bytes, bytes]:
+    def _xattrs(self, names: Names, name: bytes) -> dict[bytes, bytes] | None:
+        """Return the extended attributes of a file, None when they cannot be read, which has been reported."""
         if not self._outbox.options.xattrs:
             return {}
-        return attributes.read_xattrs(f"/proc/self/fd/{names.handle.fd}/{os.fsdecode(name)}")
+        try:
+            return attributes.read_xattrs(f"/proc/self/fd/{names.handle.fd}/{os.fsdecode(name)}")
+        except OSError as error:
+            self._outbox.fail(names.source, names.path(name), 10, error.strerror or str(error))
+            return None
 
-    def _ask_about(self, names: Names, name: bytes, record: tuple[int, ...]) -> None:
+    def _ask_about(self, names: Names, name: bytes, record: tuple[int, ...], xattrs: dict[bytes, bytes]) -> None:
         _, mode, uid, gid, nlink, size, mtime, ctime, inode, _device, _ = record
         owner = self._outbox.options.owner
         path = self._outbox.wire_path(names.source, names.path(name))
@@ -115,7 +120,7 @@ class Packing:
             linked=nlink > 1,
             uid=uid if owner else None,
             gid=gid if owner else None,
-            xattrs=self._xattrs(names, name),
+            xattrs=xattrs,
         )
         entry = m.Entry(m.FILE, 0, names.source, path, mode & 0o7777, size, mtime, extra)
         self._candidates.append(Candidate(names.source, path, names.handle, name, size, entry, False))

@@ -8,6 +8,8 @@ import stat
 import threading
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from hvcopy import fileio
 from hvcopy.errors import ConnectionLost, DigestMismatch, HvcopyError, LocalFailure, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
@@ -162,7 +164,7 @@ class Receiving:
         answers: list[m.Answer] = []
         acks: list[m.Ack] = []
         sums: list[Expected] = []
-        for entry in entries:
+        for entry in map(self._as_asked, entries):
             reason = self._book.admit(entry.source, entry.path)
             if entry.kind == m.FAILURE:
                 self._tally.fail(
@@ -186,6 +188,21 @@ class Receiving:
             self._reply(m.Answers(answers))
         for one in sums:
             self._send_sums(sink, one)
+
+    def _as_asked(self, entry: m.Entry) -> m.Entry:
+        """Return *entry* without what this side did not ask for: the sender decides neither owners nor links."""
+        plan, extra = self._plan, entry.extra
+        if entry.kind == m.SYMLINK and not plan.links:
+            raise NotHvcopy("the peer sent a symbolic link, which was not asked for")
+        if extra is m.NO_EXTRA or (plan.owner and plan.xattrs):
+            return entry
+        extra = replace(
+            extra,
+            uid=extra.uid if plan.owner else None,
+            gid=extra.gid if plan.owner else None,
+            xattrs=extra.xattrs if plan.xattrs else {},
+        )
+        return replace(entry, extra=extra)
 
     def _directory(self, sink: Sink, entry: m.Entry, reason: str | None) -> list[m.Ack]:
         if self._dry:
@@ -224,6 +241,8 @@ class Receiving:
                 self._tally.add(files=1, bytes=entry.size)
                 self._tally.observer.noted(self._shown(entry.source, entry.path), "would be copied")
                 return m.Answer(entry.id, m.ALL), None
+            if self._plan.replace and not self._plan.first_time(self._plan.path(entry.source, entry.path)):
+                return self._refuse(entry, 11, "the same name was sent twice"), None
             return self._open(sink, entry)
         except LocalFailure as error:
             return self._refuse(entry, error.exit_code, error.message), None
@@ -239,10 +258,10 @@ class Receiving:
             return self._refuse(entry, 10, "a directory stands there")
         if plan.existing == UPDATE and found.st_mtime_ns >= entry.mtime:
             self._tally.add(skipped=1)
+            if entry.extra.linked:
+                plan.linkable.add((entry.source, entry.path))
             return m.Answer(entry.id, m.SKIP, 0, "not older")
         if plan.existing in (OVERWRITE, UPDATE):
-            if not plan.first_time(plan.path(entry.source, entry.path)):
-                return self._refuse(entry, 11, "the same name was sent twice")
             return None
         same_shape = found.st_size == entry.size and found.st_mtime_ns == entry.mtime
         if stat.S_ISREG(found.st_mode) and same_shape:
@@ -309,6 +328,8 @@ class Receiving:
 
     def _pack(self, sink: Sink, body: memoryview | bytes) -> None:
         body = memoryview(body)
+        if self._dry:
+            raise NotHvcopy("the peer sent contents in a dry run")
         if len(body) < frames.PACK.size:
             raise NotHvcopy(f"the peer sent a PACK of {len(body)} bytes")
         wanted, ident, manifest, _ = frames.PACK.unpack_from(body)
@@ -336,7 +357,10 @@ class Receiving:
             raise NotHvcopy(f"the peer sent a DATA of {len(body)} bytes")
         ident, offset, wanted = frames.DATA.unpack_from(body)
         block = memoryview(body)[frames.DATA.size :]
-        one, incoming = self._under_way(ident)
+        found = self._under_way(ident)
+        if found is None:
+            return
+        one, incoming = found
         index = one.assembly.index_of(offset, len(block))
         if digest(block) != wanted:
             shown = printable(self._shown(one.entry.source, one.entry.path))
@@ -379,7 +403,10 @@ class Receiving:
         self._consider_growing()
 
     def _hole(self, ident: int, offset: int, length: int) -> None:
-        one, incoming = self._under_way(ident)
+        found = self._under_way(ident)
+        if found is None:
+            return
+        one, incoming = found
         self._claim(one, lambda: one.assembly.add_hole(offset, length))
         incoming.hole(offset, length)
         with self._lock:
@@ -390,10 +417,15 @@ class Receiving:
     def _keep(self, sink: Sink, ident: int, offset: int, length: int, old_offset: int) -> None:
         raise NotHvcopy("the peer sent KEEP, but no older version was offered")
 
-    def _under_way(self, ident: int) -> tuple[Expected, Incoming]:
+    def _under_way(self, ident: int) -> tuple[Expected, Incoming] | None:
+        """Return the file that contents belong to; None when its end with a failure overtook them on another lane."""
         with self._lock:
+            if ident in self._book.failed:
+                return None
             one = self._book.get(ident)
             incoming = self._incoming.get(ident)
+        if one.failure:
+            return None
         if incoming is None or one.finishing:
             raise NotHvcopy(f"the peer sent contents of file {ident}, which was only to be compared or is over")
         return one, incoming

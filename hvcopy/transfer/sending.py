@@ -24,7 +24,6 @@ from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Frame, Type
 
 LINK_BATCH = 128
-END_BATCH = 256
 
 Step = Callable[[Link, Scratch], None]
 
@@ -68,9 +67,8 @@ class Sending:
             self._start_worker(link)
         self._wait(lambda: outbox.drained)
         self._send_links()
-        ends = self._gathering.directory_ends[::-1]
-        for start in range(0, len(ends), END_BATCH):
-            lanes.control.send(m.Entries(ends[start : start + END_BATCH]))
+        for batch in m.in_batches(reversed(self._gathering.directory_ends)):
+            lanes.control.send(batch)
         lanes.control.send(m.Finish(self._tally.files, self._tally.bytes))
         self._wait(lambda: self._result is not None)
         with lanes.changed:
@@ -260,8 +258,8 @@ class Sending:
             entries = []
             with self._lanes.changed:
                 for link in waiting[start : start + LINK_BATCH]:
-                    asked = outbox.book.ask(link.source, link.path, 0)
+                    asked = outbox.book.ask(link.source, link.path, 0, link=True)
                     self._links[asked.id] = link
                     entries.append(m.Entry(link.kind, asked.id, link.source, link.path, 0, 0, link.mtime, link.extra))
-            self._lanes.control.send(m.Entries(entries))
+            self._lanes.control.send(*m.in_batches(entries))
             self._wait(lambda: outbox.book.idle)

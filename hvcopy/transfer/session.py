@@ -12,7 +12,7 @@ from hvcopy.errors import HvcopyError, NotHvcopy
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import greet
 from hvcopy.transfer.lanes import MAX_LANES, Lanes
-from hvcopy.transfer.link import Link
+from hvcopy.transfer.link import Link, named
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -37,10 +37,13 @@ class Terms:
 
 def expect(link: Link, *kinds: Type) -> m.Message:
     """Receive one message that must be of one of *kinds*.  Raises NotHvcopy otherwise."""
-    frame = link.receive()
-    if frame.type not in kinds:
-        raise NotHvcopy(f"{link.channel.peer}: the peer sent {frame.type.name} out of turn")
-    return m.decode(frame.type, frame.body)
+    try:
+        frame = link.receive()
+        if frame.type not in kinds:
+            raise NotHvcopy(f"the peer sent {frame.type.name} out of turn")
+        return m.decode(frame.type, frame.body)
+    except NotHvcopy as error:
+        raise named(error, link.channel.peer) from error
 
 
 def new_token() -> bytes:

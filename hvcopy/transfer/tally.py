@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hvcopy.errors import BY_EXIT_CODE, LocalFailure
+
 
 class Observer(Protocol):
     """Whoever wants to hear of single entries; called from the transfer's threads."""
@@ -59,7 +61,8 @@ class Tally:
                 setattr(self, name, getattr(self, name) + count)
 
     def fail(self, path: builtins.bytes, code: int, message: str) -> None:
-        """Count and report a failed entry."""
+        """Count and report a failed entry; a *code* that is no failure, as a peer may send, counts as local."""
+        code = code if code in BY_EXIT_CODE else LocalFailure.exit_code
         with self._lock:
             self.failures[code] += 1
         self.observer.failed(path, code, message)

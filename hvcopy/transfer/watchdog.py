@@ -98,10 +98,10 @@ class Watchdog:
         return self._progress
 
     def _beat(self, now: float) -> None:
-        for link in list(self._links):
-            if now - link.last_sent >= HEARTBEAT:
-                with contextlib.suppress(HvcopyError, OSError):
-                    link.send_if_free(Ping(self._own_progress(), self._busy > 0))
+        link = self._links[0]
+        if now - link.last_sent >= HEARTBEAT:
+            with contextlib.suppress(HvcopyError, OSError):
+                link.send_if_free(Ping(self._own_progress(), self._busy > 0))
 
     def _verdict(self, silent: float) -> HvcopyError:
         peer = self._links[0].channel.peer

@@ -68,7 +68,7 @@ LINKED = 1
 SMALL = 128 * KIB
 """Largest file that travels in a pack."""
 
-_TINY = frozenset({Type.ERROR, Type.PING, Type.BYE, Type.READY})
+_TINY = frozenset({Type.ERROR, Type.PING, Type.BYE})
 _TYPES = {int(kind): kind for kind in Type}
 
 
@@ -132,7 +132,7 @@ class End(NamedTuple):
 
 def encode_end(end: End) -> bytes:
     """Return the body of END."""
-    message = end.message.encode("utf-8", "replace")[:MAX_MESSAGE]
+    message = end.message.encode("utf-8", "replace")[:MAX_MESSAGE].decode("utf-8", "ignore").encode()
     return END.pack(end.id, end.state, end.code, end.length, end.root) + message
 
 

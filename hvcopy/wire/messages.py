@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -145,6 +146,28 @@ class Entries(Message, frozen=True):
     """Section 5."""
 
     entries: Annotated[list[Entry], Meta(max_length=MAX_LISTED)]
+
+
+BATCH_BYTES = 512 * 1024
+"""Weight at which a frame of entries is full: half the bound, since the weight is an estimate."""
+
+
+def in_batches(entries: Iterable[Entry]) -> Iterator[Entries]:
+    """Yield *entries* in frames that stay within the protocol's bounds."""
+    batch: list[Entry] = []
+    weight = 0
+    for entry in entries:
+        extra = entry.extra
+        own = 128 + len(entry.path) + len(extra.target) + len(extra.message)
+        own += len(extra.to[1]) if extra.to else 0
+        own += sum(len(name) + len(value) + 16 for name, value in extra.xattrs.items())
+        if batch and (weight + own > BATCH_BYTES or len(batch) >= MAX_LISTED):
+            yield Entries(batch)
+            batch, weight = [], 0
+        batch.append(entry)
+        weight += own
+    if batch:
+        yield Entries(batch)
 
 
 class Totals(Message, frozen=True):

@@ -101,6 +101,12 @@ def test_write_files_sync_out_of_descriptors_commits_what_waits_and_goes_on(run_
     assert facts["files"] == {"a": "alpha", "b": "beta"}
 
 
+def test_write_files_rewritten_under_a_temporary_name_is_synced_as_well(run_faulty: Run) -> None:
+    facts = run_faulty("link_tmpfile: ENOENT; syncfs: ok EIO", WRITE.format(flags="SYNC"))
+    assert facts["got"] == {"a": "EIO", "b": "ok", "c": "ok"}
+    assert facts["files"] == {"b": "beta", "c": "gamma"}
+
+
 def test_write_files_set_owner_failing_leaves_nothing(run_faulty: Run) -> None:
     facts = run_faulty("chown: EPERM*", WRITE.format(flags="SET_OWNER"))
     assert facts == {"got": dict.fromkeys("abc", "EPERM"), "files": {}, "leaked": 0}

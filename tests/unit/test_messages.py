@@ -1,0 +1,178 @@
+"""Control messages: which bodies are taken, and which are refused."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from hvcopy.errors import NotHvcopy
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import HEADER, PACK_RECORD, Type
+
+pack = msgspec.msgpack.encode
+HELLO = [1, 1, "client", bytes(32), False, "tcp:x", [], "hvcopy", "posix"]
+ENTRY = [2, 1, 0, b"a", 0o644, 5, 6, {}]
+
+
+def changed(base: list[object], index: int, value: object) -> bytes:
+    """Return the body of *base* with one field replaced."""
+    return pack([*base[:index], value, *base[index + 1 :]])
+
+
+def test_encode_is_a_frame_with_its_type_and_length() -> None:
+    frame = m.encode(m.Ping(5, True))
+    assert frame == bytes([3, 0, 0, 0, Type.PING, 0, 0, 0]) + b"\x92\x05\xc3"
+
+
+def test_schema_covers_every_control_type() -> None:
+    fixed = {Type.DATA, Type.HOLE, Type.KEEP, Type.END, Type.SUMS, Type.PACK, Type.CHUNK}
+    assert set(m.SCHEMA) == set(Type) - fixed
+
+
+def test_decode_takes_a_memoryview() -> None:
+    assert m.decode(Type.PING, memoryview(bytearray(b"\x92\x05\xc3"))) == m.Ping(5, True)
+
+
+@pytest.mark.parametrize("length", range(len(HELLO)))
+def test_decode_without_all_fields_is_refused(length: int) -> None:
+    with pytest.raises(NotHvcopy, match="HELLO"):
+        m.decode(Type.HELLO, pack(HELLO[:length]))
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0, -1), (0, 2**32), (0, "1"), (0, 1.0), (0, None), (1, True), (2, b"client"), (2, "x" * 33),
+        (3, bytes(31)), (3, bytes(33)), (3, "x" * 32), (4, 0), (5, "x" * 1025), (6, ["x"] * 33), (6, "holes"),
+        (6, [1]), (7, "x" * 33), (8, None),
+    ],
+)  # fmt: skip
+def test_decode_with_a_field_out_of_its_bounds_is_refused(index: int, value: object) -> None:
+    with pytest.raises(NotHvcopy):
+        m.decode(Type.HELLO, changed(HELLO, index, value))
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0, -1), (1, -1), (1, 2**63), (2, 2**32), (3, bytes(4097)), (3, "a"), (4, -1), (5, -1), (5, 2**63),
+        (6, 2**63), (6, 2**64 - 1), (7, []), (7, {"identity": bytes(17)}),
+        (7, {"sparse": 1}), (7, {"uid": -1}), (7, {"to": [1]}), (7, {"to": [0, b"a", 1]}), (7, {"target": bytes(4097)}),
+        (7, {"xattrs": {b"%d" % n: b"" for n in range(257)}}), (7, {"xattrs": {"a": b""}}), (7, {"message": "x" * 1025}),
+    ],
+)  # fmt: skip
+def test_decode_entry_with_a_field_out_of_its_bounds_is_refused(index: int, value: object) -> None:
+    entry = [*ENTRY[:index], value, *ENTRY[index + 1 :]]
+    with pytest.raises(NotHvcopy):
+        m.decode(Type.ENTRIES, pack([[entry]]))
+
+
+def test_decode_entry_at_its_bounds_is_taken() -> None:
+    extra = {"identity": bytes(16), "uid": 2**32 - 1, "to": [0, bytes(4096)], "xattrs": {b"n": bytes(70000)}}
+    message = m.decode(Type.ENTRIES, pack([[[2, 2**63 - 1, 0, bytes(4096), 0, 2**63 - 1, -(2**63), extra]]]))
+    assert isinstance(message, m.Entries)
+    (entry,) = message.entries
+    assert (entry.id, entry.size, entry.mtime) == (2**63 - 1, 2**63 - 1, -(2**63))
+    assert entry.extra.to == (0, bytes(4096))
+
+
+def test_decode_ignores_unknown_keys_of_a_map_and_further_fields() -> None:
+    options = {"existing": "update", "tomorrow": [1, {"x": b"y"}]}
+    job = m.decode(Type.JOB, pack(["push", [b"a"], options, b"", 1, "new", None]))
+    assert job == m.Job("push", [b"a"], m.Options(existing="update"), b"", 1)
+
+
+def test_options_by_default_refuse_and_sync() -> None:
+    job = m.decode(Type.JOB, pack(["list", [b""], {}, b"", 1]))
+    assert isinstance(job, m.Job)
+    assert job.options == m.Options()
+    assert (job.options.existing, job.options.sync) == ("refuse", True)
+    assert not any([job.options.owner, job.options.xattrs, job.options.links, job.options.recursive, job.options.dry])
+
+
+def test_options_that_are_default_are_not_sent() -> None:
+    assert m.encode(m.Job("list", [b""], m.Options(), b"", 1))[HEADER.size :] == b"\x95\xa4list\x91\xc4\x00\x80\xc4\x00\x01"
+
+
+@pytest.mark.parametrize("kind", m.SCHEMA)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        b"\xc0",
+        b"\x80",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\x91" * 100_000,
+        b"\x9f" * 100_000,
+        b"\x81\xa1x" * 100_000,
+        b"\x91\xa1\xff",
+        b"\x91\xd6\xff\x00\x00\x00\x00",
+        b"\x90\x90",
+    ],
+    ids=["empty", "reserved", "nil", "map", "long-array", "long-map", "long-bin", "deep", "deep-wide", "deep-map", "bad-utf8",
+         "time", "trailing"],
+)  # fmt: skip
+def test_decode_of_hostile_bytes_is_refused(kind: Type, body: bytes) -> None:
+    if kind is Type.BYE and body in (b"\x91\xa1\xff", b"\x91\xd6\xff\x00\x00\x00\x00"):
+        assert m.decode(kind, body) == m.Bye()  # it has no field of its own, and what follows is passed over unread
+        return
+    with pytest.raises(NotHvcopy, match=kind.name):
+        m.decode(kind, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "element"),
+    [
+        (Type.ENTRIES, [1, 0, 0, b""]),
+        (Type.ANSWERS, [1, 0]),
+        (Type.ACKS, [1, 0]),
+    ],
+)
+def test_decode_of_more_elements_than_a_frame_may_have_is_refused(kind: Type, element: list[object]) -> None:
+    assert m.decode(kind, pack([[element] * 4096]))
+    with pytest.raises(NotHvcopy):
+        m.decode(kind, pack([[element] * 4097]))
+
+
+def test_decode_keeps_nothing_of_the_buffer_it_read() -> None:
+    """A link reuses its buffer for the next frame while messages are still in hand."""
+    body = bytearray(m.encode(m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))]))[8:])
+    message = m.decode(Type.ENTRIES, memoryview(body))
+    body[:] = bytes(len(body))
+    assert message == m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))])
+
+
+def group(names: list[bytes], *, source: int = 0, directory: bytes = b"") -> m.Group:
+    """Return a group of empty files."""
+    return m.Group(source, directory, names, PACK_RECORD.pack(0, 0, 0, 0, 0, 0, 0) * len(names))
+
+
+def test_groups_come_back_as_they_were_sent() -> None:
+    groups = [group([b"a", b"\xff"], directory=b"d"), group([b""], source=3)]
+    assert m.decode_groups(memoryview(m.encode_groups(groups))) == groups
+
+
+@pytest.mark.parametrize("body", [b"", b"\x91\x90", b"\x91\x94\x00\xc4\x00\x91\xa1x\xc4\x00", b"\xdd\xff\xff\xff\xff"])
+def test_decode_groups_of_other_bytes_is_refused(body: bytes) -> None:
+    with pytest.raises(NotHvcopy, match="PACK"):
+        m.decode_groups(body)
+
+
+def test_decode_groups_with_a_name_too_long_is_refused() -> None:
+    with pytest.raises(NotHvcopy):
+        m.decode_groups(m.encode_groups([group([bytes(256)])]))
+
+
+def test_place_in_pack_counts_over_groups() -> None:
+    groups = [group([b"a", b"b"], directory=b"d/e"), group([], directory=b"empty"), group([b"c"]), group([b""], source=2)]
+    found = [m.place_in_pack(groups, index) for index in range(4)]
+    assert found == [(0, b"d/e/a"), (0, b"d/e/b"), (0, b"c"), (2, b"")]
+
+
+@pytest.mark.parametrize("index", [1, 2**32 - 1])
+def test_place_in_pack_beyond_it_is_refused(index: int) -> None:
+    with pytest.raises(NotHvcopy):
+        m.place_in_pack([group([b"a"])], index)
