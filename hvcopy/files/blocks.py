@@ -13,7 +13,7 @@ import struct
 
 from hvcopy import fileio
 from hvcopy.session.assembly import Assembly
-from hvcopy.wire.digests import digest
+from hvcopy.wire.digests import ABSENT, digest
 
 _HEAD = struct.Struct("<8s16sQQ16s8x")
 _BLOCK = struct.Struct("<Q16s")
@@ -70,7 +70,7 @@ class BlockRecord:
             piece = os.pread(self._fd, _BLOCK.size * 4096, position)
             whole = len(piece) - len(piece) % _BLOCK.size
             for index, value in _BLOCK.iter_unpack(piece[:whole]):
-                if index >= assembly.count or assembly.has(index):
+                if index >= assembly.count or assembly.has(index) or value == ABSENT:
                     continue
                 if work is not None and not _stands(part, work, assembly, index, value, present):
                     continue
