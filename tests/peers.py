@@ -218,6 +218,19 @@ class Peer:
             except Refused as refused:
                 return refused.error
 
+    def error_or_result(self) -> m.Error | m.Result:
+        """Return the receiver's verdict, passing over everything before it."""
+        while True:
+            try:
+                frame = self.receive()
+            except Refused as refused:
+                return refused.error
+            if frame.type is Type.RESULT:
+                message = m.decode(frame.type, frame.body)
+                assert isinstance(message, m.Result)
+                self.send(m.Bye())
+                return message
+
     def beat(self) -> None:
         """Send heartbeats, with no progress in them, from a thread of their own until the connection ends."""
 

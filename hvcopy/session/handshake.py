@@ -40,9 +40,11 @@ class Handshake:
         self._peer: Hello | None = None
         self._peer_body = b""
         self.agreed: Agreed | None = None
+        self.sent = 0
 
     def opening(self) -> bytes:
         """Return this end's preamble and HELLO: the connector sends it at once, the listener after the peer's."""
+        self.sent = 1
         return MAGIC + self._hello_frame
 
     def on_frame(self, kind: Type, body: bytes) -> bytes:
@@ -82,7 +84,8 @@ class Handshake:
         if self._key is None:
             self._agree(proven=False)
         elif self._connector:
-            out += encode(Proof(self._mac("connector")))
+            out += encode(Proof(self._mac("connector")), 1)
+            self.sent = 2
         return out
 
     def _on_proof(self, body: bytes) -> bytes:
@@ -92,7 +95,10 @@ class Handshake:
         if not hmac.compare_digest(proof.mac, self._mac(theirs)):
             raise NotAllowed("the peer has a different key", hint="copy the same key file to both sides")
         self._agree(proven=True)
-        return b"" if self._connector else encode(Proof(self._mac("listener")))
+        if self._connector:
+            return b""
+        self.sent = 2
+        return encode(Proof(self._mac("listener")), 1)
 
     def _mac(self, role: str) -> bytes:
         assert self._key is not None

@@ -92,11 +92,11 @@ class BlockSender:
                 file.fail(10, "")
         elif asked.verb == m.PATCH and asked.sums.get(index) == value:
             body = frames.KEEP.pack(asked.id, offset, length, offset)
-            link.send_parts(frames.header(Type.KEEP, len(body)) + body)
+            link.send_frame(Type.KEEP, body)
         else:
             fixed = frames.DATA.pack(asked.id, offset, value)
             outbox.slow_down(length)
-            link.send_parts(frames.header(Type.DATA, len(fixed) + length) + fixed, block)
+            link.send_frame(Type.DATA, fixed, block)
         outbox.tally.add(bytes=length)
 
     def _send_hole(self, link: Link, file: Outgoing, first: int, count: int) -> None:
@@ -114,7 +114,7 @@ class BlockSender:
                     file.fail(10, "")
         else:
             body = frames.HOLE.pack(asked.id, start, length)
-            link.send_parts(frames.header(Type.HOLE, len(body)) + body)
+            link.send_frame(Type.HOLE, body)
         self._outbox.tally.add(bytes=length)
 
     def end(self, link: Link, file: Outgoing) -> None:
@@ -133,7 +133,7 @@ class BlockSender:
         with self._outbox.lanes.changed:
             asked.root, asked.ended = root, True
         body = frames.encode_end(frames.End(asked.id, state, file.code, asked.size, root or bytes(16), file.message))
-        link.send_parts(frames.header(Type.END, len(body)) + body)
+        link.send_frame(Type.END, body)
 
 
 def _with_sparseness(one: Candidate) -> m.Entry:

@@ -32,23 +32,20 @@ def greet(
         system=os.name,
         key=key,
     )
-    spoke = False
     try:
         if connector:
-            link.send_parts(shake.opening())
-            spoke = True
+            link.send_greeting(shake.opening(), sent=shake.sent)
         link.receive_magic()
         while shake.agreed is None:
             frame = link.receive()
             reply = shake.on_frame(frame.type, bytes(frame.body))
             if reply:
-                link.send_parts(reply)
-                spoke = True
+                link.send_greeting(reply, sent=shake.sent)
         link.early = False
         return link, shake.agreed
     except HvcopyError as caught:
         error = named(caught, channel.peer)
-        if not spoke:
+        if not shake.sent:
             link.send_preamble()
         link.refuse(error)
         raise error from caught

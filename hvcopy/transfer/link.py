@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, parse_header
+from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, header, parse_header
 from hvcopy.wire.messages import Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -47,31 +47,50 @@ class Link:
         self.heartbeat_bytes = 0
         self.deadline = 0.0
         self._sending = threading.Lock()
+        self._sequence = 0
+        self._expected = 0
         self._header = bytearray(HEADER.size)
         self._body = bytearray(FIRST_BODY)
         self._spare: deque[bytearray] = deque()
 
     def send(self, *messages: Message) -> None:
         """Send control messages, as one write.  Blocks while the peer does not read."""
-        self.send_parts(b"".join(map(encode, messages)))
-
-    def send_parts(self, *parts: ReadableBuffer) -> None:
-        """Send one or more whole frames, given as 1 to 8 buffers."""
         with self._sending:
-            self.channel.send(*parts, timeout=self.channel.timeout if self.deadline else BACKSTOP)
-            self.last_sent = time.monotonic()
+            self._send(b"".join(self._encoded(message) for message in messages))
+
+    def send_frame(self, kind: Type, *parts: ReadableBuffer, flags: int = 0) -> None:
+        """Send one frame whose body is 1 to 7 buffers, as one write.  Blocks while the peer does not read."""
+        length = sum(memoryview(part).nbytes for part in parts)
+        with self._sending:
+            head = header(kind, length, flags, self._sequence)
+            self._sequence += 1
+            self._send(head, *parts)
+
+    def send_greeting(self, data: bytes, *, sent: int) -> None:
+        """Send what the handshake says; *sent* frames are then on their way."""
+        with self._sending:
+            self._sequence = sent
+            self._send(data)
 
     def send_if_free(self, message: Message) -> None:
         """Send *message* unless another thread is sending just now: then the peer hears from us anyway."""
         if self._sending.acquire(blocking=False):
             try:
-                frame = encode(message)
+                frame = self._encoded(message)
                 if isinstance(message, Ping):
                     self.heartbeat_bytes += len(frame)
-                self.channel.send(frame, timeout=self.channel.timeout)
-                self.last_sent = time.monotonic()
+                self._send(frame)
             finally:
                 self._sending.release()
+
+    def _encoded(self, message: Message) -> bytes:
+        frame = encode(message, self._sequence)
+        self._sequence += 1
+        return frame
+
+    def _send(self, *parts: ReadableBuffer) -> None:
+        self.channel.send(*parts, timeout=self.channel.timeout if self.deadline else BACKSTOP)
+        self.last_sent = time.monotonic()
 
     def take_body(self) -> bytearray:
         """Take the buffer that holds the last frame's body away from the link; give it back with ``give_body``."""
@@ -109,7 +128,8 @@ class Link:
         self.waiting = True
         try:
             self._fill(memoryview(self._header), timeout)
-            kind, flags, length = parse_header(self._header, early=self.early)
+            kind, flags, length = parse_header(self._header, early=self.early, sequence=self._expected)
+            self._expected += 1
             if kind is Type.PING:
                 self.heartbeat_bytes += HEADER.size + length
             if length > len(self._body):
@@ -165,7 +185,7 @@ class Link:
                 try:
                     # a character has up to 4 bytes in UTF-8, and the frame is bounded to 4096
                     message = Error(error.exit_code, error.message[:700], error.hint[:250])
-                    self.channel.send(encode(message), timeout=ERROR_WAIT)
+                    self.channel.send(self._encoded(message), timeout=ERROR_WAIT)
                 finally:
                     self._sending.release()
 

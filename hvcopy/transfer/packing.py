@@ -138,10 +138,9 @@ class Packing:
         with outbox.lanes.changed:
             outbox.book.packs[ident] = pack
         fixed = frames.PACK.pack(pack.digest, ident, len(manifest), 0)
-        head = frames.header(Type.PACK, len(fixed) + len(manifest) + len(contents))
         outbox.slow_down(len(contents))
         outbox.tally.current = outbox.shown(self._groups[0].source, self._groups[0].directory)
-        link.send_parts(head + fixed, manifest, contents)
+        link.send_frame(Type.PACK, fixed, manifest, contents)
         outbox.tally.add(bytes=len(contents))
 
     def _contents(self) -> memoryview | bytes:

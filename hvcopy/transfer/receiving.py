@@ -86,6 +86,7 @@ class Receiving:
             while True:
                 frame = lane.link.receive()
                 if frame.type is Type.FINISH:
+                    m.decode(frame.type, frame.body)
                     return self._finish(lane.link)
                 self._take(lane, frame, control=True)
         except OSError as error:
@@ -300,7 +301,7 @@ class Receiving:
             piece = sums[first * DIGEST_SIZE : (first + SUMS_BLOCKS) * DIGEST_SIZE]
             flags = frames.LAST if first + SUMS_BLOCKS >= assembly.count else 0
             body = frames.SUMS.pack(one.id, first) + piece
-            self._lanes.control.send_parts(frames.header(Type.SUMS, len(body), flags) + body)
+            self._lanes.control.send_frame(Type.SUMS, body, flags=flags)
 
     def _link(self, sink: Sink, entry: m.Entry, reason: str | None) -> m.Ack:
         code = 11
@@ -474,7 +475,11 @@ class Receiving:
             self._finish_file(one, incoming)
 
     def _finish_file(self, one: Expected, incoming: Incoming) -> None:
-        one.assembly.check_end(one.length, one.root)
+        try:
+            one.assembly.check_end(one.length, one.root)
+        except DigestMismatch:
+            incoming.abandon(keep=False)  # else its record would bring the same mismatch for ever
+            raise
         ack = m.Ack(one.id, m.DONE, digest=one.root)
         try:
             with self._lanes.watchdog.own_work():

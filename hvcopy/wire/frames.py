@@ -9,7 +9,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from hvcopy.errors import NotHvcopy
+from hvcopy.errors import DigestMismatch, NotHvcopy
 
 MAGIC = b"\x89HVC\r\n\x1a\n"
 HEADER = struct.Struct("<IBBH")
@@ -80,19 +80,26 @@ class Frame(NamedTuple):
     body: memoryview | bytes
 
 
-def header(kind: Type, length: int, flags: int = 0) -> bytes:
-    """Return the 8 bytes that stand before a body of *length* bytes."""
-    return HEADER.pack(length, kind, flags, 0)
+def header(kind: Type, length: int, flags: int = 0, sequence: int = 0) -> bytes:
+    """Return the 8 bytes that stand before a body of *length* bytes; *sequence* counts the frames sent before."""
+    return HEADER.pack(length, kind, flags, sequence & 0xFFFF)
 
 
-def parse_header(data: bytes | bytearray | memoryview, *, early: bool = False) -> tuple[Type, int, int]:
+def parse_header(
+    data: bytes | bytearray | memoryview, *, early: bool = False, sequence: int = 0
+) -> tuple[Type, int, int]:
     """Return (type, flags, length of the body); *early* means that the handshake is not over.
 
-    Raises NotHvcopy for an unknown type, a body above its bound, or a reserved field in use.
+    Raises NotHvcopy for an unknown type or a body above its bound, DigestMismatch when it is not the frame that
+    follows *sequence* others.
     """
-    length, number, flags, zero = HEADER.unpack(data)
+    length, number, flags, found = HEADER.unpack(data)
     kind = _TYPES.get(number)
-    if kind is None or zero:
+    if kind is not None and found != sequence & 0xFFFF:
+        raise DigestMismatch(
+            "frames were lost or repeated on the way; nothing of them was kept", hint="run the same command again"
+        )
+    if kind is None:
         raise NotHvcopy(f"the peer sent a frame of unknown type {number:#04x}")
     if length > body_limit(kind, early=early):
         raise NotHvcopy(f"the peer announced a {kind.name} of {length} bytes, above the bound")

@@ -306,10 +306,10 @@ _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 M = TypeVar("M")
 
 
-def encode(message: Message) -> bytes:
-    """Return the whole frame of *message*: header and body."""
+def encode(message: Message, sequence: int = 0) -> bytes:
+    """Return the whole frame of *message*, sent after *sequence* others: header and body."""
     body = _encoder.encode(message)
-    return header(_TYPE_OF[type(message)], len(body)) + body
+    return header(_TYPE_OF[type(message)], len(body), 0, sequence) + body
 
 
 def decode(kind: Type, body: bytes | memoryview) -> Message:

@@ -1,0 +1,527 @@
+"""A sender that lies: names that lead out, what was never asked for, blocks and digests that do not fit.
+
+One end is scripted and speaks the real protocol; the other is the real command.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import Server, eventually, run, serving
+from peers import Listening, Peer, client_of, pack_body, record
+from peers import server as scripted
+
+from e2e.trees import MIB, leftovers, noise, plant, resumable, write
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
+from hvcopy.wire.digests import digest
+from hvcopy.wire.frames import Type
+
+BAD_PATHS = {
+    "parent": b"../x",
+    "parent within": b"a/../../x",
+    "parent at the end": b"a/..",
+    "dot": b"./x",
+    "absolute": b"/x",
+    "empty part": b"a//x",
+    "newline": b"a\nb",
+    "escape": b"\x1b[31mred",
+    "zero byte": b"a\0b",
+    "over-long name": b"n" * 256,
+    "over-long path": b"/".join([b"d" * 200] * 20),
+    "deep": b"/".join([b"d"] * 300),
+    "reserved part": b".x.hvcopy-part",
+    "reserved record": b".x.hvcopy-blocks",
+    "reserved temporary": b".hvcopy-1234",
+    "bidirectional override": "a\u202eb".encode(),
+}
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder beside the root, where nothing may land."""
+    return plant(tmp_path / "outside", {"x": b"untouched"})
+
+
+def digest_of_blocks(content: bytes) -> bytes:
+    """The root digest of a file with blocks of a MiB."""
+    return digest(b"".join(digest(content[at : at + MIB]) for at in range(0, len(content), MIB)))
+
+
+def send_file(peer: Peer, ident: int, path: bytes, content: bytes, *, source: int = 0, **entry: int) -> None:
+    """Announce one file, and send it whole when it is wanted."""
+    extra = m.Extra(identity=digest(content))
+    peer.send(m.Entries([m.Entry(m.FILE, ident, source, path, 0o644, len(content), 10**18, extra)]))
+    answer = peer.expect(m.Answers).answers[0]
+    if answer.verb != m.ALL:
+        raise Denied(answer)
+    for at in range(0, len(content), MIB):
+        peer.data(ident, at, content[at : at + MIB])
+    peer.end_file(ident, len(content), digest_of_blocks(content))
+
+
+class Denied(Exception):
+    """The receiver did not want a file."""
+
+    def __init__(self, answer: m.Answer) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+def finish(peer: Peer) -> m.Result:
+    """Say FINISH, and return the receiver's result."""
+    peer.send(m.Finish(0, 0))
+    result = peer.expect(m.Result)
+    peer.send(m.Bye())
+    return result
+
+
+# ---- names
+
+
+@pytest.mark.parametrize("what", BAD_PATHS)
+def test_an_unsafe_name_is_refused_one_by_one(what: str, server: Server, outside: Path) -> None:
+    bad = BAD_PATHS[what]
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True])
+        peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"")]))
+        # as a directory
+        peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 0, bad + b"/d" if b"/" not in bad else bad)]))
+        assert peer.expect(m.Acks).acks[0].code == 11
+        # as a file that is asked about
+        with pytest.raises(Denied) as denied:
+            send_file(peer, 1, bad, b"x")
+        assert denied.value.answer.code == 11
+        # as a small file, by its name or its directory
+        directory, _, name = bad.rpartition(b"/")
+        if name and len(name) <= 255 and (b"/" not in name):
+            peer.pack(2, [(0, directory, {name: b"x"}), (0, b"", {b"good": b"good"})])
+            ack = peer.expect(m.Acks).acks[0]
+            assert (ack.files, [failure[1] for failure in ack.failures]) == (1, [11])
+        # as a link, and as a hard link
+        peer.send(m.Entries([m.Entry(m.SYMLINK, 3, 0, bad, extra=m.Extra(target=b"x"))]))
+        assert peer.expect(m.Acks).acks[0].code in (9, 11)
+        peer.send(m.Entries([m.Entry(m.HARDLINK, 4, 0, bad, extra=m.Extra(to=(0, b"good")))]))
+        assert peer.expect(m.Acks).acks[0].code in (10, 11)
+        send_file(peer, 5, b"also good", b"good")
+        assert peer.expect(m.Acks).acks[0].state == m.DONE
+        assert finish(peer).failed >= 3
+    assert sorted(os.listdir(outside)) == ["x"]
+    assert sorted(os.listdir(outside.parent)) == ["outside", "root", "s"]
+    assert set(os.listdir(server.root / "t")) <= {"good", "also good", "a"}
+    assert set(os.listdir(server.root)) == {"t"}
+
+
+@pytest.mark.parametrize("destination", [b"../outside/y", b"a/../../outside/y", b"x\ny", b".hvcopy-1", b"n" * 300])
+def test_an_unsafe_destination_is_refused(destination: bytes, server: Server, outside: Path) -> None:
+    with client_of(server.address) as peer:
+        peer.send(m.Job("push", [destination], m.Options(names=[b"x"], dirs=[False]), b"", 1))
+        assert peer.error().code == 11
+    assert os.listdir(outside) == ["x"]
+    assert os.listdir(server.root) == []
+
+
+@pytest.mark.parametrize("name", [b"../y", b"a/b", b"..", b"x\ny", b".hvcopy-1", b"n" * 256])
+def test_an_unsafe_name_of_a_source_is_refused(name: bytes, server: Server) -> None:
+    with client_of(server.address) as peer:
+        peer.send(m.Job("push", [b""], m.Options(names=[name], dirs=[False]), b"", 1))
+        assert peer.error().code == 11
+    assert os.listdir(server.root) == []
+
+
+def test_a_source_nobody_asked_for_ends_the_session(server: Server) -> None:
+    for send in (
+        lambda peer: peer.send(m.Entries([m.Entry(m.FILE, 1, 1, b"x")])),
+        lambda peer: peer.pack(1, [(7, b"", {b"x": b"x"})]),
+    ):
+        with client_of(server.address) as peer:
+            peer.push([b"t"], [True])
+            send(peer)
+            assert peer.error().code == 7
+    assert not list(server.root.rglob("x"))
+
+
+def test_a_pull_of_what_lies_outside_is_refused(server: Server, outside: Path) -> None:
+    (server.root / "link").symlink_to(outside)
+    write(server.root / "d" / "f")
+    for path in (b"../outside/x", b"d/../../outside/x", b"link/x", b"link"):
+        with client_of(server.address) as peer:
+            peer.send(m.Job("pull", [path], m.Options(recursive=True), b"", 1))
+            assert peer.error().code in (10, 11)
+    listed = run("ls", server.at("link"))
+    assert "x" not in [line.split()[-1] for line in listed.out.splitlines()]
+
+
+# ---- the same name twice
+
+
+def _small(peer: Peer, ident: int, name: bytes, content: bytes) -> tuple[int, int]:
+    peer.pack(ident, [(0, b"", {name: content})])
+    ack = peer.expect(m.Acks).acks[0]
+    return ack.files, ack.failures[0][1] if ack.failures else 0
+
+
+def _asked(peer: Peer, ident: int, name: bytes, content: bytes) -> tuple[int, int]:
+    try:
+        send_file(peer, ident, name, content)
+    except Denied as denied:
+        return 0, denied.answer.code
+    ack = peer.expect(m.Acks).acks[0]
+    return int(ack.state == m.DONE), ack.code
+
+
+@pytest.mark.parametrize("standing", [False, True], ids=["new", "standing"])
+@pytest.mark.parametrize("second", [_small, _asked], ids=["then small", "then asked"])
+@pytest.mark.parametrize("first", [_small, _asked], ids=["small", "asked"])
+@pytest.mark.parametrize("depth", ["", "t"], ids=["root", "below"])
+def test_the_same_name_twice_is_refused_even_with_overwrite(
+    first: Callable[..., tuple[int, int]],
+    second: Callable[..., tuple[int, int]],
+    standing: bool,
+    depth: str,
+    server: Server,
+) -> None:
+    (server.root / "t").mkdir()
+    if standing:
+        write(server.root / depth / "x", b"old")
+    with client_of(server.address) as peer:
+        peer.push([depth.encode()], [True], existing="overwrite")
+        assert first(peer, 1, b"x", b"first") == (1, 0)
+        assert second(peer, 2, b"x", b"second") == (0, 11)
+        finish(peer)
+    assert (server.root / depth / "x").read_bytes() == b"first"
+    assert not leftovers(server.root)
+
+
+def test_the_same_name_twice_in_one_pack_is_refused(server: Server) -> None:
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True], existing="overwrite")
+        groups = [m.Group(0, b"", [b"x", b"x"], record(1) * 2)]
+        peer.frame(Type.PACK, pack_body(1, m.encode_groups(groups), b"ab"))
+        ack = peer.expect(m.Acks).acks[0]
+        assert (ack.files, [failure[1] for failure in ack.failures]) == (1, [11])
+    eventually(lambda: (server.root / "t/x").read_bytes() == b"a", what="the first")
+
+
+# ---- links under the receiver
+
+
+def test_a_directory_swapped_for_a_link_leads_nowhere(server: Server, outside: Path) -> None:
+    """The receiver's directory becomes a link while a copy goes on: nothing lands where it points."""
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True], existing="overwrite")
+        peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"d")]))
+        assert _small(peer, 1, b"x", b"first") == (1, 0)
+        peer.pack(2, [(0, b"d", {b"a": b"a"})])
+        assert peer.expect(m.Acks).acks[0].files == 1
+        (server.root / "t/d").rename(server.root / "t/away")
+        (server.root / "t/d").symlink_to(outside)
+        peer.pack(3, [(0, b"d", {b"x": b"evil", b"b": b"b"})])
+        peer.expect(m.Acks)
+        try:
+            send_file(peer, 4, b"d/large", noise(9 * MIB))
+            peer.expect(m.Acks)
+        except Denied:
+            pass
+        peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"d/new")]))
+        peer.send(m.Entries([m.Entry(m.DIRECTORY_END, 0, 0, b"d", 0o700, 0, 10**18)]))
+        peer.send(m.Finish(0, 0))
+        peer.error_or_result()
+    assert picture_of(outside) == {"x": b"untouched"}
+    assert stat.S_IMODE(outside.stat().st_mode) != 0o700
+
+
+def picture_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_that_stands_where_a_directory_goes_is_not_followed(
+    overwrite: bool, server: Server, outside: Path, here: Path
+) -> None:
+    (server.root / "t").mkdir()
+    (server.root / "t/d").symlink_to(outside)
+    plant(here / "t", {"d/x": b"new", "d/y": b"new", "d/large": noise(MIB), "good": b"good"})
+    done = run("cp", "-r", here / "t", server.at(), *["--overwrite"] * overwrite)
+    assert done.code == 3, done.err
+    assert "d/x" in done.err
+    assert picture_of(outside) == {"x": b"untouched"}
+    assert (server.root / "t/good").read_bytes() == b"good"
+
+
+def test_a_link_that_stands_where_a_file_goes_is_not_written_through(
+    server: Server, outside: Path, here: Path
+) -> None:
+    for name, content in (("small", b"new"), ("large", noise(9 * MIB))):
+        (server.root / name).symlink_to(outside / "x")
+        source = write(here / name, content)
+        assert run("cp", source, server.at()).code == 10
+        assert (server.root / name).is_symlink()
+        assert run("cp", "--overwrite", source, server.at()).code == 0
+        assert (server.root / name).read_bytes() == content
+        assert not (server.root / name).is_symlink()
+    assert picture_of(outside) == {"x": b"untouched"}
+
+
+def test_a_link_in_place_of_the_part_is_not_written_through(server: Server, outside: Path, here: Path) -> None:
+    for suffix in ("part", "blocks"):
+        (server.root / f".f.hvcopy-{suffix}").symlink_to(outside / "x")
+    source = write(here / "f", noise(9 * MIB))
+    assert run("cp", source, server.at()).code == 0
+    assert (server.root / "f").read_bytes() == source.read_bytes()
+    assert picture_of(outside) == {"x": b"untouched"}
+
+
+# ---- hard links
+
+
+def test_a_hard_link_only_leads_to_what_this_session_delivered(server: Server) -> None:
+    write(server.root / "secret", b"secret")
+    plant(server.root / "t", {"old": b"old"})
+    with client_of(server.address) as peer:
+        peer.push([b""], [True], existing="overwrite")
+        targets = [(0, b"secret"), (0, b"../outside/x"), (0, b"t/old"), (5, b"x"), (0, b"")]
+        for ident, to in enumerate(targets, 1):
+            peer.send(m.Entries([m.Entry(m.HARDLINK, ident, 0, b"link", extra=m.Extra(to=to))]))
+            ack = peer.expect(m.Acks).acks[0]
+            assert (ack.state, ack.code) == (m.FAILED, 10)
+        finish(peer)
+    assert not (server.root / "link").exists()
+    assert not leftovers(server.root)
+
+
+# ---- what nobody asked for
+
+
+def pulled_from(script: Callable[[Peer], None], tmp_path: Path, *options: str) -> tuple[int, str]:
+    """Pull ``t`` from a scripted server into ``tmp_path/got``; returns the exit code and what was said."""
+    with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
+        done = run("cp", "-r", "--timeout", "3", *options, f"{listening.address}:/t", tmp_path / "got")
+    return done.code, done.err
+
+
+def accept_pull(peer: Peer) -> None:
+    """Take the job, and promise one directory."""
+    peer.expect(m.Job)
+    peer.send(m.Ready(bytes(16), 1, "d", [b"t"]), m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"")]))
+
+
+def test_a_symbolic_link_nobody_asked_for_is_not_made(tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        accept_pull(peer)
+        peer.send(m.Entries([m.Entry(m.SYMLINK, 1, 0, b"link", extra=m.Extra(target=b"/etc"))]))
+        peer.send(m.Finish(0, 0))
+        peer.error_or_result()
+
+    code, err = pulled_from(script, tmp_path)
+    assert not (tmp_path / "got/link").is_symlink()
+    assert code in (3, 7, 9, 10, 11), err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be given files of others")
+def test_an_owner_or_set_id_bit_nobody_asked_for_is_not_set(tmp_path: Path) -> None:
+    extra = m.Extra(identity=bytes(16), uid=1234, gid=1234, xattrs={b"user.evil": b"1"})
+
+    def script(peer: Peer) -> None:
+        accept_pull(peer)
+        peer.pack(1, [(0, b"", {b"small": b"x"})], mode=0o6755, uid=1234, gid=1234)
+        peer.expect(m.Acks)
+        peer.send(m.Entries([m.Entry(m.FILE, 2, 0, b"asked", 0o6755, 1, 10**18, extra)]))
+        peer.expect(m.Answers)
+        peer.data(2, 0, b"x")
+        peer.end_file(2, 1, digest_of_blocks(b"x"))
+        peer.expect(m.Acks)
+        peer.send(m.Entries([m.Entry(m.DIRECTORY_END, 0, 0, b"", 0o2755, 0, 10**18, extra)]))
+        finish(peer)
+
+    _, err = pulled_from(script, tmp_path)
+    for path in (tmp_path / "got", tmp_path / "got/small", tmp_path / "got/asked"):
+        found = path.stat()
+        assert found.st_uid == os.getuid(), path
+        assert not found.st_mode & 0o6000, path
+        assert b"user.evil" not in map(os.fsencode, os.listxattr(path)), path
+    assert "Traceback" not in err
+
+
+def test_a_server_that_answers_for_other_sources_is_7(tmp_path: Path) -> None:
+    for layout in ("", "dd", "x", "f" * 500):
+        def script(peer: Peer, layout: str = layout) -> None:
+            peer.expect(m.Job)
+            peer.send(m.Ready(bytes(16), 1, layout, [b"t"]))
+            peer.error()
+
+        assert pulled_from(script, tmp_path)[0] == 7
+        os.unlink(tmp_path / "evil")
+    assert not (tmp_path / "got").exists()
+
+
+# ---- contents that do not fit
+
+
+def _lies(peer: Peer, content: bytes) -> dict[str, Callable[[], object]]:
+    """What a sender may say about file 1, whose first MiB is still awaited, and must not."""
+    block = content[:MIB]
+    size = len(content)
+    return {
+        "outside the file": lambda: peer.data(1, 4 * MIB, block),
+        "far outside": lambda: peer.data(1, 2**62, block),
+        "off the grid": lambda: peer.data(1, 1000, block),
+        "short": lambda: peer.data(1, 0, block[:1000]),
+        "too long": lambda: peer.data(1, 0, block + b"x"),
+        "empty": lambda: peer.frame(Type.DATA, frames.DATA.pack(1, 0, bytes(16))),
+        "twice": lambda: (peer.data(1, 0, block), peer.data(1, 0, block)),
+        "unknown id": lambda: peer.data(9, 0, block),
+        "wrong digest": lambda: peer.data(1, 0, block, claimed=bytes(range(16))),
+        "hole outside": lambda: peer.frame(Type.HOLE, frames.HOLE.pack(1, 4 * MIB, MIB)),
+        "hole over all memory": lambda: peer.frame(Type.HOLE, frames.HOLE.pack(1, 0, 2**63)),
+        "hole off the grid": lambda: peer.frame(Type.HOLE, frames.HOLE.pack(1, 1, MIB)),
+        "empty hole": lambda: peer.frame(Type.HOLE, frames.HOLE.pack(1, 0, 0)),
+        "short HOLE": lambda: peer.frame(Type.HOLE, b"x"),
+        "KEEP unasked": lambda: peer.frame(Type.KEEP, frames.KEEP.pack(1, 0, MIB, 0)),
+        "wrong root": lambda: (_all(peer, content), peer.end_file(1, size, bytes(range(16)))),
+        "wrong length": lambda: (_all(peer, content), peer.end_file(1, size - 1, digest_of_blocks(content))),
+        "END twice": lambda: (peer.end_file(1, size, bytes(16)), peer.end_file(1, size, bytes(16))),
+        "END of nothing": lambda: peer.end_file(9, 0, bytes(16)),
+        "END of a comparison": lambda: peer.end_file(1, size, bytes(16), state=2),
+        "END of unknown state": lambda: peer.end_file(1, size, bytes(16), state=9),
+        "FINISH too early": lambda: peer.send(m.Finish(0, 0)),
+        "id again": lambda: peer.send(m.Entries([m.Entry(m.FILE, 1, 0, b"again", 0o644, 1)])),
+        "entry of unknown kind": lambda: peer.send(m.Entries([m.Entry(77, 5, 0, b"x")])),
+        "a receiver's frame": lambda: peer.send(m.Acks([])),
+        "a second job": lambda: peer.send(m.Job("list", [b""], m.Options(), b"", 1)),
+        "unknown frame": lambda: peer.raw(b"\0\0\0\0\x66\0\0\0"),
+        "oversize frame": lambda: peer.raw(b"\xff\xff\xff\x7f\x12\0\0\0"),
+        "oversize ENTRIES": lambda: peer.raw((MIB + 1).to_bytes(4, "little") + b"\x10\0\0\0"),
+        "no MessagePack": lambda: peer.frame(Type.ENTRIES, b"\xc1\xc1\xc1"),
+        "nested for ever": lambda: peer.frame(Type.ENTRIES, b"\x91" * 100_000),
+        "negative size": lambda: peer.frame(Type.ENTRIES, b"\x91\x91\x98\x02\x05\x00\xc4\x01x\x00\xff\x00\x80"),
+        "huge file": lambda: peer.send(m.Entries([m.Entry(m.FILE, 5, 0, b"huge", 0o644, 2**62)])),
+    }
+
+
+def _all(peer: Peer, content: bytes) -> None:
+    for at in range(0, len(content), MIB):
+        peer.data(1, at, content[at : at + MIB])
+
+
+EIGHT = {"wrong digest", "wrong root", "wrong length"}
+NAMES = sorted(_lies(None, b""))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_contents_that_do_not_fit_end_the_session(half: int, server: Server) -> None:
+    content = noise(3 * MIB + 7)
+    write(server.root / "f", b"old")
+    for name in NAMES[half::2]:
+        with client_of(server.address) as peer:
+            peer.push([b"f"], [False], existing="overwrite")
+            extra = m.Extra(identity=bytes(16))
+            peer.send(m.Entries([m.Entry(m.FILE, 1, 0, b"", 0o644, len(content), 10**18, extra)]))
+            peer.expect(m.Answers)
+            _lies(peer, content)[name]()
+            assert peer.error().code == (8 if name in EIGHT else 7), name
+        assert (server.root / "f").read_bytes() == b"old", name
+        assert not leftovers(server.root), name
+    assert run("ls", server.address).code == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", 7),
+        (b"short", 7),
+        (bytes(16) + pack_body(1, b"", b"")[16:], 8),
+        (pack_body(1, b"", b""), 7),
+        (pack_body(1, b"\x90", b"more than the manifest says"), 7),
+        (pack_body(1, b"\x90", b"", manifest_length=2**32 - 1), 7),
+        (pack_body(1, m.encode_groups([m.Group(0, b"", [b"x"], record(5))]), b"1234"), 7),
+        (pack_body(1, m.encode_groups([m.Group(0, b"", [b"x"], record(2**63))]), b"1234"), 7),
+        (pack_body(1, m.encode_groups([m.Group(0, b"", [b"x"], record(4)[:-1])]), b"1234"), 7),
+        (pack_body(1, m.encode_groups([m.Group(0, b"", [b"x", b"y"], record(4))]), b"1234"), 7),
+        (pack_body(1, m.encode_groups([m.Group(0, b"", [b"%d" % i for i in range(4097)], record(0) * 4097)]), b""), 7),
+        (pack_body(1, b"\xc1", b""), 7),
+    ],
+    ids=range(12),
+)
+def test_a_pack_that_lies_ends_the_session(body: bytes, code: int, server: Server) -> None:
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True])
+        peer.frame(Type.PACK, body)
+        assert peer.error().code == code
+    assert not list(server.root.rglob("[xy]"))
+    assert not leftovers(server.root)
+
+
+def test_more_open_files_than_allowed_end_the_session(server: Server) -> None:
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True])
+        peer.send(m.Entries([m.Entry(m.FILE, i, 0, b"%d" % i, 0o644, MIB) for i in range(1, 1100)]))
+        assert peer.error().code == 7
+    assert not leftovers(server.root)
+
+
+def test_many_announced_blocks_do_not_take_the_memory(server: Server) -> None:
+    """Files of 2^44 bytes have 2^20 blocks each; a few of them are more than the protocol allows at once."""
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True])
+        peer.send(m.Entries([m.Entry(m.FILE, i, 0, b"%d" % i, 0o644, 2**44) for i in range(1, 100)]))
+        assert peer.error().code in (7, 10)
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak < 250_000  # kB
+    assert not leftovers(server.root)
+
+
+def test_a_failed_session_keeps_only_a_part_that_can_go_on(server: Server) -> None:
+    content = noise(9 * MIB)
+    with client_of(server.address) as peer:
+        peer.push([b"f"], [False])
+        extra = m.Extra(identity=bytes(range(16)))
+        peer.send(m.Entries([m.Entry(m.FILE, 1, 0, b"", 0o644, len(content), 10**18, extra)]))
+        peer.expect(m.Answers)
+        peer.data(1, 0, content[:MIB])
+        peer.data(1, MIB, content[:MIB], claimed=bytes(range(16)))
+        assert peer.error().code == 8
+    names = eventually(lambda: leftovers(server.root), what="the part")
+    assert names == resumable(server.root)
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;title\x07", "a\nhvcopy: all is well", "\u202egnp.exe"])
+def test_what_a_peer_says_is_escaped(text: str, tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Error(10, text, text))
+        peer.sock.recv(1)
+
+    code, err = pulled_from(script, tmp_path)
+    assert code == 10
+    assert text not in err
+    assert len(err.splitlines()) == 2
+
+
+def test_failed_names_from_a_peer_are_escaped(tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        accept_pull(peer)
+        extra = m.Extra(code=10, message="no\x1b[2Jno")
+        peer.send(m.Entries([m.Entry(m.FAILURE, 0, 0, b"a\x1b[2Jb", extra=extra)]))
+        peer.pack(1, [(0, b"", {b"good": b"x", b"b\x07": b"x"})])
+        peer.expect(m.Acks)
+        finish(peer)
+
+    code, err = pulled_from(script, tmp_path)
+    assert code == 3, err
+    assert "\x1b" not in err
+    assert "\x07" not in err
+
+
+def test_a_server_log_line_cannot_be_forged(root: Path, tmp_path: Path) -> None:
+    with serving(f"unix:{tmp_path}/s", root, "-v") as server:
+        with client_of(server.address) as peer:
+            peer.send(m.Job("x\nhvcopy: all is well", [b""], m.Options(), b"", 1))
+            peer.error()
+        server.line("hvcopy: .*user")
+        assert "\nhvcopy: all is well" not in server.err
