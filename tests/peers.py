@@ -150,6 +150,8 @@ class Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.sent = 0
+        self._received = 0
         self._stop = threading.Event()
         self._sending = threading.Lock()
 
@@ -169,9 +171,8 @@ class Peer:
         self.greeting()
         while shake.agreed is None:
             frame = self.receive()
-            reply = shake.on_frame(frame.type, bytes(frame.body))
-            if reply:
-                self.raw(reply)
+            self.raw(shake.on_frame(frame.type, bytes(frame.body)))
+        self.sent = shake.sent
         return self
 
     def greeting(self) -> None:
@@ -185,15 +186,21 @@ class Peer:
 
     def send(self, *messages: m.Message) -> None:
         """Send control messages."""
-        self.raw(b"".join(map(m.encode, messages)))
+        with self._sending:
+            for message in messages:
+                self.sock.sendall(m.encode(message, self.sent))
+                self.sent += 1
 
     def frame(self, kind: Type, body: bytes, flags: int = 0) -> None:
         """Send any frame."""
-        self.raw(header(kind, len(body), flags) + body)
+        with self._sending:
+            self.sock.sendall(header(kind, len(body), flags, self.sent) + body)
+            self.sent += 1
 
     def receive(self) -> Frame:
         """Return the next frame; raises Refused for ERROR, ConnectionError at the end of the stream."""
-        kind, flags, length = parse_header(self._exactly(HEADER.size))
+        kind, flags, length = parse_header(self._exactly(HEADER.size), sequence=self._received)
+        self._received += 1
         body = self._exactly(length)
         if kind is Type.ERROR:
             error = m.decode(kind, body)

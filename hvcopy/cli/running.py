@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import signal
@@ -19,6 +20,15 @@ from hvcopy.transfer.tally import Tally
 
 TICK = 0.1
 INTERRUPT_SECONDS = 2.0
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files to what this user may have: trees of many folders keep many of them open."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def say(text: str) -> None:
@@ -68,6 +78,7 @@ class Command:
     def run(self, work: Callable[[], None]) -> NoReturn:
         """Do *work* and exit the process with the status its outcome deserves."""
         signal.signal(signal.SIGTERM, _raise_interrupt)
+        _allow_many_files()
         error: HvcopyError | None = None
         try:
             if self._kind not in (*KINDS,):
@@ -123,7 +134,7 @@ class Command:
             self._progress.tick()
 
     def _end(self, error: HvcopyError | None) -> NoReturn:
-        seconds = time.monotonic() - self._start
+        seconds = time.monotonic() - (self.tally.started or self._start)
         self._flush()
         if error:
             say(f"hvcopy: {printable(error.message)}")

@@ -9,7 +9,7 @@ from hvcopy.session.assembly import Assembly
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, block_count
 
-MAX_ASKED = 256
+MAX_ASKED = 128
 """Files asked about and not yet acknowledged; protocol.md allows 1024."""
 MAX_ASKED_BLOCKS = 1 << 20
 """Blocks of all files asked about together, unless a single one has more: bounds the memory for digests."""

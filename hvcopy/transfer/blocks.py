@@ -22,9 +22,20 @@ class BlockSender:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._asking = False
 
-    def next_batch(self) -> list[Candidate]:
-        """Take candidates that may be asked about now, registering them; called under ``lanes.changed``."""
+    def may_ask(self) -> bool:
+        """Say whether a worker may ask now, and reserve that for it; called under ``lanes.changed``.
+
+        One asks at a time: ids are announced in the order they are given.
+        """
+        waiting = self._outbox.candidates
+        if self._asking or not waiting or not self._outbox.book.may_ask(waiting[0].size):
+            return False
+        self._asking = True
+        return True
+
+    def _next_batch(self) -> list[Candidate]:
         outbox = self._outbox
         batch: list[Candidate] = []
         while outbox.candidates and len(batch) < ASK_BATCH and outbox.book.may_ask(outbox.candidates[0].size):
@@ -37,8 +48,17 @@ class BlockSender:
             batch.append(one)
         return batch
 
-    def ask(self, batch: list[Candidate]) -> None:
-        """Announce *batch*."""
+    def ask(self) -> None:
+        """Announce the next candidates; for the worker that ``may_ask`` chose."""
+        with self._outbox.lanes.changed:
+            batch = self._next_batch()
+        try:
+            self._announce(batch)
+        finally:
+            with self._outbox.lanes.changed:
+                self._asking = False
+
+    def _announce(self, batch: list[Candidate]) -> None:
         entries = []
         for one in batch:
             if one.size > MAX_SIZE:

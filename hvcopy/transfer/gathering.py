@@ -11,9 +11,9 @@ from hvcopy.transfer.outbox import LinkEntry, Names, Outbox
 from hvcopy.wire import messages as m
 
 JOB_NAMES = 1024
-JOB_DIRECTORIES = 128
-QUEUED_JOBS = 16
-"""Bounds the names in memory to 16 Ki, and the open directories to 2 Ki."""
+JOB_DIRECTORIES = 32
+QUEUED_JOBS = 8
+"""Bounds the names in memory to 8 Ki, and the open directories to 256: a process may open 1024 files by default."""
 ANNOUNCED = 256
 """Directories announced in one frame."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
 from hvcopy.transfer.link import Link, named
+from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
 from hvcopy.wire.frames import MIB
 
@@ -39,6 +41,11 @@ class Lanes:
     def control(self) -> Link:
         """Lane 0."""
         return self.links[0]
+
+    def begin(self, tally: Tally) -> None:
+        """Start the watchdog and the clock of *tally*: from here on bytes move."""
+        tally.started = time.monotonic()
+        self.watchdog.start()
 
     def join(self, link: Link) -> bool:
         """Add a further lane; False when there are enough or the session is over."""

@@ -35,6 +35,10 @@ PIPELINED = 4
 """Blocks from which on a file is worth a writer's thread."""
 
 
+SPARE_CORE = (os.cpu_count() or 1) > 1
+"""A second thread for writing only pays where it can run beside the first."""
+
+
 class Lane:
     """What one lane's thread has for itself."""
 
@@ -79,7 +83,7 @@ class Receiving:
 
     def run(self) -> m.Result:
         """Receive until RESULT is sent and the sender has said goodbye.  Raises HvcopyError; blocks."""
-        self._lanes.watchdog.start()
+        self._lanes.begin(self._tally)
         self._lanes.on_join = self._start_lane
         lane = Lane(self._lanes, self._plan, self._lanes.control)
         try:
@@ -369,7 +373,7 @@ class Receiving:
                 f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
             )
         self._claim(one, lambda: one.assembly.add(index, wanted))
-        if one.assembly.count < PIPELINED or len(body) > LARGEST:
+        if one.assembly.count < PIPELINED or len(body) > LARGEST or not SPARE_CORE:
             self._write(one, incoming, index, block, wanted)
             return
         buffer = lane.link.take_body()

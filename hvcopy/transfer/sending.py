@@ -12,7 +12,7 @@ from hvcopy.files.source import Source
 from hvcopy.session.sender import MAX_PACKS, Asked, Packed
 from hvcopy.transfer.blocks import BlockSender
 from hvcopy.transfer.counting import count
-from hvcopy.transfer.gathering import JOB_NAMES, Gathering
+from hvcopy.transfer.gathering import Gathering
 from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import LinkEntry, Outbox, Scratch
@@ -23,6 +23,8 @@ from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Frame, Type
 
+ENOUGH_CANDIDATES = 256
+"""Files waiting to be asked about beyond which no more names are read: each may hold a directory open."""
 LINK_BATCH = 128
 
 Step = Callable[[Link, Scratch], None]
@@ -57,7 +59,7 @@ class Sending:
     def run(self) -> m.Result:
         """Send everything, wait for the receiver's result and return it.  Raises HvcopyError; blocks."""
         lanes, outbox = self._lanes, self._outbox
-        lanes.watchdog.start()
+        lanes.begin(self._tally)
         lanes.spawn(self._hear, "answers")
         lanes.spawn(self._gathering.run, "walker", sends=True)
         if outbox.options.totals:
@@ -137,10 +139,9 @@ class Sending:
         if outbox.ready:
             opening = outbox.ready.popleft()
             return lambda link, work: blocks.open(opening)
-        batch = blocks.next_batch()
-        if batch:
-            return lambda link, work: blocks.ask(batch)
-        if outbox.jobs and len(outbox.candidates) < JOB_NAMES and len(outbox.book.packs) < MAX_PACKS:
+        if blocks.may_ask():
+            return lambda link, work: blocks.ask()
+        if outbox.jobs and len(outbox.candidates) < ENOUGH_CANDIDATES and len(outbox.book.packs) < MAX_PACKS:
             job = outbox.jobs.popleft()
             self._packs += 1
             return lambda link, work: Packing(outbox, work).run(link, job)

@@ -46,6 +46,7 @@ class Tally:
     total_bytes: int = 0
     total_files: int = 0
     counted: bool = False
+    started: float = 0.0
     current: builtins.bytes = b""
     durability: str = ""
     lanes: int = 1

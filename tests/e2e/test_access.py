@@ -90,7 +90,7 @@ def test_a_client_that_proves_no_key_gets_no_job(serve: Callable[..., Server], k
         assert refused.value.error.code == 9
     with Peer(connect(server.address)) as peer:  # one that takes no notice of the server's wish for a key
         hello = m.Hello(1, 1, "client", bytes(32), True, "test", [], "scripted", "posix")
-        peer.raw(MAGIC + m.encode(hello) + m.encode(m.Job("list", [b""], m.Options(), b"", 1)))
+        peer.raw(MAGIC + m.encode(hello) + m.encode(m.Job("list", [b""], m.Options(), b"", 1), 1))
         peer.greeting()
         assert peer.error().code in (7, 9)
     with client_of(server.address, key=load_key(str(keys[0]))) as peer:

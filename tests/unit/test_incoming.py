@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -297,6 +298,20 @@ def test_a_failed_open_lets_go_of_its_locks(handle: Handle, folder: Path) -> Non
     with (folder / BLOCKS).open("wb") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
         with pytest.raises(LocalFailure):
+            Copy(handle)
+    assert len(os.listdir("/proc/self/fd")) == before
+    Copy(handle).incoming.abandon(keep=False)
+
+
+def test_a_restore_that_fails_lets_go_of_its_locks(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    def restore(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(incoming.BlockRecord, "restore", restore)
+        with pytest.raises(OSError, match="error"):
             Copy(handle)
     assert len(os.listdir("/proc/self/fd")) == before
     Copy(handle).incoming.abandon(keep=False)

@@ -1,0 +1,43 @@
+"""What the tests in the lanes copy: files that do not compress or repeat, many small ones, and real source text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+KIB = 1 << 10
+MIB = 1 << 20
+SMALL_FILES = 20_000
+_PER_FOLDER = 500
+_PIECE = 16 * MIB
+_PACKAGES = ("asyncio", "collections", "concurrent", "email", "encodings", "http", "importlib", "json", "unittest", "xml")
+
+
+def make_file(path: Path, size: int) -> Path:
+    """A file without two equal blocks: one random piece, turned a little further each time."""
+    noise = os.urandom(min(size, _PIECE))
+    with path.open("wb") as file:
+        for turn in range(0, size, _PIECE):
+            shift = turn // _PIECE
+            file.write((noise[shift:] + noise[:shift])[: size - turn])
+    return path
+
+
+def make_source_tree(folder: Path) -> Path:
+    """Packages of the interpreter's own library; without what a running interpreter may add to them."""
+    library = Path(os.__file__).parent
+    for package in _PACKAGES:
+        shutil.copytree(library / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def make_small_files(folder: Path) -> Path:
+    """20,000 different files of up to 2 KiB in 40 folders, one of them empty."""
+    noise = os.urandom(2 * KIB)
+    for number in range(SMALL_FILES):
+        below = folder / str(number // _PER_FOLDER)
+        if number % _PER_FOLDER == 0:
+            below.mkdir(parents=True)
+        (below / f"file-{number}").write_bytes(noise[: number % (2 * KIB)] + b"%d" % number if number else b"")
+    return folder

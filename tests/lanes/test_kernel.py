@@ -1,0 +1,149 @@
+"""hvcopy over real AF_VSOCK, both ends inside one kernel that was booted for it (vsock:local, CID 1)."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lanes.inside import PATIENCE, run_inside, serving_inside, start_inside
+from lanes.kernel import booted
+from lanes.manifest import assert_same, manifest
+from lanes.material import MIB, make_file, make_source_tree
+from lanes.parts import CHECKOUT, require
+from lanes.uml import Kernel
+
+PORT = 18518
+SERVED, DIALED = f"vsock:any:{PORT}", f"vsock:local:{PORT}"
+LET_IN = ("--allow", "vsock:1", "--no-fsync")
+NET_BIND_SERVICE, PR_CAPBSET_DROP = 10, 24  # capabilities(7), prctl(2)
+WITHOUT_LOW_PORTS = f"""
+import ctypes, os, sys
+assert ctypes.CDLL(None).prctl({PR_CAPBSET_DROP}, {NET_BIND_SERVICE}, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+pytestmark = [pytest.mark.lane, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    require("kernel")
+    with booted(CHECKOUT, "1G") as running:
+        yield running
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Path]:
+    """A folder on the machine's own file system, which the kernel sees as well; too large to be kept."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def root(here: Path) -> Path:
+    folder = here / "root"
+    folder.mkdir()
+    return folder
+
+
+def test_transport_passes_its_tests_on_real_vsock(kernel: Kernel, tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junitxml={report}"]
+    done = kernel.run([sys.executable, "-m", "pytest", *options, "tests/transport/test_vsock.py"], 100)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    passed = {str(case.get("name")): case.find("skipped") is None for case in cases}
+    assert all(passed.values()), [name for name, did in passed.items() if not did]
+    assert sum("test_vsock_channel_conforms" in name for name in passed) >= 10
+    assert "test_vsock_port_0_becomes_the_real_port" in passed
+
+
+def test_a_tree_and_a_large_file_go_there_and_back(kernel: Kernel, here: Path, root: Path) -> None:
+    tree = make_source_tree(here / "tree")
+    large = make_file(here / "large", 64 * MIB)
+    with serving_inside(kernel, SERVED, root, *LET_IN):
+        pushed = run_inside(kernel, "cp", "-r", tree, large, f"{DIALED}:/", "--no-fsync", "--json")
+        assert pushed.code == 0, pushed.err
+        assert pushed.result["failed"] == 0
+        assert pushed.result["lanes"] == 2
+        assert pushed.result["window"] >= 1 * MIB
+        listed = run_inside(kernel, "ls", DIALED)
+        assert [line.split()[-1] for line in listed.out.splitlines()] == ["large", "tree/"]
+        back = here / "back"
+        pulled = run_inside(kernel, "cp", "-r", f"{DIALED}:/", back, "--no-fsync", "--json")
+        assert pulled.code == 0, pulled.err
+        assert pulled.result["files"] == pushed.result["files"]
+    kernel.sync()
+    for folder in (root, back):
+        assert_same(manifest(folder / "tree"), manifest(tree))
+        assert (folder / "large").read_bytes() == large.read_bytes()
+
+
+@pytest.mark.parametrize("listener", ["send", "recv"])
+def test_either_end_of_a_one_shot_copy_may_listen(kernel: Kernel, here: Path, root: Path, listener: str) -> None:
+    source = make_file(here / "source", 20 * MIB)
+    commands = {"send": ["send", source], "recv": ["recv"]}
+    ends = {"send": ["--no-fsync"], "recv": [root, "--no-fsync"]}
+    dialer = "recv" if listener == "send" else "send"
+    listening = start_inside(kernel, *commands[listener], "-l", SERVED, *ends[listener], "--allow", "vsock:local")
+    listening.wait_output("listening on", PATIENCE)
+    dialed = run_inside(kernel, *commands[dialer], DIALED, *ends[dialer])
+    assert (dialed.code, listening.wait(PATIENCE)) == (0, 0), dialed.err + listening.output()
+    kernel.sync()
+    assert (root / "source").read_bytes() == source.read_bytes()
+
+
+def test_only_the_right_key_opens(kernel: Kernel, here: Path, root: Path) -> None:
+    key, other = here / "key", here / "other"
+    for path in (key, other):
+        assert run_inside(kernel, "key", path).code == 0
+    (root / "file").write_bytes(b"secret")
+    with serving_inside(kernel, SERVED, root, "--key-file", key):
+        right = run_inside(kernel, "cp", f"{DIALED}:/file", here / "got", "--no-fsync", "--key-file", key)
+        assert right.code == 0, right.err
+        wrong = run_inside(kernel, "cp", f"{DIALED}:/file", here / "stolen", "--key-file", other)
+        none = run_inside(kernel, "ls", DIALED)
+    assert (wrong.code, none.code) == (9, 9), wrong.err + none.err
+    assert "key" in wrong.err
+    assert "key" in none.err
+    kernel.sync()
+    assert (here / "got").read_bytes() == b"secret"
+    assert not (here / "stolen").exists()
+
+
+def test_who_is_not_on_the_list_is_refused(kernel: Kernel, root: Path) -> None:
+    with serving_inside(kernel, SERVED, root, "--allow", "vsock:2") as server:
+        refused = run_inside(kernel, "ls", DIALED)
+        assert refused.code == 9
+        assert "--allow vsock:1" in refused.err
+        assert "vsock:1 is not on the list" in server.output()
+
+
+def test_nobody_listens_is_4(kernel: Kernel) -> None:
+    done = run_inside(kernel, "ls", "vsock:local:4711")
+    assert done.code == 4
+    assert "nobody listens on that port" in done.err
+    assert "hvcopy serve vsock:local:4711" in done.err
+
+
+def test_a_port_below_1024_needs_a_right(kernel: Kernel, root: Path) -> None:
+    hvcopy = [sys.executable, "-m", "hvcopy", "serve", "vsock:any:1000", "--root", str(root), "--open"]
+    done = kernel.run([sys.executable, "-c", WITHOUT_LOW_PORTS, *hvcopy], PATIENCE)
+    assert done.returncode == 9, done.stderr
+    assert "ports below 1024 need root or CAP_NET_BIND_SERVICE" in done.stderr
+
+
+def test_wait_finds_the_server_that_comes_later(kernel: Kernel, here: Path, root: Path) -> None:
+    source = make_file(here / "source", 1000)
+    waiting = start_inside(kernel, "cp", source, f"{DIALED}:/", "--no-fsync", "--wait", "30")
+    with serving_inside(kernel, SERVED, root, *LET_IN):
+        assert waiting.wait(PATIENCE) == 0, waiting.output()
+    kernel.sync()
+    assert (root / "source").read_bytes() == source.read_bytes()
