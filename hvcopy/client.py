@@ -103,10 +103,14 @@ class Client:
         if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
             raise NotHvcopy("the server answered for another number of sources than were asked for")
         names = [os.path.basename(path.strip(b"/")) for path in paths]
-        root, prefixes = resolve_local(destination, names=names, dirs=[kind == "d" for kind in ready.layout])
+        dirs = [kind == "d" for kind in ready.layout]
+        if any(dirs) and not options.recursive:
+            raise NotHvcopy("the server wants to send a directory, which was not asked for")
+        root, prefixes = resolve_local(destination, names=names, dirs=dirs)
         plan = Plan(
             root,
             prefixes,
+            dirs,
             options.existing,
             sync=options.sync,
             owner=options.owner,

@@ -62,7 +62,7 @@ class Incoming:
             self._record = BlockRecord(_open_own(self._directory, blocks_name(self._name)))
             self._record.restore(self._fd, self._entry.extra.identity, assembly)
         except BaseException:
-            os.close(self._fd)
+            self._close()
             raise
         self.reused = assembly.present
 
@@ -115,7 +115,8 @@ class Incoming:
         if self._sync:
             os.fsync(self._fd)
         if self._record:  # before the name is given: a record without its part could vouch for another one
-            os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
         place.give_name(self._directory, self._fd, self.part, self._name, replace=replace)
         self.part = None
         self._close()

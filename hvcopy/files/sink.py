@@ -36,6 +36,7 @@ class Plan:
 
     root: Handle
     prefixes: list[bytes]
+    dirs: list[bool]
     existing: str = REFUSE
     sync: bool = True
     owner: bool = False
@@ -187,7 +188,7 @@ class Sink:
         self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed
     ) -> None:
         where, names = self._plan.path(group.source, group.directory), group.names
-        if names == [b""] and not group.directory:  # the source itself, placed under the name decided here
+        if not self._plan.dirs[group.source]:  # the source itself, placed under the name decided here
             where, _, name = where.rpartition(b"/")
             names, refused = [name], {}
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hvcopy.errors import NotHvcopy
@@ -38,11 +38,12 @@ class Expected:
 class ReceiverBook:
     """Files under way, by id.  Not thread-safe: the driver holds its lock.
 
-    *sources* is how many sources this side asked for or was told of.  *check_path* gives the reason a path is unsafe here.
+    *dirs* says of each source that this side asked for or was told of whether it is a directory.  *check_path* gives the
+    reason a path is unsafe here.
     """
 
-    def __init__(self, *, sources: int, check_path: Callable[[bytes], str | None]) -> None:
-        self._sources = sources
+    def __init__(self, *, dirs: Sequence[bool], check_path: Callable[[bytes], str | None]) -> None:
+        self._dirs = dirs
         self._check = check_path
         self._highest = 0
         self._blocks = 0
@@ -50,9 +51,14 @@ class ReceiverBook:
         self.failed: set[int] = set()
 
     def admit(self, source: int, path: bytes) -> str | None:
-        """Return why (source, path) is refused by name, or None.  Raises NotHvcopy for a source nobody asked for."""
-        if source >= self._sources:
-            raise NotHvcopy(f"the peer sent something of source {source}, but only {self._sources} were asked for")
+        """Return why (source, path) is refused by name, or None.
+
+        Raises NotHvcopy for a source nobody asked for, and for a path below one that is a file.
+        """
+        if source >= len(self._dirs):
+            raise NotHvcopy(f"the peer sent something of source {source}, but only {len(self._dirs)} were asked for")
+        if path and not self._dirs[source]:
+            raise NotHvcopy(f"the peer sent something below source {source}, which is a file")
         return self._check(path) if path else None
 
     def announce(self, entry: m.Entry) -> None:
@@ -90,6 +96,8 @@ class ReceiverBook:
         for group in groups:
             if len(group.records) != PACK_RECORD.size * len(group.names):
                 raise NotHvcopy("the peer sent a pack whose records do not fit its names")
+            if group.source < len(self._dirs) and not self._dirs[group.source] and group.names != [b""]:
+                raise NotHvcopy(f"the peer sent names of source {group.source}, which is a file")
             files += len(group.names)
             total += sum(record[0] for record in PACK_RECORD.iter_unpack(group.records))
         if files > MAX_PACKED or total != contents:

@@ -57,6 +57,7 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
     plan = Plan(
         served.root,
         prefixes,
+        options.dirs,
         options.existing,
         sync=options.sync and served.sync,
         owner=options.owner,

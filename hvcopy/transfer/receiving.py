@@ -76,7 +76,7 @@ class Receiving:
         self._shown = shown
         self._grow = grow
         self._lock = threading.Lock()
-        self._book = ReceiverBook(sources=len(plan.prefixes), check_path=lambda path: check_path(path, windows=False))
+        self._book = ReceiverBook(dirs=plan.dirs, check_path=lambda path: check_path(path, windows=False))
         self._incoming: dict[int, Incoming] = {}
         self._packs = 0
         self.kept_parts: list[bytes] = []
@@ -176,6 +176,8 @@ class Receiving:
                     self._shown(entry.source, entry.path), entry.extra.code, printable(entry.extra.message)
                 )
             elif entry.kind in (m.DIRECTORY, m.DIRECTORY_END):
+                if not self._plan.dirs[entry.source]:
+                    raise NotHvcopy(f"the peer sent a directory for source {entry.source}, which is a file")
                 acks += self._directory(sink, entry, reason)
             elif entry.kind == m.FILE:
                 self._book.announce(entry)
@@ -342,6 +344,8 @@ class Receiving:
             raise DigestMismatch(
                 "small files arrived damaged; none of that pack was kept", hint="run the same command again"
             )
+        if manifest > min(len(body) - frames.PACK.size, frames.MAX_CONTROL_BODY):
+            raise NotHvcopy("the peer sent a PACK whose manifest is longer than may be")
         contents = body[frames.PACK.size + manifest :]
         groups = m.decode_groups(body[frames.PACK.size : len(body) - len(contents)])
         count = self._book.check_pack(groups, len(contents))

@@ -27,7 +27,7 @@ def handle(root: Path) -> Handle:
 
 def same(handle: Handle, path: Path) -> bool:
     """Say whether *handle* is the directory at *path*."""
-    return os.path.sameopenfile(handle.fd, open_directory(os.fsencode(path)).fd)
+    return os.path.samestat(os.fstat(handle.fd), os.stat(path))
 
 
 def test_get_of_nothing_is_the_root(handle: Handle, root: Path) -> None:
