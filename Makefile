@@ -14,7 +14,6 @@ CORE := hvcopy/_core.abi3.so
 CORE_SOURCES := setup.py $(wildcard _core/*.py[xd] _core/*.pxi _core/*.pxd _core/*.h _core/*/*.[ch])
 FAULTS_SOURCES := $(wildcard tests/faults/*.[ch]) tests/faults/build.py
 PYTHON_FILES := $(wildcard hvcopy/*.py)
-LANE_SUITES := tests/transport
 
 # Timing in these tests is judged in tens of seconds, so two at once are safe; a lane is a machine of its own, one at a time.
 PYTEST := $(PY) -m pytest
@@ -48,10 +47,9 @@ build: $(VENV)/.run $(CORE) ## Build the core and install the command into .venv
 lanes: $(VENV)/.test ## Fetch what the lanes are made of: a kernel, busybox, a vsock device
 	$(PY) tests/lanes/parts.py --fetch
 
-lane-kernel: build $(VENV)/.test ## Run the transport tests inside a kernel with AF_VSOCK of its own
+lane-kernel: build $(VENV)/.test ## Run the tests inside a kernel with AF_VSOCK of its own
 	$(PY) tests/lanes/parts.py --fetch kernel
-	$(PYTEST) $(LANES) -k kernel tests/lanes
-	$(PY) tests/lanes/kernel.py -t 300 $(PYTEST) $(LANE_SUITES) $(ARGS)
+	$(PYTEST) $(LANES) -k kernel tests/lanes $(ARGS)
 
 lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock device, with a guest kernel behind it
 	$(PY) tests/lanes/parts.py --fetch guest
@@ -85,7 +83,7 @@ werror: build ## Compile the core with every warning an error
 	HVCOPY_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror --build-temp build/temp-werror
 
 clean: ## Remove what was built; .venv and the lanes' parts stay
-	rm -rf build dist *.egg-info hvcopy/_core*.so bench/out
+	rm -rf build dist *.egg-info $(CORE) bench/out
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find hvcopy tests bench -name __pycache__ -prune -exec rm -rf {} +
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -49,6 +50,16 @@ class Channel:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:
             raise self._explained(error) from error
+
+    def writable(self) -> bool:
+        """Say whether a small write would not have to wait for the peer."""
+        with contextlib.suppress(OSError, ValueError):
+            if hasattr(select, "poll"):  # select(2) knows no descriptor above 1023
+                poller = select.poll()
+                poller.register(self.sock.fileno(), select.POLLOUT)
+                return bool(poller.poll(0))
+            return bool(select.select([], [self.sock.fileno()], [], 0)[1])
+        return False
 
     def receive_exact(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Fill *into*; returns its length, or fewer bytes when the peer's end of stream came first."""

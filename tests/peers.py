@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -237,6 +238,12 @@ class Peer:
                 assert isinstance(message, m.Result)
                 self.send(m.Bye())
                 return message
+
+    def idle(self, seconds: float = PATIENCE) -> None:
+        """Read and say nothing until the other side has closed, or *seconds* have passed."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLRDHUP)
+        poll.poll(seconds * 1000)
 
     def beat(self) -> None:
         """Send heartbeats, with no progress in them, from a thread of their own until the connection ends."""

@@ -60,16 +60,15 @@ def _standing(root: Handle, path: bytes) -> os.stat_result | None:
         return os.fstat(root.fd)
     directory, _, name = path.rpartition(b"/")
     try:
-        return os.stat(name, dir_fd=Directories(root).get(directory).fd, follow_symlinks=False)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise LocalFailure(f"{printable(b'/' + path)}: {error.strerror}") from None
-    try:
-        Directories(root).get(directory)
+        parent = Directories(root).get(directory)
     except OSError as error:
         raise LocalFailure(
             f"{printable(b'/' + directory)}: {error.strerror}",
             hint="make the folder first: only the last part is created",
         ) from None
-    return None
+    try:
+        return os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LocalFailure(f"{printable(b'/' + path)}: {error.strerror}") from None

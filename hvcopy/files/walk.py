@@ -68,10 +68,10 @@ def _list(handle: Handle, path: bytes, pending: list[tuple[Handle | None, bytes,
                 pending.append((handle, name, path + b"/" + name if path else name))
             elif entry.is_file(follow_symlinks=False):
                 found.files.append(name)
-                if len(found.files) >= BATCH:
-                    yield found
-                    found = Found(path, handle, [], [], [])
             else:
                 found.others.append(name)
+            if len(found.files) + len(found.links) + len(found.others) >= BATCH:
+                yield found
+                found = Found(path, handle, [], [], [])
     if found.files or found.links or found.others:
         yield found

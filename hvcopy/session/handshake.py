@@ -62,7 +62,6 @@ class Handshake:
         hello = decode(Type.HELLO, body)
         assert isinstance(hello, Hello)
         self._peer, self._peer_body = hello, bytes(body)
-        out = b"" if self._connector else self.opening()
         if not hello.lowest <= VERSION <= hello.highest:
             raise NotHvcopy(
                 f"the peer ({printable(hello.software)}) speaks protocol versions {hello.lowest} to {hello.highest}, "
@@ -81,6 +80,7 @@ class Handshake:
                 else "the peer did not prove a key: it was started without one",
                 hint="give both sides the same file with --key-file (make one with `hvcopy key FILE`)",
             )
+        out = b"" if self._connector else self.opening()
         if self._key is None:
             self._agree(proven=False)
         elif self._connector:

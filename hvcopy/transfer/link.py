@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, header, parse_header
+from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, check_seal, header, parse_header
 from hvcopy.wire.messages import Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Link:
     def send_frame(self, kind: Type, *parts: ReadableBuffer, flags: int = 0) -> None:
         """Send one frame whose body is 1 to 7 buffers, as one write.  Blocks while the peer does not read."""
         length = sum(memoryview(part).nbytes for part in parts)
-        with self._sending:
-            head = header(kind, length, flags, self._sequence)
+        with self._sending:  # of a frame in parts, the first is just what the seal covers
+            head = header(kind, parts[0], length=length, flags=flags, sequence=self._sequence)
             self._sequence += 1
             self._send(head, *parts)
 
@@ -73,9 +73,14 @@ class Link:
             self._send(data)
 
     def send_if_free(self, message: Message) -> None:
-        """Send *message* unless another thread is sending just now: then the peer hears from us anyway."""
+        """Send *message* unless another thread is sending just now, or nothing more goes into the socket.
+
+        Either way the peer has something of us to hear; the watchdog, whose thread this is, must never wait for it.
+        """
         if self._sending.acquire(blocking=False):
             try:
+                if not self.channel.writable():
+                    return
                 frame = self._encoded(message)
                 if isinstance(message, Ping):
                     self.heartbeat_bytes += len(frame)
@@ -136,6 +141,7 @@ class Link:
                 self._body = bytearray(length)
             body = memoryview(self._body)[:length]
             self._fill(body, timeout)
+            check_seal(self._header, kind, body)
         finally:
             self.waiting = False
         if kind is Type.ERROR:

@@ -115,11 +115,15 @@ class Receiving:
             lane.close()
 
     def abandon(self) -> None:
-        """After a failure: close what is under way, keeping only parts that a later copy can go on with."""
+        """After a failure: close what is under way, keeping only parts that a later copy can go on with.
+
+        Of a peer that broke the protocol nothing is kept.
+        """
+        keep = not isinstance(self._lanes.error, NotHvcopy)
         with self._lock:
             waiting, self._incoming = dict(self._incoming), {}
         for ident, incoming in waiting.items():
-            if incoming.abandon(keep=True):
+            if incoming.abandon(keep=keep):
                 entry = self._book.open[ident].entry
                 self.kept_parts.append(self._shown(entry.source, entry.path))
 
@@ -530,9 +534,9 @@ class Receiving:
         tally = self._tally
         tally.durability = durability
         result = m.Result(tally.files, tally.bytes, tally.failed, durability)
-        link.send(result)
-        with self._lanes.changed:
+        with self._lanes.changed:  # first, since a quick sender closes its lanes as soon as it has the result
             self._lanes.finished = True
+        link.send(result)
         self._await_bye(link)
         return result
 

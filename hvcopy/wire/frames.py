@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from xxhash import xxh3_64
 
 from hvcopy.errors import DigestMismatch, NotHvcopy
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 MAGIC = b"\x89HVC\r\n\x1a\n"
-HEADER = struct.Struct("<IBBH")
+HEADER = struct.Struct("<IBBHQ")
+_START = struct.Struct("<IBBH")
+_SEAL = struct.Struct("<Q")
 KIB, MIB = 1024, 1 << 20
 
 MAX_EARLY_BODY = 4096
@@ -59,6 +66,9 @@ PACK = struct.Struct("<16sQII")
 PACK_RECORD = struct.Struct("<QqIIIIQ")
 CHUNK = struct.Struct("<Q")
 
+COVERED = {Type.DATA: DATA.size, Type.PACK: PACK.size, Type.CHUNK: CHUNK.size}
+"""Bytes of the body under the seal, where it is not all of it: the contents have digests of their own."""
+
 MAX_DATA_BODY = DATA.size + 16 * MIB
 MAX_MESSAGE = 1024
 LAST = 1
@@ -80,30 +90,46 @@ class Frame(NamedTuple):
     body: memoryview | bytes
 
 
-def header(kind: Type, length: int, flags: int = 0, sequence: int = 0) -> bytes:
-    """Return the 8 bytes that stand before a body of *length* bytes; *sequence* counts the frames sent before."""
-    return HEADER.pack(length, kind, flags, sequence & 0xFFFF)
+def header(kind: Type, covered: ReadableBuffer, *, length: int = -1, flags: int = 0, sequence: int = 0) -> bytes:
+    """Return the 16 bytes that stand before a body of *length* bytes, which begins with *covered* (all of it by default).
+
+    *sequence* counts the frames that this end sent before on the connection.
+    """
+    size = memoryview(covered).nbytes if length < 0 else length
+    start = _START.pack(size, kind, flags, sequence & 0xFFFF)
+    return start + _SEAL.pack(_seal(start, covered))
 
 
-def parse_header(
-    data: bytes | bytearray | memoryview, *, early: bool = False, sequence: int = 0
-) -> tuple[Type, int, int]:
+def parse_header(data: ReadableBuffer, *, early: bool = False, sequence: int = 0) -> tuple[Type, int, int]:
     """Return (type, flags, length of the body); *early* means that the handshake is not over.
 
     Raises NotHvcopy for an unknown type or a body above its bound, DigestMismatch when it is not the frame that
     follows *sequence* others.
     """
-    length, number, flags, found = HEADER.unpack(data)
+    length, number, flags, found = _START.unpack_from(data)
     kind = _TYPES.get(number)
-    if kind is not None and found != sequence & 0xFFFF:
+    if kind is None:
+        raise NotHvcopy(f"the peer sent a frame of unknown type {number:#04x}")
+    if found != sequence & 0xFFFF:
         raise DigestMismatch(
             "frames were lost or repeated on the way; nothing of them was kept", hint="run the same command again"
         )
-    if kind is None:
-        raise NotHvcopy(f"the peer sent a frame of unknown type {number:#04x}")
     if length > body_limit(kind, early=early):
         raise NotHvcopy(f"the peer announced a {kind.name} of {length} bytes, above the bound")
     return kind, flags, length
+
+
+def check_seal(head: bytes | bytearray, kind: Type, body: memoryview) -> None:
+    """Raise DigestMismatch unless header and covered part of the body are what the peer sealed."""
+    covered = body[: COVERED.get(kind, len(body))]
+    if _SEAL.unpack_from(head, _START.size)[0] != _seal(head[: _START.size], covered):
+        raise DigestMismatch(f"a {kind.name} was damaged on the way and not obeyed", hint="run the same command again")
+
+
+def _seal(start: ReadableBuffer, covered: ReadableBuffer) -> int:
+    state = xxh3_64(start)
+    state.update(covered)
+    return state.intdigest()
 
 
 def body_limit(kind: Type, *, early: bool = False) -> int:

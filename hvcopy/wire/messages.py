@@ -309,7 +309,7 @@ M = TypeVar("M")
 def encode(message: Message, sequence: int = 0) -> bytes:
     """Return the whole frame of *message*, sent after *sequence* others: header and body."""
     body = _encoder.encode(message)
-    return header(_TYPE_OF[type(message)], len(body), 0, sequence) + body
+    return header(_TYPE_OF[type(message)], body, sequence=sequence) + body
 
 
 def decode(kind: Type, body: bytes | memoryview) -> Message:

@@ -145,6 +145,25 @@ def test_damage_of_a_message_ends_the_session(
     assert not leftovers(root)
 
 
+@pytest.mark.parametrize("what", [b"name-of-it", b"old-target"])
+def test_damage_of_a_name_or_attribute_is_found(what: bytes, tmp_path: Path, root: Path, here: Path) -> None:
+    """What only stands in a message must not arrive changed either."""
+    tree = plant(here / "t", {"name-of-it": noise(MIB)})
+    (tree / "link").symlink_to("old-target")
+
+    def change(kind: int, frame: bytes) -> bytes:
+        return frame.replace(what, what[:-1] + b"!") if kind == Type.ENTRIES else frame
+
+    with (
+        serving(f"unix:{tmp_path}/d", root, "--timeout", "2") as server,
+        Relay(f"unix:{tmp_path}/s", server.address, up=lambda: Framed(change)) as relay,
+    ):
+        done = run("cp", "-r", "--links", tree, relay.address + ":/", "--timeout", "2")
+    assert done.code in (7, 8), done.err
+    assert not (root / "t/name-of-i!").exists()
+    assert not (root / "t/link").is_symlink()
+
+
 @pytest.mark.parametrize("large", [False, True], ids=["pack", "blocks"])
 def test_damage_of_an_acknowledgement_is_found(large: bool, tmp_path: Path, root: Path, here: Path) -> None:
     """The receiver's own digest travels in it: exit 0 must never rest on a damaged one."""

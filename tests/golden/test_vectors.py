@@ -221,7 +221,7 @@ def test_pack_vector_is_understood() -> None:
     contents = body[frames.PACK.size + length :]
     assert groups == GROUPS
     assert contents == b"hello" b"" b"xyz"
-    assert ReceiverBook(sources=2, check_path=lambda path: None).check_pack(groups, len(contents)) == 3
+    assert ReceiverBook(dirs=[True, False], check_path=lambda path: None).check_pack(groups, len(contents)) == 3
     assert [m.place_in_pack(groups, index) for index in range(3)] == [(0, b"d/e/a"), (0, b"d/e/b"), (1, b"")]
 
 
@@ -254,11 +254,12 @@ def ends(key: bytes = KEY) -> tuple[Handshake, Handshake]:
 
 
 def frames_of(stream: bytes) -> list[tuple[Type, bytes]]:
-    """Return type and body of every frame after the preamble."""
+    """Return type and body of every frame after the preamble; they are numbered from 0."""
     assert stream[:8] == b"\x89HVC\r\n\x1a\n" == MAGIC
-    rest, found = stream[8:], []
+    rest = stream[8:]
+    found: list[tuple[Type, bytes]] = []
     while rest:
-        kind, _, length = frames.parse_header(rest[: HEADER.size], early=True)
+        kind, _, length = frames.parse_header(rest[: HEADER.size], early=True, sequence=len(found))
         found.append((kind, rest[HEADER.size : HEADER.size + length]))
         rest = rest[HEADER.size + length :]
     return found

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from hvcopy.errors import NotHvcopy
+from hvcopy.errors import DigestMismatch, NotHvcopy
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
@@ -48,13 +48,20 @@ def test_parse_header_of_an_unknown_type_is_refused(number: int) -> None:
         frames.parse_header(struct.pack("<IBBH", 0, number, 0, 0))
 
 
-@pytest.mark.parametrize("zero", [1, 0x100, 0xFFFF])
-def test_parse_header_with_reserved_bits_is_refused(zero: int) -> None:
-    with pytest.raises(NotHvcopy):
-        frames.parse_header(struct.pack("<IBBH", 0, Type.PING, 0, zero))
+@pytest.mark.parametrize(("sent", "number"), [(0, 0), (1, 1), (65535, 65535), (65536, 0), (200_001, 200_001 % 65536)])
+def test_header_counts_the_frames_before_it(sent: int, number: int) -> None:
+    frame = frames.header(Type.BYE, 0, 0, sent)
+    assert struct.unpack("<H", frame[6:]) == (number,)
+    assert frames.parse_header(frame, sequence=sent)[0] is Type.BYE
 
 
-@pytest.mark.parametrize("kind", sorted(set(Type) - {Type.READY}))
+@pytest.mark.parametrize("expected", [0, 6, 8, 65535])
+def test_parse_header_out_of_sequence_is_a_mismatch(expected: int) -> None:
+    with pytest.raises(DigestMismatch, match="lost or repeated"):
+        frames.parse_header(frames.header(Type.PING, 0, 0, 7), sequence=expected)
+
+
+@pytest.mark.parametrize("kind", Type)
 def test_parse_header_takes_the_largest_body_and_no_larger(kind: Type) -> None:
     bound = BOUNDS.get(kind, MIB)
     assert frames.parse_header(frames.header(kind, bound))[2] == bound

@@ -28,11 +28,12 @@ def end(*, connector: bool, role: str = "", key: bytes | None = None, address: s
 
 
 def split(stream: bytes) -> list[Said]:
-    """Return type and body of every frame of *stream*, past the preamble."""
+    """Return type and body of every frame of *stream*; HELLO comes after the preamble and is frame 0, PROOF is 1."""
+    sequence = 0 if stream.startswith(MAGIC) else 1
     stream = stream.removeprefix(MAGIC)
-    said = []
+    said: list[Said] = []
     while stream:
-        kind, _, length = parse_header(stream[: HEADER.size], early=True)
+        kind, _, length = parse_header(stream[: HEADER.size], early=True, sequence=sequence + len(said))
         said.append((kind, stream[HEADER.size : HEADER.size + length]))
         stream = stream[HEADER.size + length :]
     return said
@@ -76,6 +77,13 @@ def test_a_listening_client_agrees_with_a_connecting_server() -> None:
     shake(one, other)
     assert one.agreed is not None
     assert other.agreed is not None
+
+
+@pytest.mark.parametrize(("key", "sent"), [(None, 1), (KEY, 2)])
+def test_sent_counts_the_frames_for_what_follows(key: bytes | None, sent: int) -> None:
+    one, other = end(connector=True, key=key), end(connector=False, key=key)
+    shake(one, other)
+    assert (one.sent, other.sent) == (sent, sent)
 
 
 def test_opening_begins_with_the_preamble() -> None:

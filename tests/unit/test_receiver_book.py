@@ -21,8 +21,8 @@ def entry(ident: int, size: int = MIB) -> m.Entry:
 
 @pytest.fixture
 def book() -> ReceiverBook:
-    """A book of two sources that finds fault with every path that has a dot in it."""
-    return ReceiverBook(sources=2, check_path=lambda path: "a dot" if b"." in path else None)
+    """A book of a directory and a file, which finds fault with every path that has a dot in it."""
+    return ReceiverBook(dirs=[True, False], check_path=lambda path: "a dot" if b"." in path else None)
 
 
 def expect(book: ReceiverBook, ident: int, size: int = MIB) -> receiver.Expected:
@@ -34,11 +34,11 @@ def expect(book: ReceiverBook, ident: int, size: int = MIB) -> receiver.Expected
 
 def test_admit_checks_the_path(book: ReceiverBook) -> None:
     assert book.admit(0, b"a/b") is None
-    assert book.admit(1, b"a/../b") == "a dot"
+    assert book.admit(0, b"a/../b") == "a dot"
 
 
 def test_admit_of_the_source_itself_has_no_path_to_check() -> None:
-    book = ReceiverBook(sources=1, check_path=lambda path: "always")
+    book = ReceiverBook(dirs=[True], check_path=lambda path: "always")
     assert book.admit(0, b"") is None
 
 
@@ -46,6 +46,12 @@ def test_admit_of_the_source_itself_has_no_path_to_check() -> None:
 def test_admit_of_a_source_nobody_asked_for_is_refused(book: ReceiverBook, source: int) -> None:
     with pytest.raises(NotHvcopy, match="only 2"):
         book.admit(source, b"a")
+
+
+def test_admit_of_a_path_below_a_file_is_refused(book: ReceiverBook) -> None:
+    assert book.admit(1, b"") is None
+    with pytest.raises(NotHvcopy, match="is a file"):
+        book.admit(1, b"a")
 
 
 @pytest.mark.parametrize("second", [0, 4, 5])
@@ -134,12 +140,18 @@ def record(size: int) -> bytes:
 
 
 def test_check_pack_counts_its_files(book: ReceiverBook) -> None:
-    groups = [m.Group(0, b"", [b"a", b"b"], record(3) + record(0)), m.Group(1, b"d", [], b""), m.Group(1, b"d", [b"c"], record(4))]
+    groups = [m.Group(0, b"", [b"a", b"b"], record(3) + record(0)), m.Group(0, b"d", [], b""), m.Group(1, b"", [b""], record(4))]
     assert book.check_pack(groups, 7) == 3
 
 
 def test_check_pack_of_nothing_is_nothing(book: ReceiverBook) -> None:
     assert book.check_pack([], 0) == 0
+
+
+@pytest.mark.parametrize("names", [[b"a"], [], [b"", b""], [b"", b"a"]])
+def test_check_pack_with_names_below_a_file_is_refused(book: ReceiverBook, names: list[bytes]) -> None:
+    with pytest.raises(NotHvcopy, match="is a file"):
+        book.check_pack([m.Group(1, b"", names, record(0) * len(names))], 0)
 
 
 @pytest.mark.parametrize("contents", [0, 6, 8])

@@ -1,0 +1,199 @@
+"""Progress as people and programs see it, by a clock that the test turns."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from hvcopy import progress as module
+from hvcopy.progress import BAR_AFTER, JSON_EVERY, PLAIN_EVERY, Progress
+from hvcopy.transfer.tally import Tally
+
+MIB = 1 << 20
+
+
+class Terminal(io.StringIO):
+    """A stderr that says whether it is a terminal."""
+
+    def __init__(self, *, tty: bool) -> None:
+        super().__init__()
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        """As it was made."""
+        return self._tty
+
+
+class Clock:
+    """Seconds since some start."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the progress display."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A stderr that is no terminal."""
+    stderr = Terminal(tty=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    return stderr
+
+
+@pytest.fixture
+def tally() -> Tally:
+    """A transfer half done."""
+    return Tally(bytes=50 * MIB, files=3, total_bytes=100 * MIB, total_files=7, counted=True, current=b"d/file")
+
+
+def lines(stderr: Terminal) -> list[str]:
+    """Return what was printed."""
+    return stderr.getvalue().splitlines()
+
+
+def test_plain_prints_a_line_every_few_seconds(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    shown = Progress("plain", tally)
+    for _ in range(100):
+        shown.tick()
+    assert lines(stderr) == []
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    shown.tick()
+    assert lines(stderr) == ["hvcopy: 50.00 MiB of 100.00 MiB (50 %), 5 s left, 10.00 MiB/s, 3 files d/file"]
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    assert len(lines(stderr)) == 2
+
+
+def test_plain_without_totals_names_no_end(clock: Clock, stderr: Terminal) -> None:
+    shown = Progress("plain", Tally(bytes=5 * MIB, total_bytes=1, counted=False))
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    assert lines(stderr) == ["hvcopy: 5.00 MiB, 1.00 MiB/s, 0 files"]
+
+
+def test_plain_rate_leaves_out_what_was_reused(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    tally.reused = 40 * MIB
+    shown = Progress("plain", tally)
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    assert "2.00 MiB/s" in lines(stderr)[0]
+    assert "25 s left" in lines(stderr)[0]
+
+
+def test_plain_before_anything_moved_promises_no_end(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    tally.bytes = 0
+    shown = Progress("plain", tally)
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    assert "0 s left" not in lines(stderr)[0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "json"])
+def test_names_of_the_peer_are_shown_escaped(clock: Clock, stderr: Terminal, tally: Tally, kind: str) -> None:
+    tally.current = b"\x1b[2J\n\xff"
+    shown = Progress(kind, tally)
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    assert len(lines(stderr)) == 1
+    assert "\x1b" not in stderr.getvalue()
+
+
+def test_json_prints_an_object_a_line(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    tally.reused = MIB
+    shown = Progress("json", tally)
+    clock.now += JSON_EVERY
+    shown.tick()
+    shown.tick()
+    (line,) = lines(stderr)
+    assert json.loads(line) == {
+        "event": "progress",
+        "bytes": 50 * MIB,
+        "total_bytes": 100 * MIB,
+        "files": 3,
+        "total_files": 7,
+        "reused_bytes": MIB,
+        "failed": 0,
+        "seconds": 1.0,
+        "current": "d/file",
+    }
+
+
+def test_json_without_totals_has_null(clock: Clock, stderr: Terminal) -> None:
+    shown = Progress("json", Tally())
+    clock.now += JSON_EVERY
+    shown.tick()
+    found = json.loads(lines(stderr)[0])
+    assert found["total_bytes"] is None
+    assert found["total_files"] is None
+
+
+@pytest.mark.parametrize("kind", ["none", "bar"])
+def test_nothing_is_printed_before_it_is_time(clock: Clock, stderr: Terminal, tally: Tally, kind: str) -> None:
+    shown = Progress(kind, tally)
+    clock.now += BAR_AFTER / 2 if kind == "bar" else 1000
+    shown.tick()
+    shown.clear()
+    shown.close()
+    assert stderr.getvalue() == ""
+
+
+def test_bar_shows_the_state_and_is_closed_once(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    shown = Progress("bar", tally)
+    clock.now += BAR_AFTER
+    shown.tick()
+    assert "50.0M/100M" in stderr.getvalue()
+    assert "3/7 files d/file" in stderr.getvalue()
+    tally.bytes = 100 * MIB
+    tally.files = 7
+    shown.clear()
+    shown.close()
+    assert "100M/100M" in stderr.getvalue()
+    assert "7/7 files" in stderr.getvalue()
+    before = stderr.getvalue()
+    shown.close()
+    shown.clear()
+    assert stderr.getvalue() == before
+
+
+def test_bar_without_totals_has_no_end(clock: Clock, stderr: Terminal) -> None:
+    shown = Progress("bar", Tally(bytes=5 * MIB, total_bytes=1))
+    clock.now += BAR_AFTER
+    shown.tick()
+    shown.close()
+    assert "5.00MB" in stderr.getvalue()
+    assert "%" not in stderr.getvalue()
+
+
+def test_bar_never_ends_before_the_bytes_do(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    """A source may grow after it was counted."""
+    tally.bytes = 150 * MIB
+    shown = Progress("bar", tally)
+    clock.now += BAR_AFTER
+    shown.tick()
+    shown.close()
+    assert "150M/150M" in stderr.getvalue()
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_auto_is_a_bar_on_a_terminal_only(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tally: Tally, tty: bool
+) -> None:
+    stderr = Terminal(tty=tty)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    shown = Progress("auto", tally)
+    clock.now += BAR_AFTER
+    shown.tick()
+    shown.close()
+    assert ("50.0M/100M" in stderr.getvalue()) == tty
