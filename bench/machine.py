@@ -78,6 +78,7 @@ class Watch:
         return {
             "load before": f"{self._load:.2f}",
             "CPU of others": f"{100 * others / total:.0f} %",
+            "others": round(others / total, 3),
             "stolen": f"{100 * (steal - self._steal) / total:.0f} %",
         }
 

@@ -94,10 +94,11 @@ def measure(title: str, contenders: Sequence[Contender], rounds: int) -> list[Se
 def _attempt(title: str, contender: Contender, series: Series, *, warm_up: bool) -> None:
     try:
         sample = contender.copy(warm_up)
+        start = contender.tiny() if contender.tiny and not warm_up else None
         if not warm_up:
             series.samples.append(sample)
-            if contender.tiny:
-                series.starts.append(contender.tiny().seconds)
+        if start:
+            series.starts.append(start.seconds)
         say(f"{title}: {contender.name}: {sample.seconds:.3f} s, {contender.size / sample.seconds / 1e6:.0f} MB/s")
     except (Failed, OSError) as error:
         series.error = str(error)

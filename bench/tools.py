@@ -188,7 +188,10 @@ class Server:
             if source.is_dir():
                 argv.append("-r")
             before = self.process.cpu_so_far()
-            sample = run_client(self.work, [*argv, str(source), remote])
+            try:
+                sample = run_client(self.work, [*argv, str(source), remote])
+            except Failed as error:
+                raise Failed(f"{error}; its server said: {self.process.said()[-300:]}") from error
             return Sample(sample.seconds, sample.cpu + self.process.cpu_so_far() - before, sample.own_seconds)
 
         return copy

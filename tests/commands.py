@@ -94,6 +94,11 @@ class Running:
         """What is on stderr by now."""
         return _content(self._err)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
     def line(self, pattern: str) -> re.Match[str]:
         """Wait until *pattern* is found on stderr; return the match.  Fails when the process ends before."""
 
@@ -121,7 +126,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"still running after {timeout:g} s; it said:\n{self.err}") from None
-        return Finished(self.process.returncode, _content(self._out), self.err, time.monotonic() - self._start)
+        return Finished(self.process.returncode, _content(self._out), self.err, self.elapsed)
 
     def close(self) -> None:
         """Kill what still runs, and forget its output."""

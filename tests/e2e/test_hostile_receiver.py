@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Finished, Running, run
+from commands import Finished, run
 from peers import Listening, Peer, drain
 from peers import server as scripted
 
@@ -249,7 +249,6 @@ def test_an_endless_listing_is_read_line_by_line(tmp_path: Path) -> None:
         peer.idle()
 
     with Listening(f"unix:{tmp_path}/s", scripted(script)) as listening:
-        with Running("ls", listening.address, "--timeout", "1") as listing:
-            done = listing.finish()
+        done = run("ls", listening.address, "--timeout", "1")
     assert done.code in (5, 6), done.err
     assert done.out.count("\n") == 200_000

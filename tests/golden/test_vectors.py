@@ -12,9 +12,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from xxhash import xxh3_128_digest
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
-from hvcopy.errors import NotAllowed
+from hvcopy.errors import DigestMismatch, NotAllowed
 from hvcopy.session.handshake import FEATURES, Handshake
 from hvcopy.session.receiver import ReceiverBook
 from hvcopy.wire import frames
@@ -117,11 +117,18 @@ def vector(name: str) -> bytes:
     return bytes.fromhex("".join(line.partition("#")[0].strip() for line in text.splitlines()))
 
 
+def framed(kind: Type, body: bytes, flags: int = 0) -> bytes:
+    """Return the whole frame, the first of its connection."""
+    covered = body[: frames.COVERED.get(kind, len(body))]
+    return frames.header(kind, covered, length=len(body), flags=flags) + body
+
+
 def split(frame: bytes) -> tuple[Type, int, bytes]:
     """Return type, flags and body of a vector that is exactly one frame."""
     kind, flags, length = frames.parse_header(frame[: HEADER.size])
     body = frame[HEADER.size :]
     assert len(body) == length
+    frames.check_seal(frame[: HEADER.size], kind, memoryview(body))
     return kind, flags, body
 
 
@@ -154,7 +161,26 @@ def test_control_vector_with_a_further_field_is_understood(name: str) -> None:
 @pytest.mark.parametrize("name", FIXED)
 def test_fixed_layout_is_sent_as_its_vector(name: str) -> None:
     kind, flags, body = FIXED[name]
-    assert (frames.header(kind, len(body), flags) + body).hex() == vector(name).hex()
+    assert framed(kind, body, flags).hex() == vector(name).hex()
+
+
+@pytest.mark.parametrize("name", sorted(kind.name.lower() for kind in Type))
+def test_seal_of_the_vector_is_that_of_the_page(name: str) -> None:
+    """XXH3-64 of the eight bytes before it and of the covered part of the body, as a little-endian integer."""
+    frame = vector(name)
+    covered = {"data": 32, "pack": 32, "chunk": 8}.get(name, len(frame))
+    assert frame[8:16] == xxh3_64_intdigest(frame[:8] + frame[16 : 16 + covered]).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("name", sorted(kind.name.lower() for kind in Type))
+def test_vector_with_any_covered_byte_changed_is_refused(name: str) -> None:
+    frame = vector(name)
+    covered = {"data": 32, "pack": 32, "chunk": 8}.get(name, len(frame))
+    for position in range(16, min(len(frame), 16 + covered)):
+        changed = bytearray(frame)
+        changed[position] ^= 0x40
+        with pytest.raises(DigestMismatch):
+            frames.check_seal(bytes(changed[:16]), Type[name.upper()], memoryview(changed)[16:])
 
 
 def test_data_vector_is_understood() -> None:
@@ -208,7 +234,7 @@ def test_pack_is_sent_as_its_vector() -> None:
     fixed = frames.PACK.pack(xxh3_128_digest(rest), 7, len(manifest), 0)
     assert fixed[16:] == rest[:16]
     body = fixed + manifest + contents
-    assert (frames.header(Type.PACK, len(body)) + body).hex() == vector("pack").hex()
+    assert framed(Type.PACK, body).hex() == vector("pack").hex()
 
 
 def test_pack_vector_is_understood() -> None:
@@ -260,6 +286,7 @@ def frames_of(stream: bytes) -> list[tuple[Type, bytes]]:
     found: list[tuple[Type, bytes]] = []
     while rest:
         kind, _, length = frames.parse_header(rest[: HEADER.size], early=True, sequence=len(found))
+        frames.check_seal(rest[: HEADER.size], kind, memoryview(rest)[HEADER.size : HEADER.size + length])
         found.append((kind, rest[HEADER.size : HEADER.size + length]))
         rest = rest[HEADER.size + length :]
     return found

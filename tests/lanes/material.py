@@ -9,7 +9,7 @@ from pathlib import Path
 KIB = 1 << 10
 MIB = 1 << 20
 SMALL_FILES = 20_000
-_PER_FOLDER = 500
+_PER_FOLDER = 10
 _PIECE = 16 * MIB
 _PACKAGES = ("asyncio", "collections", "concurrent", "email", "encodings", "http", "importlib", "json", "unittest", "xml")
 
@@ -33,7 +33,7 @@ def make_source_tree(folder: Path) -> Path:
 
 
 def make_small_files(folder: Path) -> Path:
-    """20,000 different files of up to 2 KiB in 40 folders, one of them empty."""
+    """20,000 different files of up to 2 KiB in 2,000 folders, one of them empty."""
     noise = os.urandom(2 * KIB)
     for number in range(SMALL_FILES):
         below = folder / str(number // _PER_FOLDER)

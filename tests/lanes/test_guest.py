@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def here(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def light() -> Iterator[Path]:
+    """The host's folder in memory, where there is enough: what is copied costs no disk; guests do not see it."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 * LARGE
+    with tempfile.TemporaryDirectory(prefix="hvcopy-test-", dir=memory if roomy else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def served(guest: Guest) -> Iterator[str]:
     """A folder of the guest's own memory, empty, with a server: its path there."""
     folder = f"{guest.tmpfs}/served"
@@ -80,26 +90,29 @@ def copied(done: Finished) -> Finished:
 # ---- served in the guest
 
 
-def test_host_copies_a_large_file_in_and_out(guest: Guest, served: str, here: Path) -> None:
-    source = make_file(here / "large", LARGE)
+def test_host_copies_a_large_file_in_and_out(guest: Guest, served: str, light: Path) -> None:
+    source = make_file(light / "large", LARGE)
+    wanted = manifest(light)
     there = copied(run("cp", source, into(guest), "--no-fsync", "--json", timeout=PATIENCE))
     assert (there.result["bytes"], there.result["lanes"]) == (LARGE, 2)
-    assert_same(manifest_inside(guest, served), manifest(here))
-    (here / "back").mkdir()
-    copied(run("cp", into(guest, "/large"), here / "back", "--no-fsync", "--json", timeout=PATIENCE))
-    assert_same(manifest(here / "back"), [line for line in manifest(here) if line.endswith("'large'")])
+    assert_same(manifest_inside(guest, served), wanted)
+    source.unlink()
+    copied(run("cp", into(guest, "/large"), light, "--no-fsync", "--json", timeout=PATIENCE))
+    assert_same(manifest(light), wanted)
 
 
 @pytest.mark.parametrize("make", [make_small_files, make_source_tree])
-def test_host_copies_a_tree_in_and_out(guest: Guest, served: str, here: Path, make: object) -> None:
-    assert callable(make)
-    tree = make(here / "tree")
+def test_host_copies_a_tree_in_and_out(
+    guest: Guest, served: str, light: Path, make: Callable[[Path], Path]
+) -> None:
+    tree = make(light / "tree")
     there = copied(run("cp", "-r", tree, into(guest), "--no-fsync", "--json", timeout=PATIENCE))
     assert make is not make_small_files or there.result["files"] == SMALL_FILES
-    assert_same(manifest_inside(guest, f"{served}/tree"), manifest(tree))
-    back = copied(run("cp", "-r", into(guest, "/tree"), here / "back", "--no-fsync", "--json", timeout=PATIENCE))
+    wanted = manifest(tree)
+    assert_same(manifest_inside(guest, f"{served}/tree"), wanted)
+    back = copied(run("cp", "-r", into(guest, "/tree"), light / "back", "--no-fsync", "--json", timeout=PATIENCE))
     assert back.result["files"] == there.result["files"]
-    assert_same(manifest(here / "back"), manifest(tree))
+    assert_same(manifest(light / "back"), wanted)
 
 
 def test_host_waits_for_the_server_in_the_guest(guest: Guest, here: Path) -> None:
@@ -151,6 +164,8 @@ def test_guest_copies_out_and_in_and_lists(guest: Guest, offered: Server, here: 
     assert offered.address == f"hybrid:{guest.hybrid}:{OTHER_PORT}"
     host = f"vsock:host:{OTHER_PORT}"
     tree, large = make_source_tree(here / "tree"), make_file(here / "large", 200 * MIB)
+    for path in (tree, large):
+        os.utime(path, (1e9, 1e9))  # of the host's files the guest sees whole seconds only
     out = copied(run_inside(guest, "cp", "-r", tree, large, f"{host}:/", "--no-fsync", "--json"))
     assert out.result["lanes"] == 2
     assert_same(manifest(offered.root / "tree"), manifest(tree))
@@ -173,10 +188,10 @@ def test_host_refuses_whom_it_did_not_allow(guest: Guest, here: Path) -> None:
 
 
 def test_nobody_on_the_host_is_4(guest: Guest) -> None:
-    done = run_inside(guest, "ls", "vsock:host:4711")
+    done = run_inside(guest, "ls", "vsock:host:4711", "--timeout", "2")
     assert done.code == 4, done.err
     assert "nobody listens on that port, or the machine there is down or paused" in done.err
-    assert done.seconds < 5 + MARGIN
+    assert done.seconds < 2 + MARGIN
 
 
 # ---- a guest that stops
@@ -219,14 +234,14 @@ def recorded(folder: Path, name: str) -> int:
 
 def sent(copying: Running) -> int:
     """What the last line of progress says."""
-    lines = [line for line in copying.err.splitlines()[:-1] if line.startswith("{")]
+    lines = [line for line in copying.err.split("\n")[:-1] if line.startswith("{")]
     return int(json.loads(lines[-1])["bytes"]) if lines else 0
 
 
 class PowerCut:
     """A copy between the host and a guest whose files outlive it, cut at 60 % and completed after the next boot."""
 
-    SIZE = 400 * MIB
+    SIZE = 256 * MIB
 
     def __init__(self, guest: Guest, here: Path, *, pull: bool) -> None:
         self._guest = guest
@@ -238,7 +253,7 @@ class PowerCut:
         remote = into(guest, "/source" if pull else "/copy")
         self.command = ["cp", *([remote, str(self.target)] if pull else [str(self.source), remote])]
         self.command += ["--timeout", f"{SILENCE:g}", "--json", "--progress", "json"]
-        self.command += ["--no-fsync"] if pull else ["--bwlimit", "100M"]
+        self.command += ["--no-fsync"] if pull else ["--bwlimit", "64M"]
 
     def under_way(self, copying: Running) -> bool:
         """Whether 60 % are through."""
@@ -247,14 +262,13 @@ class PowerCut:
 
     def cut(self) -> Finished:
         """Copies, kills the guest on the way, and gives what the host's command said."""
-        with serving_inside(self._guest, SERVED, self.root, "--allow", "vsock:2", "--timeout", "10"):
-            with Running(*self.command) as copying:
-                eventually(lambda: self.under_way(copying), what="60 %", seconds=PATIENCE)
-                self._guest.kill()
-                killed = time.monotonic()
-                first = copying.finish(SILENCE + MARGIN)
-                assert time.monotonic() - killed >= SILENCE - 1
-        return first
+        with (
+            serving_inside(self._guest, SERVED, self.root, "--allow", "vsock:2", "--timeout", "10"),
+            Running(*self.command) as copying,
+        ):
+            eventually(lambda: self.under_way(copying), what="60 %", seconds=PATIENCE)
+            self._guest.kill()
+            return copying.finish(SILENCE + MARGIN)
 
     def complete(self, command: list[str]) -> Finished:
         """Boots the guest and runs the command of the message."""

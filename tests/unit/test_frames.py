@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from xxhash import xxh3_64_intdigest
 
 from hvcopy.errors import DigestMismatch, NotHvcopy
 from hvcopy.wire import frames
@@ -32,54 +33,90 @@ def test_types_have_the_numbers_of_the_page() -> None:
     }  # fmt: skip
 
 
+def parse(kind: Type, length: int, *, early: bool = False) -> tuple[Type, int, int]:
+    """Parse a header that announces *length* bytes."""
+    return frames.parse_header(frames.header(kind, b"", length=length), early=early)
+
+
 @pytest.mark.parametrize("kind", Type)
-def test_header_is_eight_little_endian_bytes(kind: Type) -> None:
-    assert frames.header(kind, 0x0102, 5) == bytes([2, 1, 0, 0, kind, 5, 0, 0])
+def test_header_is_sixteen_little_endian_bytes(kind: Type) -> None:
+    head = frames.header(kind, b"body", length=0x0102, flags=5, sequence=0x0304)
+    assert head[:8] == bytes([2, 1, 0, 0, kind, 5, 4, 3])
+    assert head[8:] == struct.pack("<Q", xxh3_64_intdigest(head[:8] + b"body"))
 
 
 @pytest.mark.parametrize("kind", Type)
 def test_parse_header_takes_what_header_made(kind: Type) -> None:
-    assert frames.parse_header(frames.header(kind, 77, frames.LAST)) == (kind, frames.LAST, 77)
+    assert frames.parse_header(frames.header(kind, bytes(77), flags=frames.LAST)) == (kind, frames.LAST, 77)
 
 
 @pytest.mark.parametrize("number", sorted(set(range(256)) - {int(kind) for kind in Type}))
 def test_parse_header_of_an_unknown_type_is_refused(number: int) -> None:
     with pytest.raises(NotHvcopy, match=f"{number:#04x}"):
-        frames.parse_header(struct.pack("<IBBH", 0, number, 0, 0))
+        frames.parse_header(struct.pack("<IBBHQ", 0, number, 0, 0, 0))
 
 
 @pytest.mark.parametrize(("sent", "number"), [(0, 0), (1, 1), (65535, 65535), (65536, 0), (200_001, 200_001 % 65536)])
 def test_header_counts_the_frames_before_it(sent: int, number: int) -> None:
-    frame = frames.header(Type.BYE, 0, 0, sent)
-    assert struct.unpack("<H", frame[6:]) == (number,)
+    frame = frames.header(Type.BYE, b"", sequence=sent)
+    assert struct.unpack("<H", frame[6:8]) == (number,)
     assert frames.parse_header(frame, sequence=sent)[0] is Type.BYE
 
 
 @pytest.mark.parametrize("expected", [0, 6, 8, 65535])
 def test_parse_header_out_of_sequence_is_a_mismatch(expected: int) -> None:
     with pytest.raises(DigestMismatch, match="lost or repeated"):
-        frames.parse_header(frames.header(Type.PING, 0, 0, 7), sequence=expected)
+        frames.parse_header(frames.header(Type.PING, b"", sequence=7), sequence=expected)
 
 
 @pytest.mark.parametrize("kind", Type)
 def test_parse_header_takes_the_largest_body_and_no_larger(kind: Type) -> None:
     bound = BOUNDS.get(kind, MIB)
-    assert frames.parse_header(frames.header(kind, bound))[2] == bound
+    assert parse(kind, bound)[2] == bound
     with pytest.raises(NotHvcopy, match=kind.name):
-        frames.parse_header(frames.header(kind, bound + 1))
+        parse(kind, bound + 1)
 
 
 @pytest.mark.parametrize("kind", Type)
 def test_parse_header_before_the_handshake_is_over_bounds_every_body_tightly(kind: Type) -> None:
-    assert frames.parse_header(frames.header(kind, EARLY_BOUND), early=True)[2] == EARLY_BOUND
+    assert parse(kind, EARLY_BOUND, early=True)[2] == EARLY_BOUND
     with pytest.raises(NotHvcopy):
-        frames.parse_header(frames.header(kind, EARLY_BOUND + 1), early=True)
+        parse(kind, EARLY_BOUND + 1, early=True)
+
+
+@pytest.mark.parametrize("kind", Type)
+def test_seal_covers_the_header_and_what_has_no_digest_of_its_own(kind: Type) -> None:
+    body = bytearray(range(64))
+    covered = {Type.DATA: 32, Type.PACK: 32, Type.CHUNK: 8}.get(kind, 64)
+    head = frames.header(kind, body[:covered], length=64)
+    frames.check_seal(head, kind, memoryview(body))
+    for position in range(64):
+        changed = bytearray(body)
+        changed[position] ^= 1
+        if position < covered:
+            with pytest.raises(DigestMismatch, match=kind.name):
+                frames.check_seal(head, kind, memoryview(changed))
+        else:
+            frames.check_seal(head, kind, memoryview(changed))
+    for position in range(16):
+        broken = bytearray(head)
+        broken[position] ^= 1
+        with pytest.raises(DigestMismatch):
+            frames.check_seal(broken, kind, memoryview(body))
+
+
+@pytest.mark.parametrize("kind", [Type.DATA, Type.PACK, Type.CHUNK])
+def test_seal_of_a_body_shorter_than_what_it_covers_is_checked_all_the_same(kind: Type) -> None:
+    head = frames.header(kind, b"abc")
+    frames.check_seal(head, kind, memoryview(b"abc"))
+    with pytest.raises(DigestMismatch):
+        frames.check_seal(head, kind, memoryview(b"abd"))
 
 
 def test_body_limit_ready_holds_the_names_of_all_sources() -> None:
     """A pull may have 1024 sources (section 4), and READY has a name and a letter for each."""
     ready = m.encode(m.Ready(bytes(16), 16, "f" * 1024, [b"%0255d" % number for number in range(1024)]))
-    assert frames.parse_header(ready[:8])[0] is Type.READY
+    assert frames.parse_header(ready[: frames.HEADER.size])[0] is Type.READY
 
 
 @pytest.mark.parametrize("layout", [frames.HOLE, frames.KEEP])
@@ -153,6 +190,6 @@ def test_fixed_layouts_have_the_sizes_of_the_page() -> None:
         for name in ("HEADER", "DATA", "HOLE", "KEEP", "END", "SUMS", "PACK", "PACK_RECORD", "CHUNK")
     }
     assert sizes == {
-        "HEADER": 8, "DATA": 32, "HOLE": 24, "KEEP": 32, "END": 40, "SUMS": 16, "PACK": 32, "PACK_RECORD": 40,
+        "HEADER": 16, "DATA": 32, "HOLE": 24, "KEEP": 32, "END": 40, "SUMS": 16, "PACK": 32, "PACK_RECORD": 40,
         "CHUNK": 8,
     }  # fmt: skip

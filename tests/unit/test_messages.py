@@ -20,8 +20,9 @@ def changed(base: list[object], index: int, value: object) -> bytes:
 
 
 def test_encode_is_a_frame_with_its_type_and_length() -> None:
-    frame = m.encode(m.Ping(5, True))
-    assert frame == bytes([3, 0, 0, 0, Type.PING, 0, 0, 0]) + b"\x92\x05\xc3"
+    frame = m.encode(m.Ping(5, True), 258)
+    assert frame[:8] == bytes([3, 0, 0, 0, Type.PING, 0, 2, 1])
+    assert frame[HEADER.size :] == b"\x92\x05\xc3"
 
 
 def test_schema_covers_every_control_type() -> None:
@@ -139,7 +140,7 @@ def test_decode_of_more_elements_than_a_frame_may_have_is_refused(kind: Type, el
 
 def test_decode_keeps_nothing_of_the_buffer_it_read() -> None:
     """A link reuses its buffer for the next frame while messages are still in hand."""
-    body = bytearray(m.encode(m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))]))[8:])
+    body = bytearray(m.encode(m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))]))[HEADER.size :])
     message = m.decode(Type.ENTRIES, memoryview(body))
     body[:] = bytes(len(body))
     assert message == m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -47,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A stderr that is no terminal."""
     stderr = Terminal(tty=False)
-    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=stderr))
     return stderr
 
 
@@ -151,7 +150,7 @@ def test_nothing_is_printed_before_it_is_time(clock: Clock, stderr: Terminal, ta
 
 def test_bar_shows_the_state_and_is_closed_once(clock: Clock, stderr: Terminal, tally: Tally) -> None:
     shown = Progress("bar", tally)
-    clock.now += BAR_AFTER
+    clock.now += 2 * BAR_AFTER
     shown.tick()
     assert "50.0M/100M" in stderr.getvalue()
     assert "3/7 files d/file" in stderr.getvalue()
@@ -168,8 +167,8 @@ def test_bar_shows_the_state_and_is_closed_once(clock: Clock, stderr: Terminal, 
 
 
 def test_bar_without_totals_has_no_end(clock: Clock, stderr: Terminal) -> None:
-    shown = Progress("bar", Tally(bytes=5 * MIB, total_bytes=1))
-    clock.now += BAR_AFTER
+    shown = Progress("bar", Tally(bytes=5 * MIB))
+    clock.now += 2 * BAR_AFTER
     shown.tick()
     shown.close()
     assert "5.00MB" in stderr.getvalue()
@@ -180,7 +179,7 @@ def test_bar_never_ends_before_the_bytes_do(clock: Clock, stderr: Terminal, tall
     """A source may grow after it was counted."""
     tally.bytes = 150 * MIB
     shown = Progress("bar", tally)
-    clock.now += BAR_AFTER
+    clock.now += 2 * BAR_AFTER
     shown.tick()
     shown.close()
     assert "150M/150M" in stderr.getvalue()
@@ -191,9 +190,9 @@ def test_auto_is_a_bar_on_a_terminal_only(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, tally: Tally, tty: bool
 ) -> None:
     stderr = Terminal(tty=tty)
-    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=stderr))
     shown = Progress("auto", tally)
-    clock.now += BAR_AFTER
+    clock.now += 2 * BAR_AFTER
     shown.tick()
     shown.close()
     assert ("50.0M/100M" in stderr.getvalue()) == tty

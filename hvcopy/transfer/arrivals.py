@@ -1,0 +1,220 @@
+"""Contents: packs and blocks are checked, written, and acknowledged when whole (docs/protocol.md, section 6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from hvcopy.errors import DigestMismatch, NotHvcopy, printable
+from hvcopy.files.incoming import Incoming
+from hvcopy.files.sink import EXISTS, FATAL, Sink
+from hvcopy.session.receiver import Expected
+from hvcopy.transfer.inbox import Inbox, Lane, local_failure
+from hvcopy.transfer.writing import LARGEST
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
+from hvcopy.wire.digests import digest
+from hvcopy.wire.frames import Frame, Type
+
+PIPELINED = 4
+"""Blocks from which on a file is worth a writer's thread."""
+SPARE_CORE = (os.cpu_count() or 1) > 1
+"""A second thread for writing only pays where it can run beside the first."""
+
+
+class Arrivals:
+    """Takes contents of any lane, from that lane's thread.  Raises OSError only for what stops the whole copy."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def take(self, lane: Lane, frame: Frame) -> bool:
+        """Deal with one frame; returns False when it is none of contents."""
+        match frame.type:
+            case Type.DATA:
+                self._data(lane, frame.body)
+            case Type.PACK:
+                self._pack(lane.sink, frame.body)
+            case Type.END:
+                self._end(frames.decode_end(frame.body))
+            case Type.HOLE:
+                self._hole(*frames.unpack(frames.HOLE, frame.body, "HOLE"))
+            case Type.KEEP:
+                raise NotHvcopy("the peer sent KEEP, but no older version was offered")
+            case _:
+                return False
+        return True
+
+    def _pack(self, sink: Sink, body: memoryview | bytes) -> None:
+        body = memoryview(body)
+        if self._inbox.dry:
+            raise NotHvcopy("the peer sent contents in a dry run")
+        if len(body) < frames.PACK.size:
+            raise NotHvcopy(f"the peer sent a PACK of {len(body)} bytes")
+        wanted, ident, manifest, _ = frames.PACK.unpack_from(body)
+        if digest(body[16:]) != wanted:
+            raise DigestMismatch(
+                "small files arrived damaged; none of that pack was kept", hint="run the same command again"
+            )
+        if manifest > min(len(body) - frames.PACK.size, frames.MAX_CONTROL_BODY):
+            raise NotHvcopy("the peer sent a PACK whose manifest is longer than may be")
+        contents = body[frames.PACK.size + manifest :]
+        groups = m.decode_groups(body[frames.PACK.size : len(body) - len(contents)])
+        count = self._inbox.book.check_pack(groups, len(contents))
+        with self._inbox.lanes.watchdog.own_work():
+            result = sink.write_pack(groups, contents, self._inbox.book.admit)
+        failures = sorted(result.failures)
+        self._inbox.tally.add(files=result.files, same=result.same, skipped=result.skipped, bytes=len(contents))
+        self._inbox.packs += 1
+        for index, code, message in failures:
+            self._inbox.tally.fail(self._inbox.shown(*m.place_in_pack(groups, index)), code, message)
+        done = count - result.same - result.skipped - len(failures)
+        ack = m.Ack(ident, m.DONE, 0, "", wanted, done, result.same, result.skipped, failures)
+        self._inbox.reply(m.Acks([ack]))
+        self._inbox.consider_growing()
+
+    def _data(self, lane: Lane, body: memoryview | bytes) -> None:
+        if len(body) <= frames.DATA.size:
+            raise NotHvcopy(f"the peer sent a DATA of {len(body)} bytes")
+        ident, offset, wanted = frames.DATA.unpack_from(body)
+        block = memoryview(body)[frames.DATA.size :]
+        found = self._under_way(ident)
+        if found is None:
+            return
+        one, incoming = found
+        index = one.assembly.index_of(offset, len(block))
+        if digest(block) != wanted:
+            shown = printable(self._inbox.shown(one.entry.source, one.entry.path))
+            raise DigestMismatch(
+                f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
+            )
+        self._claim(one, lambda: one.assembly.add(index, wanted))
+        if one.assembly.count < PIPELINED or len(body) > LARGEST or not SPARE_CORE:
+            self._write(one, incoming, index, block, wanted)
+            return
+        buffer = lane.link.take_body()
+
+        def write() -> None:
+            self._write(one, incoming, index, block, wanted)
+            lane.link.give_body(buffer)
+
+        lane.writer.put(write)
+
+    def _claim(self, one: Expected, claim: Callable[[], None]) -> None:
+        """Take blocks for this thread alone; the file is neither finished nor closed before ``_settle`` gives them back.
+
+        Raises NotHvcopy when another thread had them, so that no block is ever written twice.
+        """
+        with self._inbox.lock:
+            claim()
+            one.writing += 1
+
+    def _write(self, one: Expected, incoming: Incoming, index: int, block: memoryview, wanted: bytes) -> None:
+        """Write one verified block; in a lane's thread or its writer's."""
+        try:
+            with self._inbox.lanes.watchdog.own_work():
+                incoming.write(index * one.assembly.block, block)
+        except OSError as error:
+            raise local_failure(error) from error
+        with self._inbox.lock:
+            incoming.record(index, wanted)
+            one.writing -= 1
+        self._inbox.tally.add(bytes=len(block))
+        self._settle(one, incoming)
+        self._inbox.consider_growing()
+
+    def _hole(self, ident: int, offset: int, length: int) -> None:
+        found = self._under_way(ident)
+        if found is None:
+            return
+        one, incoming = found
+        self._claim(one, lambda: one.assembly.add_hole(offset, length))
+        incoming.hole(offset, length)
+        with self._inbox.lock:
+            one.writing -= 1
+        self._inbox.tally.add(bytes=length)
+        self._settle(one, incoming)
+
+    def _under_way(self, ident: int) -> tuple[Expected, Incoming] | None:
+        """Return the file that contents belong to; None when its end with a failure overtook them on another lane."""
+        with self._inbox.lock:
+            if ident in self._inbox.book.failed:
+                return None
+            one = self._inbox.book.get(ident)
+            incoming = self._inbox.incoming.get(ident)
+        if one.failure:
+            return None
+        if incoming is None or one.finishing:
+            raise NotHvcopy(f"the peer sent contents of file {ident}, which was only to be compared or is over")
+        return one, incoming
+
+    def _end(self, end: frames.End) -> None:
+        with self._inbox.lock:
+            one = self._inbox.book.get(end.id)
+            incoming = self._inbox.incoming.get(end.id)
+            if one.ended or ((end.state >= 2) == (incoming is not None) and end.state != 1):
+                raise NotHvcopy(f"the peer ended file {end.id} twice or in a way that was not asked for")
+            one.ended, one.length, one.root = True, end.length, end.root
+            one.failure = end if end.state == 1 else None
+        if incoming is not None:
+            self._settle(one, incoming)
+        elif one.failure:
+            self._source_failed(one, one.failure)
+        else:
+            self._compared(one, end)
+
+    def _source_failed(self, one: Expected, end: frames.End) -> None:
+        code = end.code or 10
+        self._inbox.fail(one.entry, code, printable(end.message))
+        self._acknowledge(one, m.Ack(one.id, m.FAILED, code, end.message))
+
+    def _compared(self, one: Expected, end: frames.End) -> None:
+        if end.state == 3 or end.root != one.assembly.root():
+            self._inbox.fail(one.entry, 10, EXISTS)
+            self._acknowledge(one, m.Ack(one.id, m.FAILED, 10, EXISTS))
+            return
+        if one.entry.extra.linked:
+            self._inbox.plan.linkable.add((one.entry.source, one.entry.path))
+        self._inbox.tally.add(same=1, bytes=one.entry.size)
+        self._acknowledge(one, m.Ack(one.id, m.SAME, digest=one.assembly.root()))
+
+    def _settle(self, one: Expected, incoming: Incoming) -> None:
+        """Finish or drop the file once its end is here and nobody writes to it; exactly one thread gets to do it."""
+        with self._inbox.lock:
+            over = one.ended and not one.writing and (one.failure or one.assembly.complete)
+            if not over or one.finishing:
+                return
+            one.finishing = True
+        if one.failure:
+            incoming.abandon(keep=False)
+            self._source_failed(one, one.failure)
+        else:
+            self._finish_file(one, incoming)
+
+    def _finish_file(self, one: Expected, incoming: Incoming) -> None:
+        try:
+            one.assembly.check_end(one.length, one.root)
+        except DigestMismatch:
+            incoming.abandon(keep=False)  # else its record would bring the same mismatch for ever
+            raise
+        ack = m.Ack(one.id, m.DONE, digest=one.root)
+        try:
+            with self._inbox.lanes.watchdog.own_work():
+                incoming.finish(replace=self._inbox.plan.replace)
+            self._inbox.tally.add(files=1)
+            if one.entry.extra.linked:
+                self._inbox.plan.linkable.add((one.entry.source, one.entry.path))
+        except OSError as error:
+            if error.errno in FATAL:
+                raise
+            incoming.abandon(keep=False)
+            reason = EXISTS if isinstance(error, FileExistsError) else error.strerror or str(error)
+            self._inbox.fail(one.entry, 10, reason)
+            ack = m.Ack(one.id, m.FAILED, 10, reason)
+        self._acknowledge(one, ack)
+
+    def _acknowledge(self, one: Expected, ack: m.Ack) -> None:
+        with self._inbox.lock:
+            self._inbox.book.close(one)
+            self._inbox.incoming.pop(one.id, None)
+        self._inbox.reply(m.Acks([ack]))

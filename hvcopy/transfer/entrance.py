@@ -1,0 +1,215 @@
+"""Entries: each is made, opened, compared or refused, and answered (docs/protocol.md, section 5)."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from msgspec.structs import replace
+
+from hvcopy import fileio
+from hvcopy.errors import LocalFailure, NotHvcopy, printable
+from hvcopy.files.incoming import Incoming
+from hvcopy.files.sink import EXISTS, FATAL, OVERWRITE, UPDATE, Sink
+from hvcopy.session.assembly import Assembly
+from hvcopy.session.receiver import Expected
+from hvcopy.transfer.inbox import Inbox
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
+from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest
+from hvcopy.wire.frames import Type
+
+SUMS_BLOCKS = 32768
+"""Digests in one SUMS: 512 KiB."""
+
+
+class Entrance:
+    """Takes entries of lane 0.  Raises OSError only for what stops the whole copy."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def take(self, sink: Sink, entries: list[m.Entry]) -> None:
+        """Deal with *entries* in order; answers and acknowledgements leave in one batch each."""
+        answers: list[m.Answer] = []
+        acks: list[m.Ack] = []
+        sums: list[Expected] = []
+        for entry in map(self._as_asked, entries):
+            reason = self._inbox.book.admit(entry.source, entry.path)
+            if entry.kind == m.FAILURE:
+                self._inbox.tally.fail(
+                    self._inbox.shown(entry.source, entry.path), entry.extra.code, printable(entry.extra.message)
+                )
+            elif entry.kind in (m.DIRECTORY, m.DIRECTORY_END):
+                if not self._inbox.plan.dirs[entry.source]:
+                    raise NotHvcopy(f"the peer sent a directory for source {entry.source}, which is a file")
+                acks += self._directory(sink, entry, reason)
+            elif entry.kind == m.FILE:
+                self._inbox.book.announce(entry)
+                answer, expected = self._answer(sink, entry, reason)
+                answers.append(answer)
+                sums += [expected] if expected and answer.verb != m.ALL else []
+            elif entry.kind in (m.SYMLINK, m.HARDLINK):
+                self._inbox.book.announce(entry)
+                acks.append(self._link(sink, entry, reason))
+            else:
+                raise NotHvcopy(f"the peer sent an entry of unknown kind {entry.kind}")
+        if acks:
+            self._inbox.reply(m.Acks(acks))
+        if answers:
+            self._inbox.reply(m.Answers(answers))
+        for one in sums:
+            self._send_sums(sink, one)
+
+    def _as_asked(self, entry: m.Entry) -> m.Entry:
+        """Return *entry* without what this side did not ask for: the sender decides neither owners nor links."""
+        plan, extra = self._inbox.plan, entry.extra
+        if entry.kind == m.SYMLINK and not plan.links:
+            raise NotHvcopy("the peer sent a symbolic link, which was not asked for")
+        if extra is m.NO_EXTRA or (plan.owner and plan.xattrs):
+            return entry
+        extra = replace(
+            extra,
+            uid=extra.uid if plan.owner else None,
+            gid=extra.gid if plan.owner else None,
+            xattrs=extra.xattrs if plan.xattrs else {},
+        )
+        return replace(entry, extra=extra)
+
+    def _directory(self, sink: Sink, entry: m.Entry, reason: str | None) -> list[m.Ack]:
+        if self._inbox.dry:
+            return []
+        code = 11
+        if reason is None:
+            try:
+                if entry.kind == m.DIRECTORY:
+                    sink.make_directory(entry)
+                    self._inbox.tally.add(directories=1)
+                else:
+                    sink.end_directory(entry)
+                return []
+            except OSError as error:
+                if error.errno in FATAL:
+                    raise
+                code, reason = 10, error.strerror or str(error)
+                if entry.kind == m.DIRECTORY_END and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                    return []  # it failed when it was to be made, and was reported then
+        elif entry.kind == m.DIRECTORY_END:
+            return []
+        shown = self._inbox.shown(entry.source, entry.path)
+        self._inbox.tally.fail(shown, code, reason)
+        return [m.Ack(0, m.FAILED, code, f"{printable(shown)}: {reason}"[:1000])]
+
+    def _answer(self, sink: Sink, entry: m.Entry, reason: str | None) -> tuple[m.Answer, Expected | None]:
+        if reason is not None:
+            return self._refuse(entry, 11, reason), None
+        try:
+            found = sink.standing(entry.source, entry.path)
+            if found is not None and (answer := self._about_standing(sink, entry, found)):
+                if answer.verb == m.COMPARE:
+                    return answer, self._inbox.book.expect(entry, m.COMPARE, Assembly(entry.size))
+                return answer, None
+            if self._inbox.dry:
+                self._inbox.tally.add(files=1, bytes=entry.size)
+                self._inbox.tally.observer.noted(self._inbox.shown(entry.source, entry.path), "would be copied")
+                return m.Answer(entry.id, m.ALL), None
+            if self._inbox.plan.replace and not self._inbox.plan.first_time(
+                self._inbox.plan.path(entry.source, entry.path)
+            ):
+                return self._refuse(entry, 11, "the same name was sent twice"), None
+            return self._open(sink, entry)
+        except LocalFailure as error:
+            return self._refuse(entry, error.exit_code, error.message), None
+        except OSError as error:
+            if error.errno in FATAL:
+                raise
+            return self._refuse(entry, 10, error.strerror or str(error)), None
+
+    def _about_standing(self, sink: Sink, entry: m.Entry, found: os.stat_result) -> m.Answer | None:
+        """Return the answer about a name that is taken, or None when it may be replaced."""
+        plan = self._inbox.plan
+        if stat.S_ISDIR(found.st_mode):
+            return self._refuse(entry, 10, "a directory stands there")
+        if plan.existing == UPDATE and found.st_mtime_ns >= entry.mtime:
+            self._inbox.tally.add(skipped=1)
+            if entry.extra.linked:
+                plan.linkable.add((entry.source, entry.path))
+            return m.Answer(entry.id, m.SKIP, 0, "not older")
+        if plan.existing in (OVERWRITE, UPDATE):
+            return None
+        same_shape = found.st_size == entry.size and found.st_mtime_ns == entry.mtime
+        if stat.S_ISREG(found.st_mode) and same_shape:
+            if self._inbox.dry:
+                self._inbox.tally.add(same=1)
+                return m.Answer(entry.id, m.SKIP, 0, "it looks the same")
+            return m.Answer(entry.id, m.COMPARE, 0, "", found.st_size)
+        return self._refuse(entry, 10, EXISTS)
+
+    def _refuse(self, entry: m.Entry, code: int, reason: str) -> m.Answer:
+        self._inbox.fail(entry, code, reason)
+        return m.Answer(entry.id, m.REFUSE, code, reason[:1000])
+
+    def _open(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected]:
+        directory, name = sink.parent(entry.source, entry.path)
+        assembly = Assembly(entry.size)
+        with self._inbox.lanes.watchdog.own_work():
+            incoming = Incoming(directory, name, entry, assembly, sync=self._inbox.plan.sync)
+        verb = m.REST if incoming.reused else m.ALL
+        with self._inbox.lock:
+            expected = self._inbox.book.expect(entry, verb, assembly)
+            expected.reused = incoming.reused
+            self._inbox.incoming[entry.id] = incoming
+        self._inbox.tally.add(reused=incoming.reused, bytes=incoming.reused)
+        self._inbox.tally.current = self._inbox.shown(entry.source, entry.path)
+        return m.Answer(entry.id, verb), expected
+
+    def _send_sums(self, sink: Sink, one: Expected) -> None:
+        assembly = one.assembly
+        if one.verb == m.COMPARE:
+            with self._inbox.lanes.watchdog.own_work():
+                sums = _digests_of_standing(sink, one)
+        else:
+            sums = bytes(assembly.digests)
+        for first in range(0, max(assembly.count, 1), SUMS_BLOCKS):
+            piece = sums[first * DIGEST_SIZE : (first + SUMS_BLOCKS) * DIGEST_SIZE]
+            flags = frames.LAST if first + SUMS_BLOCKS >= assembly.count else 0
+            body = frames.SUMS.pack(one.id, first) + piece
+            self._inbox.lanes.control.send_frame(Type.SUMS, body, flags=flags)
+
+    def _link(self, sink: Sink, entry: m.Entry, reason: str | None) -> m.Ack:
+        code = 11
+        if reason is None and self._inbox.dry:
+            return m.Ack(entry.id, m.DONE)
+        if reason is None:
+            code = 10
+            try:
+                make = sink.make_symlink if entry.kind == m.SYMLINK else sink.make_hardlink
+                same = make(entry)
+                self._inbox.tally.add(links=1)
+                return m.Ack(entry.id, m.SAME if same else m.DONE)
+            except FileExistsError:
+                reason = EXISTS
+            except LocalFailure as error:
+                reason = error.message
+            except OSError as error:
+                if error.errno in FATAL:
+                    raise
+                reason = error.strerror or str(error)
+        self._inbox.fail(entry, code, reason)
+        return m.Ack(entry.id, m.FAILED, code, reason[:1000])
+
+
+def _digests_of_standing(sink: Sink, one: Expected) -> bytes:
+    """Read the file that stands there block by block; returns its digests and records them for the comparison."""
+    assembly = one.assembly
+    work = bytearray(assembly.block if assembly.count else 0)
+    fd = sink.open_standing(one.entry.source, one.entry.path)
+    try:
+        for index in range(assembly.count):
+            length = assembly.length_of(index)
+            view = memoryview(work)[:length]
+            same_length = fileio.read_at(fd, view, index * assembly.block) == length
+            assembly.add(index, digest(view) if same_length else ABSENT)
+        return bytes(assembly.digests)
+    finally:
+        os.close(fd)

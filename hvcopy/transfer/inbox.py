@@ -1,0 +1,85 @@
+"""What the parts of the receiving side share: the session, the plan, the book, and how an entry's fate is told."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable
+
+from hvcopy.errors import LocalFailure
+from hvcopy.files.incoming import Incoming
+from hvcopy.files.names import check_path
+from hvcopy.files.sink import Plan, Sink
+from hvcopy.session.receiver import ReceiverBook
+from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.tally import Tally
+from hvcopy.transfer.writing import Writer
+from hvcopy.wire import messages as m
+
+
+class Lane:
+    """What one lane's thread has for itself."""
+
+    def __init__(self, lanes: Lanes, plan: Plan, link: Link) -> None:
+        self.link = link
+        self.sink = Sink(plan)
+        self.writer = Writer(lanes)
+
+    def close(self) -> None:
+        """Close directories, and let the writer end."""
+        self.writer.close()
+        self.sink.forget()
+
+
+class Inbox:
+    """Files under way and what the session knows of them; ``book`` and ``incoming`` change under ``lock``.
+
+    *shown* turns (source, path) into how messages name it.  *grow*, if given, is called once when further lanes would pay.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        plan: Plan,
+        tally: Tally,
+        *,
+        dry: bool,
+        shown: Callable[[int, bytes], bytes],
+        grow: Callable[[], None] | None,
+    ) -> None:
+        self.lanes = lanes
+        self.plan = plan
+        self.tally = tally
+        self.dry = dry
+        self.shown = shown
+        self.lock = threading.Lock()
+        self.book = ReceiverBook(dirs=plan.dirs, check_path=lambda path: check_path(path, windows=False))
+        self.incoming: dict[int, Incoming] = {}
+        self.packs = 0
+        self._grow = grow
+
+    def reply(self, message: m.Message) -> None:
+        """Send *message* to the sender, over lane 0 whatever lane it is about."""
+        self.lanes.control.send(message)
+
+    def fail(self, entry: m.Entry, code: int, message: str) -> None:
+        """Count and report a failed entry."""
+        self.tally.fail(self.shown(entry.source, entry.path), code, message)
+
+    def consider_growing(self) -> None:
+        """Open further lanes once so much has come that they pay."""
+        if self._grow and (self.tally.bytes >= GROW_AFTER or self.packs >= GROW_AFTER_PACKS):
+            with self.lock:
+                grow, self._grow = self._grow, None
+            if grow is not None:
+                self.lanes.spawn(grow, "grow")
+
+
+def local_failure(error: OSError) -> LocalFailure:
+    """Return what ends a copy whose files cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return LocalFailure(
+        f"writing failed: {error.strerror or error}",
+        hint="make room there and run the same command again" if full else "",
+    )

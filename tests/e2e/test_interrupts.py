@@ -1,0 +1,133 @@
+"""Ctrl-C and SIGTERM: ended at once, with nothing left but what a resume uses."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import PATIENCE, Running, Server, eventually, run, serving
+from peers import Gate, Relay, client_of, connect
+
+from e2e.trees import MIB, leftovers, noise, resumable, write
+
+SIZE = 40 * MIB
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SOON = 4.0
+"""Seconds: a second or so on an idle machine, with room for a busy one."""
+
+
+def seconds_to_end(running: Running, number: signal.Signals) -> tuple[int, float, str]:
+    """Send the signal; returns the exit code, the seconds until the end, and stderr."""
+    before = running.elapsed
+    running.signal(number)
+    done = running.finish()
+    return done.code, done.seconds - before, done.err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_an_interrupted_client_ends_soon_with_130_and_can_go_on(
+    pull: bool, number: signal.Signals, tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    source = write((root if pull else here) / "large", noise(SIZE))
+    target = (here if pull else root) / "copy"
+    server = processes.enter_context(serving(f"unix:{tmp_path}/d", root))
+    gate = Gate(SIZE * 6 // 10)
+    relay = processes.enter_context(
+        Relay(f"unix:{tmp_path}/s", server.address, **{"down" if pull else "up": lambda: gate})
+    )
+    ends = [f"{relay.address}:/large", target] if pull else [source, f"{relay.address}:/copy"]
+    client = processes.enter_context(Running("cp", "--no-fsync", "--json", *ends))
+    assert gate.reached.wait(PATIENCE)
+    code, seconds, err = seconds_to_end(client, number)
+    assert code == 130, err
+    assert seconds < SOON
+    assert "Traceback" not in err
+    assert not target.exists()
+    names = eventually(lambda: leftovers(target.parent), what="the part")
+    assert names == resumable(target.parent)
+    gate.open()
+    done = eventually(lambda: _completed(ends), what="a resume once the server has let go")
+    assert done["reused_bytes"] >= 16 * MIB
+    assert target.read_bytes() == source.read_bytes()
+
+
+def _completed(ends: list[object]) -> dict[str, int] | None:
+    done = run("cp", "--no-fsync", "--json", *ends)
+    return done.result if done.code == 0 else None
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("command", ["cp --wait", "send -l", "recv -l"])
+def test_an_interrupted_wait_ends_soon_with_130(
+    command: str, number: signal.Signals, tmp_path: Path, here: Path
+) -> None:
+    source, address = write(here / "f"), f"unix:{tmp_path}/s"
+    arguments = {
+        "cp --wait": ["cp", "--wait", "60", source, f"{address}:/f"],
+        "send -l": ["send", "-l", source, address],
+        "recv -l": ["recv", "-l", address, here],
+    }[command]
+    with Running(*arguments) as running:
+        if "-l" in command:
+            running.line("listening on")
+        else:
+            eventually(lambda: _catches(running.pid, number), what="the command to be set up")
+        code, seconds, err = seconds_to_end(running, number)
+    assert code == 130, err
+    assert seconds < SOON
+    assert not (tmp_path / "s").exists(), "the socket file is left"
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has its own handler for a signal by now (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1 and caught >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_idle_server_stops_cleanly(number: signal.Signals, server: Server) -> None:
+    path = server.address.removeprefix("unix:")
+    assert os.path.exists(path)
+    code, seconds, err = seconds_to_end(server, number)
+    assert code == 0, err
+    assert seconds < SOON
+    assert not os.path.exists(path)
+    assert "Traceback" not in err
+
+
+def test_a_busy_server_stops_cleanly_and_tells_its_clients(
+    tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    source = write(here / "large", noise(SIZE))
+    server = processes.enter_context(serving(f"unix:{tmp_path}/d", root))
+    gate = Gate(SIZE * 6 // 10)
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", server.address, up=lambda: gate))
+    client = processes.enter_context(Running("cp", source, f"{relay.address}:/copy"))
+    silent = processes.enter_context(connect(server.address))
+    scripted = processes.enter_context(client_of(server.address))
+    scripted.push([b"x"], [False])
+    assert gate.reached.wait(PATIENCE)
+    code, seconds, err = seconds_to_end(server, signal.SIGTERM)
+    assert code == 0, err
+    assert seconds < SOON + 2
+    assert not (tmp_path / "d").exists()
+    done = client.finish()
+    assert done.code in (6, 130), done.err
+    assert done.resume_command
+    assert scripted.error().code == 130
+    while silent.recv(100):
+        pass
+    assert leftovers(root) == resumable(root)
+
+
+def test_a_second_ctrl_c_does_not_leave_a_traceback(server: Server) -> None:
+    server.signal(signal.SIGINT)
+    server.signal(signal.SIGINT)
+    done = server.finish()
+    assert done.code in (0, 130, -2)
+    assert "Traceback" not in done.err

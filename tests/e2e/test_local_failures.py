@@ -1,0 +1,212 @@
+"""Disks that are full, forbidden or read-only, sources that cannot be read, destinations of the wrong kind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import Finished, Server, run, serving
+
+from e2e.boxes import powerless, read_only_disk, seen_by, small_disk
+from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, resumable, write
+
+
+def assert_told(done: Finished, code: int, *words: object) -> None:
+    """The exit code, the words, and no traceback."""
+    assert done.code == code, done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    for word in words:
+        assert str(word) in done.err, done.err
+
+
+# ---- no room
+
+
+@pytest.mark.parametrize("large", [True, False], ids=["one large file", "many small files"])
+def test_a_full_disk_of_the_server_is_10(
+    large: bool, tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    box = small_disk(root, "4M")
+    server = processes.enter_context(serving(f"unix:{tmp_path}/s", root, prefix=box))
+    there = seen_by(server.pid, root)
+    write(there / "copy", b"old")
+    if large:
+        source = write(here / "large", noise(9 * MIB))
+        done = run("cp", "--overwrite", source, server.at("copy"))
+    else:
+        plant(here / "t", {str(number): noise(100 * KIB, number) for number in range(60)})
+        done = run("cp", "-r", here / "t", server.at("t"))
+    assert_told(done, 10, "No space left", "make room")
+    assert (there / "copy").read_bytes() == b"old"
+    assert leftovers(there) == resumable(there)
+    if not large:
+        for path in (there / "t").iterdir():
+            assert path.read_bytes() == (here / "t" / path.name).read_bytes()
+    assert run("ls", server.address).code == 0
+
+
+def test_a_full_disk_of_the_puller_is_10_and_goes_on_where_there_is_room(
+    tmp_path: Path, server: Server, here: Path
+) -> None:
+    source = write(server.root / "large", noise(9 * MIB))
+    done = run("cp", server.at("large"), here / "copy", "--no-fsync", prefix=small_disk(here, "4M"))
+    assert_told(done, 10, "No space left", "make room")
+    done = run("cp", server.at("large"), here / "copy", "--no-fsync")
+    assert done.code == 0
+    assert (here / "copy").read_bytes() == source.read_bytes()
+
+
+def test_a_full_disk_keeps_what_a_resume_can_use(tmp_path: Path, root: Path, here: Path, processes: ExitStack) -> None:
+    server = processes.enter_context(serving(f"unix:{tmp_path}/s", root, prefix=small_disk(root, "28M")))
+    there = seen_by(server.pid, root)
+    write(there / "in the way", noise(6 * MIB))
+    source = write(here / "large", noise(24 * MIB))
+    assert run("cp", source, server.at()).code == 10
+    (there / "in the way").unlink()
+    done = run("cp", source, server.at(), "--json")
+    assert done.code == 0, done.err
+    assert done.result["reused_bytes"] >= 16 * MIB
+    assert (there / "large").read_bytes() == source.read_bytes()
+
+
+# ---- no permission
+
+
+def test_an_unreadable_source_is_10(here: Path, server: Server) -> None:
+    source = write(here / "secret")
+    source.chmod(0)
+    done = run("cp", source, server.at(), prefix=powerless())
+    assert_told(done, 10, "secret", "Permission denied")
+    assert os.listdir(server.root) == []
+
+
+def test_an_unreadable_file_or_directory_in_a_tree_fails_alone(here: Path, server: Server) -> None:
+    plant(here / "t", {"good": b"good", "secret": b"x", "large": noise(MIB), "d/good": b"good", "locked/x": b"x"})
+    for name in ("secret", "large", "locked"):
+        (here / "t" / name).chmod(0)
+    try:
+        done = run("cp", "-r", here / "t", server.at(), prefix=powerless())
+    finally:
+        (here / "t/locked").chmod(0o755)
+    assert_told(done, 3, "t/secret: Permission denied", "t/large: Permission denied", "t/locked: Permission denied")
+    assert {name for name, entry in picture(server.root / "t").items() if entry[0] == "file"} == {b"good", b"d/good"}
+
+
+def test_an_unreadable_file_of_the_server_fails_alone(tmp_path: Path, root: Path, here: Path) -> None:
+    plant(root / "t", {"good": b"good", "secret": b"x"})
+    (root / "t/secret").chmod(0)
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        done = run("cp", "-r", server.at("t"), here / "t", "--no-fsync")
+        assert_told(done, 3, "t/secret: Permission denied")
+        assert os.listdir(here / "t") == ["good"]
+        assert_told(run("cp", server.at("t/secret"), here / "s"), 10, "Permission denied")
+    assert not (here / "s").exists()
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_destination_without_permission_is_10(size: int, tmp_path: Path, root: Path, here: Path) -> None:
+    source = write(here / "f", noise(size))
+    (root / "locked").mkdir(mode=0o555)
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        assert_told(run("cp", source, server.at("locked")), 10, "f: Permission denied")
+        write(server.root / "f2")
+    assert os.listdir(root / "locked") == []
+
+
+def test_a_pull_into_a_folder_without_permission_is_10(server: Server, here: Path) -> None:
+    write(server.root / "f")
+    here.chmod(0o555)
+    try:
+        done = run("cp", server.at("f"), here / "f", prefix=powerless())
+    finally:
+        here.chmod(0o755)
+    assert_told(done, 10, "f: Permission denied")
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_read_only_file_system_is_10(size: int, tmp_path: Path, root: Path, here: Path) -> None:
+    source = write(here / "f", noise(size))
+    with serving(f"unix:{tmp_path}/s", root, prefix=read_only_disk(root)) as server:
+        assert_told(run("cp", source, server.at()), 10, "Read-only file system")
+        assert run("ls", server.address).code == 0
+    assert os.listdir(root) == []
+
+
+def test_a_read_only_file_is_replaced_only_with_overwrite(server: Server, here: Path) -> None:
+    """As with any atomic replacement, the folder's permission counts, not the file's."""
+    write(server.root / "f", b"old").chmod(0o444)
+    source = write(here / "f", b"new")
+    assert run("cp", source, server.at()).code == 10
+    assert (server.root / "f").read_bytes() == b"old"
+    assert run("cp", "--overwrite", source, server.at()).code == 0
+    assert (server.root / "f").read_bytes() == b"new"
+
+
+# ---- the wrong kind
+
+
+def test_a_missing_source_is_10_before_anything_is_sent(server: Server, here: Path) -> None:
+    write(here / "there")
+    assert_told(run("cp", here / "there", here / "not", server.at()), 10, here / "not", "No such file")
+    assert os.listdir(server.root) == []
+    assert_told(run("cp", server.at("not"), here), 10, "/not", "No such file", "hvcopy ls")
+
+
+def test_a_missing_parent_of_the_destination_is_10(server: Server, here: Path) -> None:
+    source = write(here / "f")
+    write(server.root / "g")
+    assert_told(run("cp", source, server.at("no/such/f")), 10, "/no/such", "make the folder first")
+    assert_told(run("cp", server.at("g"), here / "no/such/f"), 10, here / "no/such", "make the folder first")
+    assert os.listdir(server.root) == ["g"]
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_directory_in_place_of_the_file_is_10(size: int, server: Server, here: Path) -> None:
+    source = write(here / "f", noise(size))
+    plant(server.root, {"f/inner": b"inner"})
+    for option in ([], ["--overwrite"], ["--update"]):
+        done = run("cp", *option, source, server.at())
+        assert_told(done, 10, "f: ")
+        assert "directory" in done.err
+    assert (server.root / "f/inner").read_bytes() == b"inner"
+    assert not leftovers(server.root)
+
+
+def test_a_file_in_place_of_a_directory_fails_what_is_below_it(server: Server, here: Path) -> None:
+    plant(here / "t", {"d/x": b"x", "good": b"good"})
+    plant(server.root / "t", {"d": b"file"})
+    done = run("cp", "-r", "--overwrite", here / "t", server.at())
+    assert_told(done, 3, "t/d")
+    assert (server.root / "t/d").read_bytes() == b"file"
+    assert (server.root / "t/good").read_bytes() == b"good"
+
+
+def test_what_is_no_regular_file_is_refused_by_name_and_skipped_in_a_tree(server: Server, here: Path) -> None:
+    plant(here / "t", {"good": b"good"})
+    os.mkfifo(here / "t/fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(here / "t/socket"))
+    assert_told(run("cp", here / "t/fifo", server.at()), 10, "neither a regular file")
+    done = run("cp", "-r", here / "t", server.at())
+    assert_told(done, 0, "t/fifo: skipped", "t/socket: skipped")
+    assert os.listdir(server.root / "t") == ["good"]
+
+
+def test_a_fifo_in_place_of_the_file_blocks_nobody(server: Server, here: Path) -> None:
+    source = write(here / "f", noise(9 * MIB))
+    os.mkfifo(server.root / "f")
+    os.mkfifo(server.root / ".g.hvcopy-part")
+    assert run("cp", source, server.at()).code == 10
+    assert run("cp", source, server.at("g")).code == 0
+    assert run("cp", "--overwrite", source, server.at()).code == 0
+    assert (server.root / "f").read_bytes() == source.read_bytes()
+
+
+def test_pulling_a_device_is_refused(tmp_path: Path, here: Path) -> None:
+    with serving(f"unix:{tmp_path}/s", Path("/dev"), "--read-only") as server:
+        assert_told(run("cp", server.at("zero"), here / "zero"), 10, "neither a regular file")
+    assert os.listdir(here) == []
