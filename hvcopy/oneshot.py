@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hvcopy.channel import Channel
 from hvcopy.client import DEFAULT_LANES, Client
-from hvcopy.errors import HvcopyError, NotHvcopy
+from hvcopy.errors import HvcopyError, Interrupted, NotHvcopy
 from hvcopy.server import POLL_SECONDS, Admission, carry_out
 from hvcopy.transfer.greeting import refuse
 from hvcopy.transfer.jobs import Served
@@ -42,11 +42,13 @@ class SendingListener:
         self._stop = threading.Event()
 
     def wait(self) -> Client:
-        """Wait until a receiver connects and is let in; returns the client of it.  Blocks, serving Ctrl-C."""
-        while True:
-            link = self._accept()
-            if link is not None:
-                break
+        """Wait until a receiver connects and is let in; returns the client of it.
+
+        Blocks until ``close`` is called from another thread, which makes it raise Interrupted.
+        """
+        while (link := self._accept()) is None:
+            if self._stop.is_set():
+                raise Interrupted("interrupted")
         client = Client(link, self._terms, lanes=self._wanted, token=new_token(), registry=self._registry)
         threading.Thread(target=self._take_lanes, name="lanes", daemon=True).start()
         return client

@@ -85,9 +85,10 @@ class Progress:
         rate = (tally.bytes - tally.reused) / max(now - self._start, 1e-6)
         text = f"{format_size(tally.bytes)}"
         if tally.counted and tally.total_bytes:
-            left = max(0, tally.total_bytes - tally.bytes) / rate if rate else 0
             share = 100 * tally.bytes // tally.total_bytes
-            text += f" of {format_size(tally.total_bytes)} ({share} %), {left:.0f} s left"
+            text += f" of {format_size(tally.total_bytes)} ({share} %)"
+            if rate > 0:
+                text += f", {max(0, tally.total_bytes - tally.bytes) / rate:.0f} s left"
         return f"hvcopy: {text}, {format_rate(rate)}, {tally.files} files {printable(tally.current)}".rstrip()
 
     def _object(self, now: float) -> dict[str, object]:

@@ -64,7 +64,7 @@ class Report:
             (tally.failed, "FAILED"),
         ):
             if count:
-                parts.append(f"{count} {text}")
+                parts.append(f"{count} {text if count > 1 else text.removesuffix('s')}")
         if tally.reused:
             parts.append(f"{format_size(tally.reused)} of it reused from an interrupted copy")
         moved = tally.bytes - tally.reused

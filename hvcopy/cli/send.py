@@ -102,6 +102,7 @@ def send(
                 lanes=lanes,
                 on_refused=lambda peer, error: say(f"hvcopy: {peer}: {error.message}"),
             )
+            command.interrupt = lambda error: ear.close()
             try:
                 push(ear.wait())
             finally:

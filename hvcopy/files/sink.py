@@ -24,6 +24,7 @@ from hvcopy.wire.messages import Entry, Group
 
 REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
 EXISTS = "it exists already (say --overwrite or --update to replace it)"
+A_DIRECTORY = "a directory stands there"
 _PLACE = struct.Struct(fileio.PLACE_RECORD)
 _ERRNO = struct.Struct("<i")
 FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -261,7 +262,7 @@ class Sink:
                 result.same += 1
             else:
                 _check_fatal(status)
-                message = EXISTS if status == errno.EEXIST else os.strerror(status)
+                message = _why_not(todo, number, status)
                 result.failures.append((todo.indexes[number], 10, message))
                 continue
             linked = todo.linked.get(todo.indexes[number])
@@ -326,6 +327,17 @@ def _holds(todo: _Batch, number: int) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def _why_not(todo: _Batch, number: int, status: int) -> str:
+    """Return why a file was not created, in words that say what helps."""
+    if status == errno.EEXIST:
+        with contextlib.suppress(OSError):
+            found = os.stat(todo.names[number], dir_fd=todo.handles[number].fd, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                return A_DIRECTORY
+        return EXISTS
+    return A_DIRECTORY if status == errno.EISDIR else os.strerror(status)
 
 
 def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:

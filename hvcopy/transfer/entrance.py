@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hvcopy import fileio
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
-from hvcopy.files.sink import EXISTS, FATAL, OVERWRITE, UPDATE, Sink
+from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, UPDATE, Sink
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox
@@ -129,7 +129,7 @@ class Entrance:
         """Return the answer about a name that is taken, or None when it may be replaced."""
         plan = self._inbox.plan
         if stat.S_ISDIR(found.st_mode):
-            return self._refuse(entry, 10, "a directory stands there")
+            return self._refuse(entry, 10, A_DIRECTORY)
         if plan.existing == UPDATE and found.st_mtime_ns >= entry.mtime:
             self._inbox.tally.add(skipped=1)
             if entry.extra.linked:

@@ -45,6 +45,7 @@ class Lanes:
     def begin(self, tally: Tally) -> None:
         """Start the watchdog and the clock of *tally*: from here on bytes move."""
         tally.started = time.monotonic()
+        self.control.watched = True
         self.watchdog.start()
 
     def join(self, link: Link) -> bool:
@@ -53,6 +54,7 @@ class Lanes:
             if self.error or self.finished or len(self.links) >= self.granted or self.on_join is None:
                 return False
             self.links.append(link)
+            link.watched = True
         return True
 
     def fail(self, error: BaseException) -> None:
@@ -67,8 +69,10 @@ class Lanes:
         if first:
             if isinstance(error, HvcopyError) and not isinstance(error, ConnectionLost):
                 self.control.send_error(error)
-            elif not isinstance(error, HvcopyError):
+            elif isinstance(error, KeyboardInterrupt):
                 self.control.send_error(Interrupted("the other side was interrupted"))
+            elif not isinstance(error, HvcopyError):
+                self.control.send_error(HvcopyError("internal error on the other side: please report it"))
         for link in list(self.links):
             link.channel.cancel()
 

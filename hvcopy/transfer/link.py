@@ -46,6 +46,7 @@ class Link:
         self.last_sent = time.monotonic()
         self.heartbeat_bytes = 0
         self.deadline = 0.0
+        self.watched = False
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
@@ -94,7 +95,7 @@ class Link:
         return frame
 
     def _send(self, *parts: ReadableBuffer) -> None:
-        self.channel.send(*parts, timeout=self.channel.timeout if self.deadline else BACKSTOP)
+        self.channel.send(*parts, timeout=self._patience)
         self.last_sent = time.monotonic()
 
     def take_body(self) -> bytearray:
@@ -110,7 +111,7 @@ class Link:
     def receive_magic(self) -> None:
         """Receive and check the peer's preamble.  Raises NotHvcopy with what came instead."""
         got = bytearray(len(MAGIC))
-        count = self._receive(memoryview(got), BACKSTOP)
+        count = self._receive(memoryview(got), self._patience)
         if count == 0:
             raise ConnectionLost(
                 f"{self.channel.peer}: the peer accepted the connection and closed it at once",
@@ -124,7 +125,12 @@ class Link:
         if count < len(MAGIC):
             raise NotHvcopy(f"{self.channel.peer}: the peer closed the connection within the greeting")
 
-    def receive(self, *, timeout: float = BACKSTOP) -> Frame:
+    @property
+    def _patience(self) -> float:
+        """Seconds without progress that end a call: the watchdog's judgement is better, where there is one."""
+        return BACKSTOP if self.watched else self.channel.timeout
+
+    def receive(self, *, timeout: float | None = None) -> Frame:
         """Return the next frame; its body is valid until the next call.
 
         Raises ConnectionLost at the end of the stream, NotHvcopy for what breaks the protocol, and the error that
@@ -132,6 +138,7 @@ class Link:
         """
         self.waiting = True
         try:
+            timeout = self._patience if timeout is None else timeout
             self._fill(memoryview(self._header), timeout)
             kind, flags, length = parse_header(self._header, early=self.early, sequence=self._expected)
             self._expected += 1

@@ -54,6 +54,7 @@ class Sending:
         self._blocks = BlockSender(self._outbox)
         self._links: dict[int, LinkEntry] = {}
         self._packs = 0
+        self._finished = False
         self._result: m.Result | None = None
 
     def run(self) -> m.Result:
@@ -71,6 +72,7 @@ class Sending:
         self._send_links()
         for batch in m.in_batches(reversed(self._gathering.directory_ends)):
             lanes.control.send(batch)
+        self._finished = True
         lanes.control.send(m.Finish(self._tally.files, self._tally.bytes))
         self._wait(lambda: self._result is not None)
         with lanes.changed:
@@ -181,7 +183,7 @@ class Sending:
             case m.Acks():
                 for ack in message.acks:
                     self._on_ack(ack)
-            case m.Result():
+            case m.Result() if self._finished:
                 self._result = message
             case _:
                 raise NotHvcopy(f"the peer sent {frame.type.name}, which a receiver never sends")
