@@ -10,7 +10,6 @@ from bench.results import Result
 from bench.rounds import Series, ratio
 from bench.targets import MEMORY_KIB, STARTUP_MS, least
 
-
 LOADED = 0.1  # of the processors, by others; above it the figures are not to be quoted
 
 
@@ -58,7 +57,7 @@ def _rates(result: Result) -> Iterator[str]:
             continue
         cells = [_cell(one.name), f"{one.size / 1e6:.1f}", _spread([sample.seconds for sample in one.samples])]
         cells += [f"{statistics.median(one.rates()) / 1e6:.0f}", f"{one.start:.3f}" if one.starts else ""]
-        cells += [f"{statistics.median(one.net_rates()) / 1e6:.0f}", _own(one), _cpu(one)]
+        cells += [_rate(one.net_rates()), _own(one), _cpu(one)]
         yield f"| {' | '.join(cells)} |"
     for one in result.series:
         if one.error and one.samples:
@@ -67,8 +66,8 @@ def _rates(result: Result) -> Iterator[str]:
 
 
 def _ratios(result: Result) -> Iterator[str]:
-    yield "| hvcopy | against | ratio (min-max) | without start-up | target | met |"
-    yield "|---|---|--:|--:|--:|---|"
+    yield "| hvcopy | against | ratio (min-max) | without start-up | own clock | target | met |"
+    yield "|---|---|--:|--:|--:|--:|---|"
     peers = [one for one in result.series if not one.name.startswith("hvcopy")]
     for one in result.series:
         if one.name.startswith("hvcopy"):
@@ -81,17 +80,32 @@ def _ratio_cells(kind: str, ours: Series, peer: Series) -> list[str]:
     names = [_cell(ours.name), _cell(peer.name)]
     wanted = "" if target is None else f">= {target:g}"
     if not (ours.samples and peer.samples):
-        return [*names, "", "", wanted, "not measured"]
+        return [*names, "", "", "", wanted, "not measured"]
     middle, low, high = ratio(ours.rates(), peer.rates())
-    net = ratio(ours.net_rates(), peer.net_rates())[0]
-    cells = [f"{middle:.2f} ({low:.2f}-{high:.2f})", f"{net:.2f}", wanted]
+    net = _middle(ours.net_rates(), peer.net_rates())
+    own = _middle(ours.own_rates(), peer.rates())
+    cells = [f"{middle:.2f} ({low:.2f}-{high:.2f})", _number(net), _number(own), wanted]
     return [*names, *cells, "" if target is None else _met(middle, net, target)]
 
 
-def _met(middle: float, net: float, target: float) -> str:
+def _met(middle: float, net: float | None, target: float) -> str:
     if middle >= target:
         return "met"
+    if net is None:
+        return "NOT met; start-up hides the rest"
     return "met without start-up only" if net >= target else "NOT met"
+
+
+def _middle(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    return ratio(ours, theirs)[0] if ours and theirs else None
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _rate(rates: Sequence[float]) -> str:
+    return f"{statistics.median(rates) / 1e6:.0f}" if rates else ""
 
 
 def _startup(result: Result) -> Iterator[str]:

@@ -54,8 +54,18 @@ class Series:
         return [self.size / sample.seconds for sample in self.samples]
 
     def net_rates(self) -> list[float]:
-        """As `rates`, with the tool's own time for one byte taken off."""
-        return [self.size / max(sample.seconds - self.start, 1e-3) for sample in self.samples]
+        """As `rates`, with the tool's own time for one byte taken off; empty where that would be a guess.
+
+        It is one when the start is not measured, or takes more than half of a copy: the rest is then noise.
+        """
+        if not self.starts or any(self.start > sample.seconds / 2 for sample in self.samples):
+            return []
+        return [self.size / (sample.seconds - self.start) for sample in self.samples]
+
+    def own_rates(self) -> list[float]:
+        """As `rates`, by the tool's own clock; empty for a tool that tells no time."""
+        own = [sample.own_seconds for sample in self.samples]
+        return [self.size / seconds for seconds in own if seconds] if all(own) else []
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: everything measured."""
@@ -106,6 +116,6 @@ def _attempt(title: str, contender: Contender, series: Series, *, warm_up: bool)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Median, least and greatest of the rounds' own ratios."""
+    """Median, least and greatest of the rounds' own ratios; neither may be empty."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=False)]
     return statistics.median(ratios), min(ratios), max(ratios)

@@ -60,6 +60,10 @@ def main() -> int:
     if options.inside:
         options.out.write_text(json.dumps([inside.vsock_local(settings).as_dict()]))
         return 0
+    if options.report:
+        stored = json.loads(options.out.read_text())
+        _write(stored["machine"], _stored(options.out), options.out)
+        return 0
     facts = machine.facts(settings.hvcopy)
     say(f"bench: not installed: {facts['not installed']} (--install gets them with apt-get)")
     results = _stored(options.out) if options.resume else []
@@ -117,6 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hvcopy", metavar="PROGRAM", help="the one to measure")
     parser.add_argument("--install", action="store_true", help="get missing peers with apt-get first")
     parser.add_argument("--resume", action="store_true", help="keep the other scenarios that --out holds")
+    parser.add_argument("--report", action="store_true", help="only write latest.md again, from --out")
     parser.add_argument("--inside", choices=["kernel"], help=argparse.SUPPRESS)
     default = RESULTS / f"{time.strftime('%Y-%m-%d')}.json"
     parser.add_argument("--out", type=Path, default=default, metavar="FILE", help="results/DATE.json")

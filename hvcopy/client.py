@@ -98,11 +98,19 @@ class Client:
         from hvcopy.files.sink import Plan
         from hvcopy.transfer.receiving import receive
 
-        lanes = self._order("pull", [path.strip(b"/") for path in paths], options)
+        wanted = [path.strip(b"/") for path in paths]
+        names = [b"" if path.endswith(b"/.") or path == b"." else os.path.basename(path) for path in wanted]
+        lanes = self._order(
+            "pull",
+            [
+                path.removesuffix(b".").rstrip(b"/") if not name else path
+                for path, name in zip(wanted, names, strict=True)
+            ],
+            options,
+        )
         ready = self._ready(lanes)
         if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
             raise NotHvcopy("the server answered for another number of sources than were asked for")
-        names = [os.path.basename(path.strip(b"/")) for path in paths]
         dirs = [kind == "d" for kind in ready.layout]
         if any(dirs) and not options.recursive:
             raise NotHvcopy("the server wants to send a directory, which was not asked for")

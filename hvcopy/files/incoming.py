@@ -28,7 +28,7 @@ RESUMABLE = 8 * MIB
 """Smaller files are sent again whole: asking for their blocks would cost more than it saves."""
 WRITEBACK = 16 * MIB
 """Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Incoming:
@@ -146,20 +146,13 @@ def _open_own(directory: Handle, name: bytes) -> int:
     The name must still lead to the file after the lock is held: another copy may have finished in between.
     """
     for _ in range(100):
-        try:
-            fd = os.open(name, _OPEN, 0o600, dir_fd=directory.fd)
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES):
-                raise
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=directory.fd)
+        fd = _open_found(directory, name)
+        if fd is None:
+            try:
+                fd = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory.fd)
+            except FileExistsError:
                 continue
-            raise
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
-            os.close(fd)
-            os.unlink(name, dir_fd=directory.fd)
-            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -178,3 +171,26 @@ def _open_own(directory: Handle, name: bytes) -> int:
                 return fd
         os.close(fd)
     raise LocalFailure(f"{printable(name)} keeps changing under this copy")
+
+
+def _open_found(directory: Handle, name: bytes) -> int | None:
+    """Open what an earlier copy of this user left; None when there is nothing, or what was there is removed.
+
+    A file of another owner is not gone on with: who owns it may write to it, whatever the record says.  (One that was
+    just created is ours even where the file system shows another owner, as hostfs, NFS and 9p may.)
+    """
+    try:
+        fd = os.open(name, _OPEN, dir_fd=directory.fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES):
+            raise
+    else:
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
+            return fd
+        os.close(fd)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory.fd)
+    return None

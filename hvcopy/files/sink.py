@@ -334,8 +334,7 @@ def _why_not(todo: _Batch, number: int, status: int) -> str:
     if status == errno.EEXIST:
         with contextlib.suppress(OSError):
             found = os.stat(todo.names[number], dir_fd=todo.handles[number].fd, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
-                return A_DIRECTORY
+            return A_DIRECTORY if stat.S_ISDIR(found.st_mode) else EXISTS
         return EXISTS
     return A_DIRECTORY if status == errno.EISDIR else os.strerror(status)
 

@@ -36,8 +36,8 @@ def open_local(index: int, path: str, *, recursive: bool) -> Source:
         found = os.stat(raw)
         if stat.S_ISDIR(found.st_mode):
             _want_recursive(recursive, path)
-            called = os.path.basename(os.path.abspath(raw))
-            return Source(index, open_directory(raw), b"", b"" if called == b"/" else called)
+            called = os.path.basename(raw.rstrip(b"/"))
+            return Source(index, open_directory(raw), b"", b"" if called in (b".", b"..") else called)
         if raw.endswith(b"/"):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         _want_regular(found, path)

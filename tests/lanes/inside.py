@@ -56,7 +56,7 @@ def serving_inside(machine: Machine, address: str, root: object, *options: objec
             server.signal("TERM")
             ended = server.wait(PATIENCE)
             assert ended == 0, server.output()
-            assert "Traceback" not in server.output()
+            assert "Traceback" not in server.output(), server.output()
 
 
 def manifest_inside(machine: Machine, folder: object) -> list[str]:

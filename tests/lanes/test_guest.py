@@ -257,6 +257,7 @@ class PowerCut:
 
     def under_way(self, copying: Running) -> bool:
         """Whether 60 % are through."""
+        assert not copying.ended, copying.err
         done = recorded(self.target.parent, "copy") * MIB if self._pull else sent(copying)
         return done >= self.SIZE * 0.6
 

@@ -1,0 +1,240 @@
+"""What a file has besides contents: modes, times, links, owners, extended attributes, holes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from commands import Server, run
+
+from e2e.trees import MIB, noise, picture, plant, write
+
+MODES = (0o600, 0o644, 0o755, 0o400, 0o777, 0o711)
+TIMES = (0, 1, 1_700_000_000_123_456_789, 4_000_000_000_999_999_999, -1_000_000_007)
+PIECE = "one of the pieces"
+
+
+def push(here: Path, server: Server, name: str, *options: object) -> str:
+    """Push ``here/name``; returns what was said.  The test fails unless all went well."""
+    done = run("cp", "-r", *options, here / name, server.at())
+    assert done.code == 0, done.err
+    return done.err
+
+
+@pytest.mark.parametrize("size", [5, MIB, 9 * MIB])
+def test_modes_and_nanosecond_times_are_kept(size: int, server: Server, here: Path) -> None:
+    for number, (mode, when) in enumerate(zip(MODES, (*TIMES, 17), strict=True)):
+        path = write(here / "t" / f"{mode:o}", noise(size, number))
+        path.chmod(mode)
+        os.utime(path, ns=(when, when))
+    push(here, server, "t")
+    assert picture(server.root / "t", attributes=True) == picture(here / "t", attributes=True)
+    pulled = run("cp", "-r", server.at("t"), here / "back", "--no-fsync")
+    assert pulled.code == 0, pulled.err
+    assert picture(here / "back", attributes=True) == picture(here / "t", attributes=True)
+
+
+def test_modes_and_times_of_directories_are_kept(server: Server, here: Path) -> None:
+    """Also of one that its owner may not write into, with files in it."""
+    plant(here / "t", {"a/b/file": b"x", "a/empty": None, "closed/sub/file": b"x"})
+    for number, name in enumerate(["closed/sub", "closed", "a/b", "a/empty", "a", "."]):
+        (here / "t" / name).chmod(0o555 if "closed" in name else 0o750)
+        os.utime(here / "t" / name, ns=(10**18 + number, 10**18 + number))
+    push(here, server, "t")
+    assert picture(server.root / "t", attributes=True) == picture(here / "t", attributes=True)
+    assert (server.root / "t").stat().st_mtime_ns == (here / "t").stat().st_mtime_ns
+    assert stat.S_IMODE((server.root / "t").stat().st_mode) == 0o750
+    for folder in (here, server.root):
+        for name in ("closed", "closed/sub"):
+            (folder / "t" / name).chmod(0o755)
+
+
+def test_set_id_bits_are_not_kept_without_ownership(server: Server, here: Path) -> None:
+    for size in (5, MIB):
+        write(here / "t" / str(size), noise(size)).chmod(0o6755)
+    push(here, server, "t")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (server.root / "t").iterdir()} == {0o755}
+
+
+# ---- links
+
+
+def test_symbolic_links_are_skipped_and_said_so(server: Server, here: Path) -> None:
+    plant(here / "t", {"file": b"x", "d/inner": b"y"})
+    (here / "t/link").symlink_to("file")
+    (here / "t/out").symlink_to("/etc")
+    said = push(here, server, "t")
+    assert "t/link: symbolic link skipped (--links" in said
+    assert picture(server.root / "t") == {b"file": ("file", b"x"), b"d": ("directory",), b"d/inner": ("file", b"y")}
+
+
+@pytest.mark.parametrize("option", ["--links", "-a"])
+def test_symbolic_links_are_recreated_on_request(option: str, server: Server, here: Path) -> None:
+    plant(here / "t", {"file": b"x"})
+    targets = ["file", "missing", "/etc/passwd", "../..", os.fsdecode(b"caf\xe9"), "x" * 1000]
+    for number, target in enumerate(targets):
+        (here / "t" / f"link{number}").symlink_to(target)
+    push(here, server, "t", option)
+    assert [os.readlink(server.root / f"t/link{number}") for number in range(len(targets))] == targets
+    again = run("cp", "-r", option, here / "t/.", server.at("t"))
+    assert again.code == 0, again.err
+    back = run("cp", "-r", option, server.at("t"), here / "back", "--no-fsync")
+    assert back.code == 0, back.err
+    assert picture(here / "back") == picture(here / "t")
+
+
+def test_a_link_given_by_name_is_followed(server: Server, here: Path) -> None:
+    write(here / "file", b"behind the link")
+    (here / "link").symlink_to("file")
+    assert run("cp", here / "link", server.at()).code == 0
+    assert (server.root / "link").read_bytes() == b"behind the link"
+    assert not (server.root / "link").is_symlink()
+
+
+@pytest.mark.parametrize("size", [10, MIB, 9 * MIB])
+def test_hard_links_are_kept(size: int, server: Server, here: Path) -> None:
+    first = write(here / "t/first", noise(size))
+    write(here / "t/other", b"single")
+    (here / "t/sub").mkdir()
+    for name in ("second", "sub/third"):
+        os.link(first, here / "t" / name)
+    push(here, server, "t")
+    there = [(server.root / "t" / name).stat() for name in ("first", "second", "sub/third")]
+    assert {found.st_ino for found in there} == {there[0].st_ino}
+    assert there[0].st_nlink == 3
+    assert picture(server.root / "t") == picture(here / "t")
+    back = run("cp", "-r", server.at("t"), here / "back", "--no-fsync")
+    assert back.code == 0, back.err
+    assert (here / "back/sub/third").stat().st_nlink == 3
+
+
+@pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_hard_links_are_kept_by_a_second_copy(size: int, option: str | None, server: Server, here: Path) -> None:
+    first = write(here / "t/first", noise(size))
+    os.link(first, here / "t/second")
+    push(here, server, "t")
+    options = [option] if option else []
+    done = run("cp", "-r", *options, here / "t", server.at())
+    assert done.code == 0, done.err
+    assert (server.root / "t/second").samefile(server.root / "t/first")
+    assert (server.root / "t/first").stat().st_nlink == 2
+
+
+# ---- owners and extended attributes
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_owners_are_kept_by_archive_and_only_then(size: int, server: Server, here: Path) -> None:
+    path = write(here / "t/sub/file", noise(size))
+    for number, one in enumerate((path, path.parent, path.parent.parent)):
+        os.chown(one, 1000 + number, 2000 + number)
+    path.chmod(0o4750)
+    (here / "t/link").symlink_to("sub/file")
+    os.chown(here / "t/link", 1234, 1234, follow_symlinks=False)
+    push(here, server, "t")
+    assert (server.root / "t/sub/file").stat().st_uid == 0
+    (here / "a").mkdir()
+    done = run("cp", "-a", here / "t", server.at("archive"))
+    assert done.code == 0, done.err
+    there = server.root / "archive"
+    for name in ("sub/file", "sub", "."):
+        found, wanted = (there / name).stat(), (here / "t" / name).stat()
+        assert (found.st_uid, found.st_gid, found.st_mode) == (wanted.st_uid, wanted.st_gid, wanted.st_mode), name
+    assert (there / "link").lstat().st_uid == 1234
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_extended_attributes_are_kept_by_archive_and_only_then(size: int, server: Server, here: Path) -> None:
+    path = write(here / "t/sub/file", noise(size))
+    values = {"user.plain": b"value", "user.binary": bytes(range(256)), "user.empty": b""}
+    try:
+        for name, value in values.items():
+            os.setxattr(path, name, value)
+            os.setxattr(path.parent, name, value)
+    except OSError as error:
+        pytest.skip(f"this file system has no user attributes: {error}")
+    push(here, server, "t")
+    assert os.listxattr(server.root / "t/sub/file") == []
+    done = run("cp", "-a", here / "t", server.at("archive"))
+    assert done.code == 0, done.err
+    for there in (server.root / "archive/sub/file", server.root / "archive/sub"):
+        assert {name: os.getxattr(there, name) for name in os.listxattr(there)} == values
+    assert (server.root / "archive/sub/file").read_bytes() == path.read_bytes()
+
+
+# ---- holes
+
+
+def blocks(path: Path) -> int:
+    """Return how many bytes of disk a file takes."""
+    return path.stat().st_blocks * 512
+
+
+def sparse(path: Path, size: int, pieces: dict[int, bytes]) -> Path:
+    """Make a file of *size* bytes that only has *pieces* on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+        for offset, piece in pieces.items():
+            file.seek(offset)
+            file.write(piece)
+    return path
+
+
+def same_where(left: Path, right: Path, offsets: list[int], length: int) -> bool:
+    """Compare two files in places only."""
+    with left.open("rb") as one, right.open("rb") as two:
+        for offset in offsets:
+            one.seek(offset)
+            two.seek(offset)
+            if one.read(length) != two.read(length):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk(pull: bool, server: Server, here: Path) -> None:
+    size, at = 100 << 30, [0, (50 << 30) + MIB // 2, (100 << 30) - 4096]
+    pieces = {at[0]: noise(4096, 1), at[1]: noise(MIB, 2), at[2]: noise(4096, 3)}
+    source = sparse((server.root if pull else here) / "disk", size, pieces)
+    if blocks(source) > 16 * MIB:
+        pytest.skip("this file system has no holes")
+    target = (here if pull else server.root) / "copy"
+    ends = [server.at("disk"), target] if pull else [source, server.at("copy")]
+    done = run("cp", *ends, "--no-fsync", "--json", timeout=40)
+    assert done.code == 0, done.err
+    assert done.result["bytes"] == size
+    assert target.stat().st_size == size
+    assert same_where(source, target, [*at, 30 << 30, at[1] - MIB], MIB)
+    assert blocks(target) <= blocks(source) + 3 * MIB
+    again = run("cp", *ends, "--no-fsync", "--json", timeout=40)
+    assert (again.code, again.result["same"]) == (0, 1), again.err
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [
+        (10 * MIB, {}),
+        (10 * MIB + 1, {10 * MIB: b"x"}),
+        (10 * MIB + 1, {0: b"x"}),
+        (32 * MIB, {number * 2 * MIB: noise(MIB, number) for number in range(16)}),
+        (9 * MIB + 100, {MIB // 2: noise(4096), 8 * MIB: noise(4096)}),
+    ],
+    ids=["all hole", "data at the end", "hole at the end", "every other block", "within blocks"],
+)
+def test_holes_stay_holes(size: int, pieces: dict[int, bytes], server: Server, here: Path) -> None:
+    source = sparse(here / "disk", size, pieces)
+    done = run("cp", source, server.at())
+    assert done.code == 0, done.err
+    assert (server.root / "disk").read_bytes() == source.read_bytes()
+    assert blocks(server.root / "disk") <= blocks(source)
+
+
+def test_zeros_on_disk_arrive_as_zeros(server: Server, here: Path) -> None:
+    source = write(here / "zeros", bytes(9 * MIB) + b"end")
+    assert run("cp", source, server.at()).code == 0
+    assert (server.root / "zeros").read_bytes() == source.read_bytes()

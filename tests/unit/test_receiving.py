@@ -1,0 +1,495 @@
+"""The receiving driver before a sender that says what it likes: real frames over a real socket, decided by the test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hvcopy.channel import Channel
+from hvcopy.errors import DigestMismatch, HvcopyError, NotHvcopy
+from hvcopy.files.confined import open_directory
+from hvcopy.files.sink import OVERWRITE, REFUSE, Plan
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.receiving import receive
+from hvcopy.transfer.tally import Tally
+from hvcopy.wire import frames
+from hvcopy.wire import messages as m
+from hvcopy.wire.digests import digest
+from hvcopy.wire.frames import Frame, Type
+
+MIB = 1 << 20
+TIME = 1_700_000_000_000_000_000
+PATIENCE = 20.0
+DONE_AND_GONE = (NotHvcopy, DigestMismatch)
+
+
+class Session:
+    """A receiver at work in a thread, and the sender's end of its connection in the test's hands."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tally = Tally()
+        self.error: BaseException | None = None
+        near, far = socket.socketpair()
+        self._lanes = Lanes(_link(near), granted=4, token=b"", timeout=PATIENCE)
+        self.peer = _link(far)
+        self._thread: threading.Thread | None = None
+
+    def start(self, *, existing: str = REFUSE, dirs: list[bool] | None = None, **options: bool) -> Session:
+        """Begin to receive one directory, unless *dirs* say otherwise, under *options* of the job."""
+        dirs = dirs or [True]
+        chosen = m.Options(existing=existing, sync=False, **options)
+        plan = Plan(
+            open_directory(os.fsencode(self.root)),
+            [b"" if is_dir else b"one" for is_dir in dirs],
+            dirs,
+            existing,
+            sync=False,
+            owner=chosen.owner,
+            xattrs=chosen.xattrs,
+            links=chosen.links,
+        )
+
+        def run() -> None:
+            try:
+                receive(self._lanes, plan, chosen, self.tally)
+            except BaseException as error:
+                self.error = error
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+        return self
+
+    def frame(self, kind: Type, body: bytes, fixed: int = 0) -> None:
+        """Send one frame; the first *fixed* bytes of its body are what the seal covers."""
+        self.peer.send_frame(kind, *([body[:fixed], body[fixed:]] if fixed else [body]))
+
+    def entries(self, *entries: m.Entry) -> None:
+        """Announce."""
+        self.peer.send(m.Entries(list(entries)))
+
+    def data(self, ident: int, offset: int, block: bytes, value: bytes = b"") -> None:
+        """Send a block."""
+        self.frame(Type.DATA, frames.DATA.pack(ident, offset, value or digest(block)) + block, frames.DATA.size)
+
+    def hole(self, ident: int, offset: int, length: int) -> None:
+        """Send a hole."""
+        self.frame(Type.HOLE, frames.HOLE.pack(ident, offset, length))
+
+    def end(self, ident: int, *blocks: bytes, state: int = 0, code: int = 0, message: str = "") -> None:
+        """End a file made of *blocks*."""
+        root = digest(b"".join(map(digest, blocks)))
+        body = frames.encode_end(frames.End(ident, state, code, sum(map(len, blocks)), root, message))
+        self.frame(Type.END, body)
+
+    def pack(self, groups: list[m.Group], contents: bytes, *, damage: bool = False) -> None:
+        """Send a pack."""
+        manifest = m.encode_groups(groups)
+        rest = struct.pack("<QII", 7, len(manifest), 0) + manifest + contents
+        value = digest(rest + b"x" if damage else rest)
+        self.frame(Type.PACK, value + rest, frames.PACK.size)
+
+    def hear(self) -> m.Message:
+        """Return the next message that is no heartbeat."""
+        while True:
+            frame: Frame = self.peer.receive(timeout=PATIENCE)
+            if frame.type is not Type.PING:
+                return m.decode(frame.type, frame.body)
+
+    def answer(self) -> m.Answer:
+        """Return the one answer that comes next."""
+        message = self.hear()
+        assert isinstance(message, m.Answers)
+        (answer,) = message.answers
+        return answer
+
+    def ack(self) -> m.Ack:
+        """Return the one acknowledgement that comes next."""
+        message = self.hear()
+        assert isinstance(message, m.Acks)
+        (ack,) = message.acks
+        return ack
+
+    def finish(self) -> m.Result:
+        """Say that all is said, and end well."""
+        self.peer.send(m.Finish(0, 0))
+        message = self.hear()
+        assert isinstance(message, m.Result)
+        self.peer.send(m.Bye())
+        self.join()
+        assert self.error is None
+        return message
+
+    def refusal(self) -> BaseException:
+        """Return why the receiver gave up; the peer must have been told the same."""
+        with pytest.raises(HvcopyError) as told:
+            while True:
+                self.hear()
+        self.peer.close()  # what it said was heard: it need not linger
+        self.join()
+        assert self.error is not None
+        assert type(told.value) is type(self.error)
+        return self.error
+
+    def join(self) -> None:
+        """Wait until the receiver is over."""
+        assert self._thread is not None
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Hang up, whatever the state."""
+        self.peer.close()
+        if self._thread is not None:
+            self.join()
+
+    @property
+    def tree(self) -> list[str]:
+        """Everything below the root."""
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
+
+
+def _link(sock: socket.socket) -> Link:
+    link = Link(Channel(sock, peer="test", timeout=PATIENCE))
+    link.early = False
+    return link
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    """A session that the test starts."""
+    root = tmp_path / "root"
+    root.mkdir()
+    session = Session(root)
+    yield session
+    session.close()
+
+
+def file(ident: int, path: bytes = b"f", size: int = MIB + 5, extra: m.Extra = m.NO_EXTRA, mode: int = 0o644) -> m.Entry:
+    """Return the announcement of a file."""
+    return m.Entry(m.FILE, ident, 0, path, mode, size, TIME, extra)
+
+
+BLOCKS = (b"a" * MIB, b"b" * 5)
+
+
+def send_whole(session: Session, ident: int = 1) -> m.Ack:
+    """Send BLOCKS as file *ident*, which was announced; returns its acknowledgement."""
+    assert session.answer() == m.Answer(ident, m.ALL)
+    session.data(ident, 0, BLOCKS[0])
+    session.data(ident, MIB, BLOCKS[1])
+    session.end(ident, *BLOCKS)
+    return session.ack()
+
+
+def test_a_whole_file_is_acknowledged_with_the_receivers_own_digest(session: Session) -> None:
+    session.start().entries(m.Entry(m.DIRECTORY, 0, 0, b"d"), file(1, b"d/f"))
+    ack = send_whole(session)
+    assert (ack.id, ack.state, ack.digest) == (1, m.DONE, digest(b"".join(map(digest, BLOCKS))))
+    result = session.finish()
+    assert (result.files, result.bytes, result.failed, result.durability) == (1, MIB + 5, 0, "cached")
+    assert (session.root / "d" / "f").read_bytes() == b"".join(BLOCKS)
+
+
+def test_an_end_may_come_before_its_blocks(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.end(1, *BLOCKS)
+    session.data(1, MIB, BLOCKS[1])
+    session.data(1, 0, BLOCKS[0])
+    assert session.ack().state == m.DONE
+    session.finish()
+    assert (session.root / "f").read_bytes() == b"".join(BLOCKS)
+
+
+def test_holes_count_as_zeros(session: Session) -> None:
+    session.start().entries(file(1, size=4 * MIB))
+    session.answer()
+    session.hole(1, MIB, 3 * MIB)
+    session.data(1, 0, BLOCKS[0])
+    session.end(1, BLOCKS[0], *[bytes(MIB)] * 3)
+    assert session.ack().state == m.DONE
+    session.finish()
+    assert (session.root / "f").read_bytes() == BLOCKS[0] + bytes(3 * MIB)
+
+
+def test_an_empty_file_needs_only_its_end(session: Session) -> None:
+    session.start().entries(file(1, size=0))
+    session.answer()
+    session.end(1)
+    assert session.ack().state == m.DONE
+    session.finish()
+    assert (session.root / "f").read_bytes() == b""
+
+
+# ---- what this side did not ask for
+
+
+def test_a_symbolic_link_nobody_asked_for_is_refused(session: Session) -> None:
+    session.start().entries(m.Entry(m.SYMLINK, 1, 0, b"l", extra=m.Extra(target=b"/etc")))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+def test_a_symbolic_link_that_was_asked_for_is_made(session: Session) -> None:
+    session.start(links=True).entries(m.Entry(m.SYMLINK, 1, 0, b"l", extra=m.Extra(target=b"x")))
+    assert session.ack().state == m.DONE
+    session.finish()
+    assert os.readlink(session.root / "l") == "x"
+
+
+def test_owner_set_id_bits_and_attributes_nobody_asked_for_are_left_out(session: Session) -> None:
+    extra = m.Extra(uid=os.geteuid(), gid=os.getegid(), xattrs={b"user.planted": b"1"})
+    session.start().entries(m.Entry(m.DIRECTORY, 0, 0, b"d"), file(1, extra=extra, mode=0o6755))
+    send_whole(session)
+    session.entries(m.Entry(m.DIRECTORY_END, 0, 0, b"d", 0o6755, 0, TIME, extra))
+    session.finish()
+    for path in (session.root / "f", session.root / "d"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+        assert os.listxattr(path) == []
+
+
+def test_a_source_nobody_asked_for_is_refused(session: Session) -> None:
+    session.start().entries(m.Entry(m.DIRECTORY, 0, 1, b"d"))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+@pytest.mark.parametrize("kind", [m.FILE, m.DIRECTORY, m.HARDLINK])
+def test_a_path_below_a_source_that_is_a_file_is_refused(session: Session, kind: int) -> None:
+    session.start(dirs=[False]).entries(m.Entry(kind, 1, 0, b"x", extra=m.Extra(to=(0, b""))))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+@pytest.mark.parametrize("path", [b"../f", b"/f", b"a/../../f", b"..", b"a//f", b".hvcopy-x", b"\x1b[2J"])
+def test_an_unsafe_path_is_answered_with_a_refusal_and_the_rest_goes_on(session: Session, path: bytes) -> None:
+    session.start().entries(file(1, path))
+    answer = session.answer()
+    assert (answer.id, answer.verb, answer.code) == (1, m.REFUSE, 11)
+    session.entries(file(2, b"fine"))
+    send_whole(session, 2)
+    assert session.finish().failed == 1
+    assert session.tree == ["fine"]
+    assert os.listdir(session.root.parent) == ["root"]
+
+
+def test_contents_of_a_refused_file_are_not_taken(session: Session) -> None:
+    session.start().entries(file(1, b"../f"))
+    session.answer()
+    session.data(1, 0, BLOCKS[0])
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert os.listdir(session.root.parent) == ["root"]
+
+
+def test_dry_session_refuses_a_pack(session: Session) -> None:
+    session.start(dry=True).pack([m.Group(0, b"", [b"f"], frames.PACK_RECORD.pack(1, TIME, 0o644, 0, 0, 0, 0))], b"x")
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+def test_dry_session_refuses_blocks(session: Session) -> None:
+    session.start(dry=True).entries(m.Entry(m.DIRECTORY, 0, 0, b"d"), file(1))
+    assert session.answer().verb == m.ALL
+    session.data(1, 0, BLOCKS[0])
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+# ---- damage
+
+
+def test_a_damaged_block_ends_the_session_and_nothing_has_the_name(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, 0, BLOCKS[0], digest(b"other"))
+    assert isinstance(session.refusal(), DigestMismatch)
+    assert session.tree == []
+
+
+def test_a_wrong_root_ends_the_session_and_nothing_has_the_name(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, 0, BLOCKS[0])
+    session.data(1, MIB, BLOCKS[1])
+    session.end(1, BLOCKS[0], b"c" * 5)
+    assert isinstance(session.refusal(), DigestMismatch)
+    assert session.tree == []
+
+
+def test_a_wrong_root_keeps_no_part_that_would_be_wrong_again(session: Session) -> None:
+    size = 9 * MIB
+    blocks = [bytes([65 + index]) * MIB for index in range(9)]
+    session.start().entries(file(1, size=size, extra=m.Extra(identity=b"i" * 16)))
+    session.answer()
+    for index, block in enumerate(blocks):
+        session.data(1, index * MIB, block)
+    session.end(1, *blocks[::-1])
+    assert isinstance(session.refusal(), DigestMismatch)
+    assert session.tree == []
+
+
+def test_a_damaged_pack_ends_the_session_and_nothing_of_it_is_there(session: Session) -> None:
+    session.start().pack(
+        [m.Group(0, b"", [b"f"], frames.PACK_RECORD.pack(1, TIME, 0o644, 0, 0, 0, 0))], b"x", damage=True
+    )
+    assert isinstance(session.refusal(), DigestMismatch)
+    assert session.tree == []
+
+
+# ---- order
+
+
+@pytest.mark.parametrize(("offset", "block"), [(1, BLOCKS[0]), (0, BLOCKS[1]), (MIB, b"b" * 6), (2 * MIB, b"b"), (2**63, b"b")])
+def test_a_block_off_the_grid_is_refused(session: Session, offset: int, block: bytes) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, offset, block)
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+@pytest.mark.parametrize("size", [MIB + 5, 6 * MIB])
+def test_a_block_sent_twice_is_refused(session: Session, size: int) -> None:
+    """Written by the lane's own thread, and by the writer's."""
+    session.start().entries(file(1, size=size))
+    session.answer()
+    session.data(1, 0, BLOCKS[0])
+    session.data(1, 0, b"x" * MIB)
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+def test_a_hole_over_a_block_is_refused(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, 0, BLOCKS[0])
+    session.hole(1, 0, MIB + 5)
+    assert isinstance(session.refusal(), NotHvcopy)
+
+
+@pytest.mark.parametrize("state", [2, 3])
+def test_an_end_of_a_comparison_nobody_made_is_refused(session: Session, state: int) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.end(1, *BLOCKS, state=state)
+    assert isinstance(session.refusal(), NotHvcopy)
+
+
+def test_a_second_end_is_refused(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.end(1, *BLOCKS)
+    session.end(1, *BLOCKS)
+    assert isinstance(session.refusal(), NotHvcopy)
+
+
+def test_a_finish_while_a_file_is_under_way_is_refused(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.peer.send(m.Finish(1, 1))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(set(Type) - {Type.DATA, Type.PACK, Type.END, Type.HOLE, Type.PING, Type.ENTRIES, Type.TOTALS, Type.FINISH, Type.ERROR})
+)  # fmt: skip
+def test_a_frame_that_a_sender_never_sends_is_refused(session: Session, kind: Type) -> None:
+    session.start().frame(kind, bytes(32), frames.COVERED.get(kind, 0))
+    assert isinstance(session.refusal(), NotHvcopy)
+
+
+@pytest.mark.parametrize("kind", [Type.DATA, Type.PACK, Type.END, Type.HOLE, Type.PING, Type.ENTRIES, Type.TOTALS, Type.FINISH])
+@pytest.mark.parametrize("length", [0, 1, 24, 31, 32, 40])
+def test_a_frame_of_zeros_is_refused(session: Session, kind: Type, length: int) -> None:
+    session.start().frame(kind, bytes(length))
+    assert isinstance(session.refusal(), DONE_AND_GONE)
+    assert session.tree == []
+
+
+# ---- failures of the source
+
+
+@pytest.mark.parametrize("size", [MIB + 5, 6 * MIB])
+def test_data_that_an_end_of_failure_overtook_is_dropped(session: Session, size: int) -> None:
+    """END may overtake blocks on other lanes (section 6): one file fails, and the session goes on."""
+    session.start().entries(file(1, size=size))
+    session.answer()
+    session.data(1, 0, BLOCKS[0])
+    session.end(1, state=1, code=10, message="it changed")
+    ack = session.ack()
+    assert (ack.id, ack.state, ack.code, ack.message) == (1, m.FAILED, 10, "it changed")
+    session.data(1, MIB, BLOCKS[0])
+    session.hole(1, MIB, size - MIB)
+    session.entries(file(2, b"fine"))
+    send_whole(session, 2)
+    assert session.finish().failed == 1
+    assert session.tree == ["fine"]
+
+
+@pytest.mark.parametrize("code", [0, 10, 2**32 - 1])
+def test_a_failure_of_the_source_is_never_a_success(session: Session, code: int) -> None:
+    extra = m.Extra(code=code, message="no\x1b[2J")
+    session.start().entries(m.Entry(m.FAILURE, 0, 0, b"x", extra=extra))
+    assert session.finish().failed == 1
+    assert session.tally.exit_code == 10
+
+
+# ---- what stands there
+
+
+def test_a_file_that_stands_there_is_compared_and_kept(session: Session) -> None:
+    (session.root / "f").write_bytes(b"".join(BLOCKS))
+    os.utime(session.root / "f", ns=(TIME, TIME))
+    session.start().entries(file(1))
+    assert session.answer().verb == m.COMPARE
+    sums = session.peer.receive(timeout=PATIENCE)
+    while sums.type is Type.PING:
+        sums = session.peer.receive(timeout=PATIENCE)
+    assert (sums.type, sums.flags) == (Type.SUMS, frames.LAST)
+    assert frames.decode_sums(sums.body) == (1, 0, b"".join(map(digest, BLOCKS)))
+    session.end(1, *BLOCKS, state=2)
+    assert session.ack().state == m.SAME
+    session.finish()
+
+
+def test_a_file_that_stands_there_and_differs_is_kept_and_reported(session: Session) -> None:
+    (session.root / "f").write_bytes(b"x" * (MIB + 5))
+    os.utime(session.root / "f", ns=(TIME, TIME))
+    session.start().entries(file(1))
+    assert session.answer().verb == m.COMPARE
+    session.peer.receive(timeout=PATIENCE)
+    session.end(1, *BLOCKS, state=2)  # the sender says it is the same, and is wrong
+    assert session.ack().state == m.FAILED
+    assert session.finish().failed == 1
+    assert (session.root / "f").read_bytes() == b"x" * (MIB + 5)
+
+
+def test_a_name_sent_twice_replaces_nothing_of_this_session(session: Session) -> None:
+    session.start(existing=OVERWRITE).entries(file(1))
+    send_whole(session)
+    session.entries(file(2))
+    answer = session.answer()
+    assert (answer.verb, answer.code) == (m.REFUSE, 11)
+    session.finish()
+    assert (session.root / "f").read_bytes() == b"".join(BLOCKS)
+
+
+def test_a_sender_that_vanishes_leaves_nothing_under_the_name(session: Session) -> None:
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, 0, BLOCKS[0])
+    session.peer.close()
+    session.join()
+    assert isinstance(session.error, HvcopyError)
+    assert session.error.exit_code == 6
+    assert session.tree == []
