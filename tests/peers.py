@@ -239,6 +239,13 @@ class Peer:
                 self.send(m.Bye())
                 return message
 
+    def error_or_end(self) -> int | None:
+        """Return the code of the peer's last words, None when it closed without any."""
+        try:
+            return self.error().code
+        except ConnectionError:
+            return None
+
     def idle(self, seconds: float = PATIENCE) -> None:
         """Read and say nothing until the other side has closed, or *seconds* have passed."""
         poll = select.poll()

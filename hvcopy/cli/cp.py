@@ -56,7 +56,7 @@ def cp(
             update=update,
             no_fsync=no_fsync,
             dry_run=dry_run,
-            totals=progress in ("auto", "bar", "plain", "json") and not quiet,
+            totals=command.wants_totals,
         )
         opened = open_sources(sources, recursive=job.recursive) if isinstance(destination, bytes) else []
         client = connect(

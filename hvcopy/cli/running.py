@@ -53,6 +53,11 @@ class Command:
         self._said: list[str] = []
         self._start = time.monotonic()
 
+    @property
+    def wants_totals(self) -> bool:
+        """True when progress will be shown against a total, which costs a second walk over the sources."""
+        return self._kind in ("bar", "plain", "json") or (self._kind == "auto" and sys.stderr.isatty())
+
     def failed(self, path: bytes, code: int, message: str) -> None:
         """Tell of a failed entry; called from the transfer's threads."""
         self.report.add_failure(path, code, message)

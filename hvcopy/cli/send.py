@@ -60,7 +60,7 @@ def send(
             update=update,
             no_fsync=no_fsync,
             dry_run=dry_run,
-            totals=not quiet,
+            totals=command.wants_totals,
         )
         sources = open_sources(local, recursive=job.recursive)
         patience = arguments.timeout_seconds(timeout)

@@ -101,8 +101,8 @@ class Sink:
             enter(self._directories.get(directory, create=True), name, create=True)
 
     def end_directory(self, entry: Entry) -> None:
-        """Set mode and times of a directory that nothing more goes into.  Raises OSError."""
-        handle = self._directories.get(self._plan.path(entry.source, entry.path))
+        """Set mode and times of a directory that nothing more goes into; an empty one is made now.  Raises OSError."""
+        handle = self._directories.get(self._plan.path(entry.source, entry.path), create=True)
         extra = entry.extra
         attributes.apply(
             handle.fd, mode=entry.mode, mtime_ns=entry.mtime, uid=extra.uid, gid=extra.gid, xattrs=extra.xattrs

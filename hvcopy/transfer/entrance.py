@@ -84,18 +84,16 @@ class Entrance:
             try:
                 if entry.kind == m.DIRECTORY:
                     sink.make_directory(entry)
-                    self._inbox.tally.add(directories=1)
                 else:
                     sink.end_directory(entry)
+                    self._inbox.tally.add(directories=1)
                 return []
             except OSError as error:
                 if error.errno in FATAL:
                     raise
                 code, reason = 10, error.strerror or str(error)
-                if entry.kind == m.DIRECTORY_END and isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                    return []  # it failed when it was to be made, and was reported then
-        elif entry.kind == m.DIRECTORY_END:
-            return []
+        if entry.kind == m.DIRECTORY:
+            return []  # its end will be refused for the same reason, and that is reported
         shown = self._inbox.shown(entry.source, entry.path)
         self._inbox.tally.fail(shown, code, reason)
         return [m.Ack(0, m.FAILED, code, f"{printable(shown)}: {reason}"[:1000])]

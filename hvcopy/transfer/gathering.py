@@ -1,4 +1,4 @@
-"""Walks the sources and fills the outbox: directories announced, names queued, links kept for the end."""
+"""Walks the sources and fills the outbox: names queued, links and the ends of directories kept for later."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ JOB_NAMES = 1024
 JOB_DIRECTORIES = 32
 QUEUED_JOBS = 8
 """Bounds the names in memory to 8 Ki, and the open directories to 256: a process may open 1024 files by default."""
-ANNOUNCED = 256
-"""Directories announced in one frame."""
 
 
 class Gathering:
@@ -25,7 +23,6 @@ class Gathering:
         self._outbox = outbox
         self._gathered: list[Names] = []
         self._count = 0
-        self._entered: list[m.Entry] = []
         self.directory_ends: list[m.Entry] = []
 
     def run(self) -> None:
@@ -65,10 +62,7 @@ class Gathering:
         extra = m.Extra(uid=uid, gid=gid, xattrs=xattrs) if options.owner or xattrs else m.NO_EXTRA
         mode = found.st_mode & attributes.FULL_MODE
         self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, found.st_mtime_ns, extra))
-        self._entered.append(m.Entry(m.DIRECTORY, 0, source, item.path))
         self._outbox.tally.add(directories=1)
-        if len(self._entered) >= ANNOUNCED:
-            self._flush()
 
     def _links(self, source: int, found: Found) -> None:
         for name in found.links:
@@ -91,12 +85,9 @@ class Gathering:
             self._flush()
 
     def _flush(self) -> None:
-        """Announce the directories entered so far, then queue the names gathered so far."""
+        """Queue the names gathered so far; the receiver makes their directories as files come."""
         lanes = self._outbox.lanes
         lanes.check()
-        if self._entered:
-            lanes.control.send(*m.in_batches(self._entered))
-            self._entered = []
         if self._gathered:
             with lanes.changed:
                 while len(self._outbox.jobs) >= QUEUED_JOBS:

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from commands import Server, run
 
-from e2e.trees import MIB, noise, picture, plant, write
+from e2e.trees import KIB, MIB, noise, picture, plant, write
 
 MODES = (0o600, 0o644, 0o755, 0o400, 0o777, 0o711)
 TIMES = (0, 1, 1_700_000_000_123_456_789, 4_000_000_000_999_999_999, -1_000_000_007)
-PIECE = "one of the pieces"
 
 
 def push(here: Path, server: Server, name: str, *options: object) -> str:
@@ -78,7 +77,7 @@ def test_symbolic_links_are_recreated_on_request(option: str, server: Server, he
         (here / "t" / f"link{number}").symlink_to(target)
     push(here, server, "t", option)
     assert [os.readlink(server.root / f"t/link{number}") for number in range(len(targets))] == targets
-    again = run("cp", "-r", option, here / "t/.", server.at("t"))
+    again = run("cp", "-r", option, here / "t", server.at())
     assert again.code == 0, again.err
     back = run("cp", "-r", option, server.at("t"), here / "back", "--no-fsync")
     assert back.code == 0, back.err
@@ -205,13 +204,13 @@ def test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk(pull: bool, ser
         pytest.skip("this file system has no holes")
     target = (here if pull else server.root) / "copy"
     ends = [server.at("disk"), target] if pull else [source, server.at("copy")]
-    done = run("cp", *ends, "--no-fsync", "--json", timeout=40)
+    done = run("cp", *ends, "--no-fsync", "--json", timeout=15)
     assert done.code == 0, done.err
     assert done.result["bytes"] == size
     assert target.stat().st_size == size
     assert same_where(source, target, [*at, 30 << 30, at[1] - MIB], MIB)
     assert blocks(target) <= blocks(source) + 3 * MIB
-    again = run("cp", *ends, "--no-fsync", "--json", timeout=40)
+    again = run("cp", *ends, "--no-fsync", "--json", timeout=15)
     assert (again.code, again.result["same"]) == (0, 1), again.err
 
 
@@ -231,7 +230,7 @@ def test_holes_stay_holes(size: int, pieces: dict[int, bytes], server: Server, h
     done = run("cp", source, server.at())
     assert done.code == 0, done.err
     assert (server.root / "disk").read_bytes() == source.read_bytes()
-    assert blocks(server.root / "disk") <= blocks(source)
+    assert blocks(server.root / "disk") <= blocks(source) + 64 * KIB  # the file system's own book-keeping
 
 
 def test_zeros_on_disk_arrive_as_zeros(server: Server, here: Path) -> None:

@@ -11,7 +11,18 @@ MIB = 1 << 20
 SMALL_FILES = 20_000
 _PER_FOLDER = 10
 _PIECE = 16 * MIB
-_PACKAGES = ("asyncio", "collections", "concurrent", "email", "encodings", "http", "importlib", "json", "unittest", "xml")
+_PACKAGES = (
+    "asyncio",
+    "collections",
+    "concurrent",
+    "email",
+    "encodings",
+    "http",
+    "importlib",
+    "json",
+    "unittest",
+    "xml",
+)
 
 
 def make_file(path: Path, size: int) -> Path:
@@ -39,5 +50,7 @@ def make_small_files(folder: Path) -> Path:
         below = folder / str(number // _PER_FOLDER)
         if number % _PER_FOLDER == 0:
             below.mkdir(parents=True)
-        (below / f"file-{number}").write_bytes(noise[: number % (2 * KIB)] + b"%d" % number if number else b"")
+        (below / f"file-{number}").write_bytes(
+            noise[: number % (2 * KIB)] + b"%d" % number if number else b""
+        )
     return folder

@@ -110,7 +110,9 @@ def test_host_copies_a_tree_in_and_out(
     assert make is not make_small_files or there.result["files"] == SMALL_FILES
     wanted = manifest(tree)
     assert_same(manifest_inside(guest, f"{served}/tree"), wanted)
-    back = copied(run("cp", "-r", into(guest, "/tree"), light / "back", "--no-fsync", "--json", timeout=PATIENCE))
+    back = copied(
+        run("cp", "-r", into(guest, "/tree"), light / "back", "--no-fsync", "--json", timeout=PATIENCE)
+    )
     assert back.result["files"] == there.result["files"]
     assert_same(manifest(light / "back"), wanted)
 

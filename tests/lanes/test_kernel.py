@@ -87,12 +87,16 @@ def test_a_tree_and_a_large_file_go_there_and_back(kernel: Kernel, here: Path, r
 
 
 @pytest.mark.parametrize("listener", ["send", "recv"])
-def test_either_end_of_a_one_shot_copy_may_listen(kernel: Kernel, here: Path, root: Path, listener: str) -> None:
+def test_either_end_of_a_one_shot_copy_may_listen(
+    kernel: Kernel, here: Path, root: Path, listener: str
+) -> None:
     source = make_file(here / "source", 20 * MIB)
     commands = {"send": ["send", source], "recv": ["recv"]}
     ends = {"send": ["--no-fsync"], "recv": [root, "--no-fsync"]}
     dialer = "recv" if listener == "send" else "send"
-    listening = start_inside(kernel, *commands[listener], "-l", SERVED, *ends[listener], "--allow", "vsock:local")
+    listening = start_inside(
+        kernel, *commands[listener], "-l", SERVED, *ends[listener], "--allow", "vsock:local"
+    )
     listening.wait_output("listening on", PATIENCE)
     dialed = run_inside(kernel, *commands[dialer], DIALED, *ends[dialer])
     assert (dialed.code, listening.wait(PATIENCE)) == (0, 0), dialed.err + listening.output()

@@ -69,7 +69,8 @@ def test_two_ends_with_one_key_agree_proven() -> None:
     shake(one, other)
     assert one.agreed is not None
     assert other.agreed is not None
-    assert one.agreed.proven and other.agreed.proven
+    assert one.agreed.proven
+    assert other.agreed.proven
 
 
 def test_a_listening_client_agrees_with_a_connecting_server() -> None:

@@ -28,7 +28,17 @@ from hvcopy.wire.frames import Frame, Type
 MIB = 1 << 20
 TIME = 1_700_000_000_000_000_000
 PATIENCE = 20.0
-DONE_AND_GONE = (NotHvcopy, DigestMismatch)
+REFUSALS = (NotHvcopy, DigestMismatch)
+FROM_SENDERS = [
+    Type.DATA,
+    Type.PACK,
+    Type.END,
+    Type.HOLE,
+    Type.PING,
+    Type.ENTRIES,
+    Type.TOTALS,
+    Type.FINISH,
+]
 
 
 class Session:
@@ -131,13 +141,16 @@ class Session:
     def refusal(self) -> BaseException:
         """Return why the receiver gave up; the peer must have been told the same."""
         with pytest.raises(HvcopyError) as told:
-            while True:
-                self.hear()
+            self._hear_out()
         self.peer.close()  # what it said was heard: it need not linger
         self.join()
         assert self.error is not None
         assert type(told.value) is type(self.error)
         return self.error
+
+    def _hear_out(self) -> None:
+        while True:
+            self.hear()
 
     def join(self) -> None:
         """Wait until the receiver is over."""
@@ -400,19 +413,17 @@ def test_a_finish_while_a_file_is_under_way_is_refused(session: Session) -> None
     assert session.tree == []
 
 
-@pytest.mark.parametrize(
-    "kind", sorted(set(Type) - {Type.DATA, Type.PACK, Type.END, Type.HOLE, Type.PING, Type.ENTRIES, Type.TOTALS, Type.FINISH, Type.ERROR})
-)  # fmt: skip
+@pytest.mark.parametrize("kind", sorted(set(Type) - {*FROM_SENDERS, Type.ERROR}))
 def test_a_frame_that_a_sender_never_sends_is_refused(session: Session, kind: Type) -> None:
     session.start().frame(kind, bytes(32), frames.COVERED.get(kind, 0))
     assert isinstance(session.refusal(), NotHvcopy)
 
 
-@pytest.mark.parametrize("kind", [Type.DATA, Type.PACK, Type.END, Type.HOLE, Type.PING, Type.ENTRIES, Type.TOTALS, Type.FINISH])
+@pytest.mark.parametrize("kind", FROM_SENDERS)
 @pytest.mark.parametrize("length", [0, 1, 24, 31, 32, 40])
 def test_a_frame_of_zeros_is_refused(session: Session, kind: Type, length: int) -> None:
     session.start().frame(kind, bytes(length))
-    assert isinstance(session.refusal(), DONE_AND_GONE)
+    assert isinstance(session.refusal(), REFUSALS)
     assert session.tree == []
 
 

@@ -44,7 +44,9 @@ def group(*files: File, directory: bytes = b"", source: int = 0, mtime: int = TI
     return m.Group(source, directory, [name for name, _ in files], records)
 
 
-def put(sink: Sink, *groups: tuple[m.Group, bytes], admit: Callable[[int, bytes], str | None] = lambda s, p: None) -> sinks.Packed:
+def put(
+    sink: Sink, *groups: tuple[m.Group, bytes], admit: Callable[[int, bytes], str | None] = lambda source, path: None
+) -> sinks.Packed:
     """Write a pack."""
     return sink.write_pack([one for one, _ in groups], memoryview(b"".join(data for _, data in groups)), admit)
 
@@ -293,7 +295,8 @@ def test_write_pack_refuses_a_directory_by_its_name_and_keeps_the_rest_in_step(r
 
 def test_write_pack_into_a_link_is_a_failure_and_keeps_the_rest_in_step(root: Path) -> None:
     (root / "l").symlink_to("../outside")
-    result = put(Sink(plan(root, OVERWRITE)), (group((b"victim", b"evil"), directory=b"l"), b"evil"), (group((b"a", b"one")), b"one"))
+    evil, fine = group((b"victim", b"evil"), directory=b"l"), group((b"a", b"one"))
+    result = put(Sink(plan(root, OVERWRITE)), (evil, b"evil"), (fine, b"one"))
     assert [(index, code) for index, code, _ in result.failures] == [(0, 10)]
     assert (root.parent / "outside" / "victim").read_bytes() == b"mine"
     assert (root / "a").read_bytes() == b"one"
@@ -319,7 +322,8 @@ def test_write_pack_under_refuse_leaves_what_is_no_file(root: Path, plant: str) 
         (root / "a").symlink_to("../outside/victim" if plant == "link" else "nowhere")
     before = os.lstat(root / "a").st_mode
     result = put(Sink(plan(root)), (group((b"a", b"mine")), b"mine"))
-    assert result.failures == [(0, 10, sinks.EXISTS)]
+    reason = sinks.A_DIRECTORY if plant == "directory" else sinks.EXISTS
+    assert result.failures == [(0, 10, reason)]
     assert os.lstat(root / "a").st_mode == before
     assert (root.parent / "outside" / "victim").read_bytes() == b"mine"
 

@@ -52,8 +52,11 @@ def test_local_link_is_followed_but_keeps_its_name(tree: Path) -> None:
     assert (source.called, source.name, read(source)) == (b"to-file", b"inner", b"inner")
 
 
-@pytest.mark.parametrize(("path", "called"), [("sub", b"sub"), ("sub/", b"sub"), ("to-sub", b"to-sub"), (".", b"tree"), ("sub/..", b"tree")])
-def test_local_directory_is_called_by_its_last_part(
+@pytest.mark.parametrize(
+    ("path", "called"),
+    [("sub", b"sub"), ("sub/", b"sub"), ("to-sub", b"to-sub"), (".", b""), ("sub/.", b""), ("sub/..", b"")],
+)
+def test_local_directory_is_called_by_its_last_part_and_dots_mean_its_contents(
     tree: Path, monkeypatch: pytest.MonkeyPatch, path: str, called: bytes
 ) -> None:
     monkeypatch.chdir(tree)

@@ -1,0 +1,93 @@
+"""Host aliases of the configuration file, and --wait for a server that is not up yet."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import Running, Server, run, serving
+
+from e2e.trees import write
+
+
+@pytest.fixture
+def config(home: Path) -> Path:
+    """Where the configuration file belongs."""
+    path = home / ".config/hvcopy/config.toml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_an_alias_stands_where_an_address_may(server: Server, here: Path, config: Path) -> None:
+    config.write_text(f'[hosts.web1]\naddress = "{server.address}"\n')
+    source = write(here / "f")
+    assert run("cp", source, "web1:/").code == 0
+    assert run("ls", "web1").out.split()[-1] == "f"
+    assert run("ls", "web1:/f").code == 0
+    assert run("cp", "web1:/f", here / "g", "--no-fsync").code == 0
+    assert run("cp", "web1:f", here / "h", "--no-fsync").code == 0
+    assert (here / "g").read_bytes() == (here / "h").read_bytes() == source.read_bytes()
+
+
+def test_an_alias_brings_its_key_unless_another_is_given(
+    tmp_path: Path, root: Path, here: Path, config: Path, home: Path
+) -> None:
+    for name in ("key", "other"):
+        assert run("key", home / name).code == 0
+    with serving(f"unix:{tmp_path}/s", root, "--key-file", home / "key") as server:
+        config.write_text(f'[hosts.web1]\naddress = "{server.address}"\nkey_file = "~/key"\n')
+        assert run("ls", "web1").code == 0
+        assert run("cp", write(here / "f"), "web1:/").code == 0
+        assert run("ls", "web1", "--key-file", home / "other").code == 9
+        assert run("ls", server.address).code == 9
+
+
+def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path, config: Path) -> None:
+    config.write_text(f'[hosts.here]\naddress = "unix:{tmp_path}/s"\n')
+    with serving("here", root) as server:
+        assert server.address == f"unix:{tmp_path}/s"
+        assert run("cp", write(here / "f"), "here:/").code == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["[hosts.web1]\n", "[hosts.web1]\naddress = 7\n", "hosts = 1\n", "not toml at all [", "[hosts]\nweb1 = 'x'\n"]
+)
+def test_a_broken_configuration_is_2_and_names_the_file(text: str, config: Path) -> None:
+    config.write_text(text)
+    done = run("ls", "web1")
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert str(config) in done.err
+
+
+def test_an_unknown_name_is_2_and_says_what_an_address_is(config: Path) -> None:
+    config.write_text('[hosts.web1]\naddress = "unix:/x"\n')
+    done = run("ls", "web2")
+    assert done.code == 2
+    assert "web2" in done.err
+
+
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+def test_wait_finds_a_server_that_starts_later(
+    transport: str, tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    address = f"unix:{tmp_path}/s"
+    if transport == "tcp":
+        with serving("tcp:127.0.0.1:0", root, "--open") as first:
+            address = first.address
+    client = processes.enter_context(Running("cp", "--wait", "15", write(here / "f"), f"{address}:/"))
+    processes.enter_context(serving(address, root, *(["--open"] if transport == "tcp" else [])))
+    done = client.finish()
+    assert done.code == 0, done.err
+    assert os.listdir(root) == ["f"]
+
+
+def test_wait_gives_up_in_time_and_says_so(tmp_path: Path) -> None:
+    before = time.monotonic()
+    done = run("ls", "--wait", "1", f"unix:{tmp_path}/s")
+    assert done.code == 4
+    assert 1 <= time.monotonic() - before < 6
+    assert "gave up after 1 s" in done.err

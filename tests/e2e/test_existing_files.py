@@ -1,0 +1,140 @@
+"""What happens to files that exist: refused, found the same, replaced, updated, or only asked about."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from commands import Server, run
+
+from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, write
+
+SIZES = (10, 200 * KIB, 9 * MIB)
+OLD, NEW = 10**18, 2 * 10**18
+
+
+def dated(path: Path, content: bytes, when: int) -> Path:
+    """Write a file with a modification time."""
+    write(path, content)
+    os.utime(path, ns=(when, when))
+    return path
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_an_existing_file_is_refused_by_default(size: int, pull: bool, server: Server, here: Path) -> None:
+    source = write((server.root if pull else here) / "f", noise(size))
+    target = write((here if pull else server.root) / "g", b"old")
+    ends = [server.at("f"), target] if pull else [source, server.at("g")]
+    done = run("cp", *ends, "--no-fsync")
+    assert done.code == 10, done.err
+    assert "--overwrite" in done.err
+    assert target.read_bytes() == b"old"
+    done = run("cp", *ends, "--no-fsync", "--overwrite")
+    assert done.code == 0, done.err
+    assert target.read_bytes() == source.read_bytes()
+    assert not leftovers(target.parent)
+
+
+def test_refused_files_among_others_are_3_and_listed(server: Server, here: Path) -> None:
+    plant(here / "t", {"a": b"new", "large": noise(MIB), "b": b"b", "c": b"c"})
+    plant(server.root / "t", {"a": b"old", "large": b"old"})
+    done = run("cp", "-r", here / "t", server.at(), "--json")
+    assert done.code == 3
+    assert sorted(failure["path"] for failure in done.result["failures"]) == ["t/a", "t/large"]
+    assert done.result["failed"] == 2
+    assert done.result["files"] == 2
+    for name in ("t/a", "t/large"):
+        assert f"{name}: it exists already" in done.err
+        assert (server.root / name).read_bytes() == b"old"
+    assert (server.root / "t/b").read_bytes() == b"b"
+
+
+def test_identical_files_count_as_same(server: Server, here: Path) -> None:
+    plant(here / "t", {str(size): noise(size) for size in SIZES} | {"empty": b"", "d/e": None})
+    assert run("cp", "-r", here / "t", server.at()).code == 0
+    before = {path: path.stat().st_ino for path in (server.root / "t").rglob("*")}
+    again = run("cp", "-r", here / "t", server.at(), "--json")
+    assert again.code == 0, again.err
+    assert (again.result["files"], again.result["same"], again.result["failed"]) == (0, 4, 0)
+    assert "there already" in again.err
+    assert {path: path.stat().st_ino for path in (server.root / "t").rglob("*")} == before
+    pulled = run("cp", "-r", server.at("t"), here, "--no-fsync", "--json")
+    assert (pulled.code, pulled.result["same"]) == (0, 4), pulled.err
+
+
+@pytest.mark.parametrize("size", [200 * KIB, 9 * MIB])
+def test_a_file_of_same_size_and_time_but_other_contents_is_not_same(size: int, server: Server, here: Path) -> None:
+    source = dated(here / "f", noise(size), OLD)
+    other = bytearray(noise(size))
+    other[size // 2] ^= 1
+    dated(server.root / "f", bytes(other), OLD)
+    done = run("cp", source, server.at())
+    assert done.code == 10
+    assert (server.root / "f").read_bytes() == bytes(other)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_update_replaces_only_what_is_older(size: int, server: Server, here: Path) -> None:
+    plant(here / "t", {})
+    for name, ours, theirs in (("older", NEW, OLD), ("newer", OLD, NEW), ("as old", OLD, OLD)):
+        dated(here / "t" / name, noise(size), ours)
+        dated(server.root / "t" / name, b"theirs", theirs)
+    dated(here / "t/missing", noise(size), OLD)
+    done = run("cp", "-r", "--update", here / "t", server.at(), "--json")
+    assert done.code == 0, done.err
+    found = {path.name for path in (server.root / "t").iterdir() if path.read_bytes() == noise(size)}
+    assert found == {"older", "missing"}
+    assert (done.result["files"], done.result["skipped"]) == (2, 2)
+
+
+def test_overwrite_and_update_exclude_each_other(server: Server, here: Path) -> None:
+    assert run("cp", "--overwrite", "--update", write(here / "f"), server.at()).code == 2
+
+
+@pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_dry_run_writes_nothing_and_says_what_would_be(
+    pull: bool, option: str | None, server: Server, here: Path
+) -> None:
+    source = plant((server.root if pull else here) / "t", {"new": b"new", "large": noise(9 * MIB), "d/taken": b"ours"})
+    (source / "link").symlink_to("new")
+    target = plant((here if pull else server.root) / "t2", {"t/d/taken": b"old"})
+    os.utime(target / "t/d/taken", ns=(OLD, OLD))
+    before = picture(target, attributes=True)
+    ends = [server.at("t"), target] if pull else [source, server.at("t2")]
+    done = run("cp", "-r", "-n", "--links", *([option] if option else []), *ends, "--json")
+    assert picture(target, attributes=True) == before
+    assert done.result["durability"] == "dry"
+    assert "dry run" in done.err
+    assert done.result["files"] == (3 if option else 2), done.result
+    assert done.result["failed"] == (0 if option else 1)
+    assert done.code == (0 if option else 3)
+    for name in ("t/new", "t/large"):
+        assert name in done.err, "the names that would be copied are not said"
+
+
+def test_a_dry_run_over_identical_files_says_the_same_as_the_copy(server: Server, here: Path) -> None:
+    plant(here / "t", {"small": b"x", "large": noise(MIB)})
+    assert run("cp", "-r", here / "t", server.at()).code == 0
+    dry = run("cp", "-r", "-n", here / "t", server.at(), "--json")
+    assert dry.code == 0, dry.err
+    assert (dry.result["files"], dry.result["failed"]) == (0, 0)
+
+
+def test_a_dry_run_to_a_missing_destination_makes_nothing(server: Server, here: Path) -> None:
+    plant(here / "t", {"d/small": b"x"})
+    done = run("cp", "-r", "-n", here / "t", server.at("new"))
+    assert done.code == 0, done.err
+    assert os.listdir(server.root) == []
+
+
+def test_replacing_is_atomic_for_a_reader(server: Server, here: Path) -> None:
+    """Whoever has the old file open goes on reading the old one."""
+    for size in SIZES:
+        write(server.root / "f", b"old")
+        with (server.root / "f").open("rb") as reader:
+            assert run("cp", "--overwrite", write(here / "f", noise(size)), server.at()).code == 0
+            assert reader.read() == b"old"
+        assert (server.root / "f").read_bytes() == noise(size)

@@ -1,0 +1,127 @@
+"""One server and many clients: side by side, onto the same name, and behind others that say nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from commands import Running, Server, eventually, run
+from peers import client_of, connect
+
+from e2e.trees import MIB, leftovers, noise, picture, plant, write
+from hvcopy.wire import messages as m
+
+SLOTS = 64
+"""Connections that a server takes at once (hvcopy/server.py)."""
+
+
+def test_eight_copies_at_once_all_arrive(server: Server, here: Path, processes: ExitStack) -> None:
+    for number in range(8):
+        plant(here / str(number), {"large": noise(9 * MIB, number), **{f"small{i}": noise(99, i) for i in range(50)}})
+        if number % 2:
+            plant(server.root / str(number), {"large": noise(9 * MIB, number), "d/small": b"x"})
+    copies = [
+        processes.enter_context(
+            Running("cp", "-r", server.at(number), here / f"back{number}", "--no-fsync")
+            if number % 2
+            else Running("cp", "-r", here / str(number), server.at(number))
+        )
+        for number in range(8)
+    ]
+    for number, copy in enumerate(copies):
+        done = copy.finish(40)
+        assert done.code == 0, done.err
+        if number % 2:
+            assert picture(here / f"back{number}") == picture(server.root / str(number))
+        else:
+            assert picture(server.root / str(number)) == picture(here / str(number))
+    assert not leftovers(server.root)
+
+
+def test_two_copies_onto_one_name_leave_one_of_them_whole(server: Server, here: Path, processes: ExitStack) -> None:
+    for size in (1000, 12 * MIB):
+        contents = [noise(size, number) for number in range(3)]
+        copies = [
+            processes.enter_context(
+                Running("cp", "--overwrite", write(here / f"{number}-{size}", content), server.at(f"copy{size}"))
+            )
+            for number, content in enumerate(contents)
+        ]
+        codes = [copy.finish().code for copy in copies]
+        assert set(codes) <= {0, 10}, codes
+        assert 0 in codes
+        found = (server.root / f"copy{size}").read_bytes()
+        assert found in [content for content, code in zip(contents, codes, strict=True) if code == 0]
+    assert not leftovers(server.root)
+
+
+def test_a_second_copy_of_a_file_under_way_is_told_so(server: Server, here: Path, processes: ExitStack) -> None:
+    source = write(here / "f", noise(24 * MIB))
+    slow = processes.enter_context(Running("cp", source, server.at(), "--bwlimit", "8M"))
+    eventually(lambda: leftovers(server.root), what="the part")
+    second = run("cp", source, server.at())
+    assert second.code == 10, second.err
+    assert "another copy is writing" in second.err
+    assert slow.finish().code == 0
+    assert (server.root / "f").read_bytes() == source.read_bytes()
+
+
+def test_silent_connections_do_not_hold_up_others(server: Server, processes: ExitStack) -> None:
+    for _ in range(SLOTS - 8):
+        processes.enter_context(connect(server.address))
+    listed = run("ls", server.address)
+    assert listed.code == 0, listed.err
+    assert listed.seconds < 5
+
+
+def test_more_connections_than_the_server_takes_are_told_so_and_pass(
+    serve: Callable[..., Server], processes: ExitStack
+) -> None:
+    server = serve("--timeout", "2")
+    for _ in range(SLOTS):
+        processes.enter_context(connect(server.address))
+    refused = run("ls", server.address)
+    assert refused.code in (0, 9), refused.err
+    if refused.code:
+        assert "64" in refused.err
+    eventually(lambda: run("ls", server.address).code == 0, what="the silent ones to be given up")
+    assert not server.ended
+
+
+def test_a_client_that_stays_after_the_greeting_is_given_up(serve: Callable[..., Server]) -> None:
+    server = serve("--timeout", "1")
+    with client_of(server.address) as idle:
+        assert idle.error().code == 5
+    with client_of(server.address) as pushing:
+        pushing.push([b"x"], [False])
+        assert pushing.error_or_end() in (5, 6, None)
+    assert os.listdir(server.root) == []
+
+
+def test_a_client_that_asks_for_a_listing_and_never_reads_is_given_up(serve: Callable[..., Server]) -> None:
+    server = serve("--timeout", "1")
+    for number in range(4000):
+        (server.root / (f"{number:04}" + "n" * 240)).touch()
+    with client_of(server.address) as peer:
+        peer.send(m.Job("list", [b""], m.Options(), b"", 1))
+        server.line(r"hvcopy: unix:.*for 1 s")
+
+
+def test_memory_and_threads_are_given_back(server: Server, here: Path) -> None:
+    """After many sessions the server has no more descriptors or threads than after one."""
+    source = write(here / "f", noise(MIB))
+
+    def held() -> tuple[int, int]:
+        proc = Path(f"/proc/{server.pid}")
+        return len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
+
+    assert run("cp", source, server.at()).code == 0
+    first = held()
+    for _ in range(4):
+        run("cp", source, server.at())
+        run("ls", server.at("nothing"))
+        with connect(server.address) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    eventually(lambda: held() <= first, what="descriptors and threads to be given back")

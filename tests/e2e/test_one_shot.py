@@ -1,0 +1,109 @@
+"""send and recv: one copy without a server, with either side listening."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import Finished, Running, run
+
+from e2e.trees import MIB, leftovers, noise, picture, plant, write
+
+
+def one_shot(
+    processes: ExitStack, listening: list[object], connecting: list[object], *, timeout: float = 20
+) -> tuple[Finished, Finished]:
+    """Start the listening side, then the connecting one at the address it really has; returns both, in this order."""
+    listener = processes.enter_context(Running(*listening))
+    address = listener.line(r"listening on (\S+)\n")[1]
+    connector = run(*[address if one == "ADDRESS" else one for one in connecting], timeout=timeout)
+    return listener.finish(), connector
+
+
+@pytest.mark.parametrize("sender_listens", [False, True], ids=["recv -l", "send -l"])
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+def test_either_side_may_listen(
+    transport: str, sender_listens: bool, tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    plant(here / "t", {"a": b"a", "d/b": noise(9 * MIB), "large": noise(70 * MIB), "empty": None})
+    address = f"unix:{tmp_path}/s" if transport == "unix" else "tcp:127.0.0.1:0"
+    open_ = ["--open"] if transport == "tcp" else []
+    send = ["send", "-r", here / "t", "--json", "--lanes", "2"]
+    recv = ["recv", "--no-fsync", "--json"]
+    if sender_listens:
+        sent, received = one_shot(processes, [*send, "-l", *open_, address], [*recv, "ADDRESS", root])
+    else:
+        received, sent = one_shot(processes, [*recv, "-l", *open_, address, root], [*send, "ADDRESS"])
+    assert (sent.code, received.code) == (0, 0), sent.err + received.err
+    assert picture(root / "t", attributes=True) == picture(here / "t", attributes=True)
+    for done in (sent, received):
+        assert done.result["files"] == 3
+        assert done.result["lanes"] == 2
+    assert not (tmp_path / "s").exists()
+    assert not leftovers(root)
+
+
+@pytest.mark.parametrize("sender_listens", [False, True], ids=["recv -l", "send -l"])
+def test_failures_are_told_on_both_sides(
+    sender_listens: bool, tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    plant(here / "t", {"a": b"new", "b": b"b"})
+    plant(root / "t", {"a": b"old"})
+    address = f"unix:{tmp_path}/s"
+    send, recv = ["send", "-r", here / "t"], ["recv", "--no-fsync"]
+    if sender_listens:
+        sent, received = one_shot(processes, [*send, "-l", address], [*recv, "ADDRESS", root])
+    else:
+        received, sent = one_shot(processes, [*recv, "-l", address, root], [*send, "ADDRESS"])
+    assert (sent.code, received.code) == (3, 3), sent.err + received.err
+    for done in (sent, received):
+        assert "t/a: it exists already" in done.err
+    assert (root / "t/a").read_bytes() == b"old"
+
+
+def test_a_key_is_proven_whoever_listens(tmp_path: Path, here: Path, root: Path, processes: ExitStack) -> None:
+    source, key, other = write(here / "f"), tmp_path / "key", tmp_path / "other"
+    for path in (key, other):
+        assert run("key", path).code == 0
+    listening = ["send", "-l", source, f"unix:{tmp_path}/s", "--key-file", key]
+    sender = processes.enter_context(Running(*listening))
+    sender.line("listening on")
+    assert run("recv", f"unix:{tmp_path}/s", root, "--key-file", other).code == 9
+    assert run("recv", f"unix:{tmp_path}/s", root).code == 9
+    assert not sender.ended, "one who is refused must not end it for the right one"
+    done = run("recv", f"unix:{tmp_path}/s", root, "--key-file", key, "--no-fsync")
+    assert (done.code, sender.finish().code) == (0, 0), done.err
+    assert os.listdir(root) == ["f"]
+
+
+def test_recv_takes_no_other_job(tmp_path: Path, root: Path, processes: ExitStack) -> None:
+    write(root / "f")
+    receiver = processes.enter_context(Running("recv", "-l", f"unix:{tmp_path}/s", root))
+    receiver.line("listening on")
+    listed = run("ls", f"unix:{tmp_path}/s")
+    assert listed.code in (2, 7, 9), listed.err
+    assert listed.out == ""
+    pulled = run("cp", f"unix:{tmp_path}/s:/f", tmp_path / "got")
+    assert pulled.code != 0
+    assert not (tmp_path / "got").exists()
+
+
+def test_recv_waits_for_a_sender_that_starts_later(tmp_path: Path, here: Path, root: Path, processes: ExitStack) -> None:
+    receiver = processes.enter_context(Running("recv", "--wait", "15", f"unix:{tmp_path}/s", root))
+    sender = processes.enter_context(Running("send", "-l", write(here / "f"), f"unix:{tmp_path}/s"))
+    assert (receiver.finish().code, sender.finish().code) == (0, 0)
+    assert (root / "f").read_bytes() == b"content\n"
+
+
+def test_a_missing_source_is_told_before_listening(tmp_path: Path, here: Path) -> None:
+    done = run("send", "-l", here / "no", f"unix:{tmp_path}/s")
+    assert done.code == 10
+    assert "listening" not in done.err
+
+
+def test_recv_into_a_missing_folder_is_10(tmp_path: Path) -> None:
+    done = run("recv", "-l", f"unix:{tmp_path}/s", tmp_path / "no")
+    assert done.code == 10
+    assert str(tmp_path / "no") in done.err
