@@ -34,6 +34,16 @@ def open_sources(paths: list[str], *, recursive: bool) -> list[Source]:
     return [open_local(index, path, recursive=recursive) for index, path in enumerate(paths)]
 
 
+def plain_path(path: bytes) -> bytes:
+    """Return a remote path as it goes on the wire: without a leading slash, doubled slashes, and ``.`` parts."""
+    return b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
+
+
+def means_contents(path: bytes) -> bool:
+    """Say whether a remote source means what is in a directory rather than the directory: ``dir/.``, or the root."""
+    return path.rstrip(b"/").rpartition(b"/")[2] in (b"", b".")
+
+
 class Client:
     """One proven connection to a server, good for one job.  Use ``connect`` to get one."""
 
@@ -79,12 +89,12 @@ class Client:
 
         lanes = self._order(
             "push",
-            [destination.strip(b"/")],
+            [plain_path(destination)],
             msgspec.structs.replace(
                 options,
                 names=[source.called for source in sources],
                 dirs=[source.is_dir for source in sources],
-                must_be_dir=destination.endswith(b"/"),
+                must_be_dir=destination.endswith((b"/", b"/.")),
             ),
         )
         self._ready(lanes)
@@ -98,16 +108,12 @@ class Client:
         from hvcopy.files.sink import Plan
         from hvcopy.transfer.receiving import receive
 
-        wanted = [path.strip(b"/") for path in paths]
-        names = [b"" if path.endswith(b"/.") or path == b"." else os.path.basename(path) for path in wanted]
-        lanes = self._order(
-            "pull",
-            [
-                path.removesuffix(b".").rstrip(b"/") if not name else path
-                for path, name in zip(wanted, names, strict=True)
-            ],
-            options,
-        )
+        wanted = [plain_path(path) for path in paths]
+        names = [
+            b"" if means_contents(path) else os.path.basename(plain) for path, plain in zip(paths, wanted, strict=True)
+        ]
+        slashed = [plain + b"/" if path.endswith(b"/") else plain for path, plain in zip(paths, wanted, strict=True)]
+        lanes = self._order("pull", slashed, options)
         ready = self._ready(lanes)
         if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
             raise NotHvcopy("the server answered for another number of sources than were asked for")
@@ -131,7 +137,7 @@ class Client:
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
-        lanes = self._order("list", [path.strip(b"/")], m.Options())
+        lanes = self._order("list", [plain_path(path)], m.Options())
         self._ready(lanes)
         while True:
             listing = expect(lanes.control, Type.LISTING)

@@ -46,6 +46,10 @@ def aliases() -> dict[str, dict[str, Any]]:
         raise BadUsage(
             f"{printable(path)}: {error}", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
         ) from None
+    if not isinstance(hosts, dict):
+        raise BadUsage(
+            f"{printable(path)}: hosts is not a table", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
+        )
     for name, host in hosts.items():
         if not isinstance(host, dict) or not isinstance(host.get("address"), str):
             raise BadUsage(f"{printable(path)}: hosts.{name} has no address", hint="address = 'vsock:3:18518'")

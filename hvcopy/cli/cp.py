@@ -58,6 +58,7 @@ def cp(
             dry_run=dry_run,
             totals=command.wants_totals,
         )
+        limit = arguments.rate(bwlimit)
         opened = open_sources(sources, recursive=job.recursive) if isinstance(destination, bytes) else []
         client = connect(
             remote.address,
@@ -73,7 +74,7 @@ def cp(
             if verbose:
                 say(f"hvcopy: connected to {remote.address}, window {client.window} bytes")
             if isinstance(destination, bytes):
-                client.push(opened, destination, job, command.tally, bwlimit=arguments.rate(bwlimit))
+                client.push(opened, destination, job, command.tally, bwlimit=limit)
             else:
                 client.pull(_pull_paths(sources), destination, job, command.tally)
 

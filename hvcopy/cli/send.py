@@ -62,6 +62,7 @@ def send(
             dry_run=dry_run,
             totals=command.wants_totals,
         )
+        limit = arguments.rate(bwlimit)
         sources = open_sources(local, recursive=job.recursive)
         patience = arguments.timeout_seconds(timeout)
 
@@ -71,7 +72,7 @@ def send(
                 command.tally.window = client.window
                 if verbose:
                     say(f"hvcopy: connected to {address}, window {client.window} bytes")
-                client.push(sources, b"", job, command.tally, bwlimit=arguments.rate(bwlimit))
+                client.push(sources, b"", job, command.tally, bwlimit=limit)
 
         if not listening:
             key = arguments.key_of(key_file, alias_key)

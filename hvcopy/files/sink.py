@@ -116,6 +116,12 @@ class Sink:
                 return True
         temporary = place.temporary_name()
         os.symlink(entry.extra.target, temporary, dir_fd=directory.fd)
+        if entry.extra.uid is not None and entry.extra.gid is not None:
+            try:
+                os.chown(temporary, entry.extra.uid, entry.extra.gid, dir_fd=directory.fd, follow_symlinks=False)
+            except OSError:
+                os.unlink(temporary, dir_fd=directory.fd)
+                raise
         with contextlib.suppress(OSError):
             os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=directory.fd, follow_symlinks=False)
         self._name(directory, temporary, name, entry)

@@ -48,7 +48,7 @@ def open_local(index: int, path: str, *, recursive: bool) -> Source:
         raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="nothing was sent; check the path") from None
 
 
-def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool) -> Source:
+def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool, must_be_dir: bool = False) -> Source:
     """Open *path* below *root* without following any link.  Raises LocalFailure or BadUsage; *path* was checked."""
     shown = printable(b"/" + path)
     directory, _, name = path.rpartition(b"/")
@@ -63,6 +63,8 @@ def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool) -> S
             return Source(index, Handle(os.open(name, FLAGS, dir_fd=parent.fd)), b"", name)
         if stat.S_ISLNK(found.st_mode):
             raise LocalFailure(f"{shown} is a symbolic link, and links are not followed out of a served folder")
+        if must_be_dir:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         _want_regular(found, shown)
         return Source(index, parent, name, name)
     except OSError as error:

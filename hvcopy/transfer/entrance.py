@@ -11,12 +11,13 @@ from hvcopy import fileio
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
 from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, UPDATE, Sink
+from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest
+from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest, zeros_digest
 from hvcopy.wire.frames import Type
 
 SUMS_BLOCKS = 32768
@@ -203,7 +204,12 @@ def _digests_of_standing(sink: Sink, one: Expected) -> bytes:
     work = bytearray(assembly.block if assembly.count else 0)
     fd = sink.open_standing(one.entry.source, one.entry.path)
     try:
+        for first, count in hole_runs(fd, assembly.size, assembly.block):
+            for index in range(first, first + count):
+                assembly.add(index, zeros_digest(assembly.length_of(index)))
         for index in range(assembly.count):
+            if assembly.has(index):
+                continue
             length = assembly.length_of(index)
             view = memoryview(work)[:length]
             same_length = fileio.read_at(fd, view, index * assembly.block) == length

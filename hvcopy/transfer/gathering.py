@@ -72,11 +72,13 @@ class Gathering:
                 continue
             try:
                 target = os.readlink(name, dir_fd=found.handle.fd)
-                mtime = os.stat(name, dir_fd=found.handle.fd, follow_symlinks=False).st_mtime_ns
+                own = os.stat(name, dir_fd=found.handle.fd, follow_symlinks=False)
             except OSError as error:
                 self._outbox.fail(source, path, 10, error.strerror or str(error))
                 continue
-            self._outbox.links.append(LinkEntry(m.SYMLINK, source, path, mtime, m.Extra(target=target)))
+            uid, gid = (own.st_uid, own.st_gid) if self._outbox.options.owner else (None, None)
+            extra = m.Extra(target=target, uid=uid, gid=gid)
+            self._outbox.links.append(LinkEntry(m.SYMLINK, source, path, own.st_mtime_ns, extra))
 
     def _add(self, names: Names) -> None:
         self._gathered.append(names)

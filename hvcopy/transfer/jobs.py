@@ -73,11 +73,13 @@ def run_pull(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
         raise NotAllowed("this server is write-only", hint="start it without --write-only")
     sources = []
     for index, path in enumerate(job.paths):
+        must_be_dir = path.endswith(b"/")
         path = path.strip(b"/")
         reason = check_path(path, windows=False) if path else None
         if reason:
             raise UnsafeName(f"/{printable(path)}: {reason}")
-        sources.append(open_beneath(index, served.root, path, recursive=job.options.recursive))
+        recursive = job.options.recursive
+        sources.append(open_beneath(index, served.root, path, recursive=recursive, must_be_dir=must_be_dir))
     if not sources:
         raise NotHvcopy("the peer asked for nothing")
     layout = "".join("d" if source.is_dir else "f" for source in sources)

@@ -101,7 +101,7 @@ def test_a_client_that_stays_after_the_greeting_is_given_up(serve: Callable[...,
 
 
 def test_a_client_that_asks_for_a_listing_and_never_reads_is_given_up(serve: Callable[..., Server]) -> None:
-    server = serve("--timeout", "1")
+    server = serve("--timeout", "1", "--buffer", "64k")
     for number in range(4000):
         (server.root / (f"{number:04}" + "n" * 240)).touch()
     with client_of(server.address) as peer:
