@@ -160,8 +160,8 @@ def test_encode_end_cuts_a_long_message_to_what_decode_end_takes() -> None:
 
 def test_encode_end_cuts_between_characters() -> None:
     """Section 6: the message is UTF-8; a strict reader must be able to decode it."""
-    body = frames.encode_end(frames.End(1, 1, 10, 0, bytes(16), "x" + "\u20ac" * 1000))
-    assert body[frames.END.size :].decode("utf-8") == "x" + "\u20ac" * 341
+    body = frames.encode_end(frames.End(1, 1, 10, 0, bytes(16), "xx" + "\u20ac" * 1000))
+    assert body[frames.END.size :].decode("utf-8") == "xx" + "\u20ac" * 340
 
 
 def test_encode_end_with_a_lone_surrogate_does_not_fail() -> None:

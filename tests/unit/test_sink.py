@@ -114,9 +114,22 @@ def test_end_directory_sets_mode_and_time(root: Path) -> None:
     assert (stat.S_IMODE(found.st_mode), found.st_mtime_ns) == (0o750, TIME)
 
 
-def test_end_directory_that_was_never_made_is_an_error(root: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Sink(plan(root)).end_directory(entry(m.DIRECTORY_END, b"a"))
+def test_end_directory_makes_one_that_nothing_went_into(root: Path) -> None:
+    Sink(plan(root)).end_directory(entry(m.DIRECTORY_END, b"a/b", mode=0o750))
+    assert stat.S_IMODE((root / "a" / "b").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("plant", ["link", "file"])
+def test_end_directory_where_something_else_stands_changes_nothing(root: Path, plant: str) -> None:
+    outside = (root.parent / "outside").stat()
+    if plant == "link":
+        (root / "a").symlink_to("../outside")
+    else:
+        (root / "a").write_bytes(b"mine")
+    with pytest.raises(OSError, match=r"symbolic|Not a directory|File exists"):
+        Sink(plan(root)).end_directory(entry(m.DIRECTORY_END, b"a", mode=0o700))
+    after = (root.parent / "outside").stat()
+    assert (after.st_mode, after.st_mtime_ns) == (outside.st_mode, outside.st_mtime_ns)
 
 
 # ---- symbolic links
