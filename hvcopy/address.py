@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from typing import ClassVar, NoReturn
+
+from msgspec import Struct
 
 from hvcopy.errors import BadUsage, printable
 
@@ -33,16 +34,16 @@ _VM_NAMES = {  # hvsocket.h
 }
 _KNOWN_VMS = frozenset({*_VM_NAMES.values(), "wsl"})
 _BROADCAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+# Patterns are compiled when first used, which most addresses never do: start-up is most of a small copy.
+_GUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
-_HOST_NAME = re.compile(r"[^\W_]([\w.-]*\w)?\.?")
-_IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}(%[\w.-]{1,32})?", re.ASCII)
+_HOST_NAME = r"[^\W_]([\w.-]*\w)?\.?"
+_IPV6 = r"(?a)(?=.*:.*:)[0-9A-Fa-f:.]{2,45}(%[\w.-]{1,32})?"
 _BRACKETS = f"an IPv6 address stands in brackets: tcp:[::1]:{DEFAULT_PORT}"
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ESCAPE = rb"%([0-9A-Fa-f]{2})"
 
 
-@dataclass(frozen=True, slots=True)
-class VsockAddress:
+class VsockAddress(Struct, frozen=True):
     """``vsock:CID:PORT``: AF_VSOCK on Linux; *cid* 0xffffffff is any."""
 
     scheme: ClassVar[str] = "vsock"
@@ -53,8 +54,7 @@ class VsockAddress:
         return f"vsock:{_CID_NAMES.get(self.cid, self.cid)}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class HypervAddress:
+class HypervAddress(Struct, frozen=True):
     """``hyperv:VM:SERVICE``: AF_HYPERV on Windows.
 
     *vm* is a well-known name, a lower-case GUID, or else a VM's own name; *service* is a decimal port, a
@@ -70,8 +70,7 @@ class HypervAddress:
         return f"hyperv:{_escape(vm, also='/')}:{_escape(service, also='/')}"
 
 
-@dataclass(frozen=True, slots=True)
-class HybridAddress:
+class HybridAddress(Struct, frozen=True):
     """``hybrid:PATH:PORT``: a VMM's unix socket into its guest."""
 
     scheme: ClassVar[str] = "hybrid"
@@ -82,8 +81,7 @@ class HybridAddress:
         return f"hybrid:{_escape_path(self.path)}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(Struct, frozen=True):
     """``unix:PATH``: bytes that are not UTF-8 stand in *path* as os.fsdecode() has them."""
 
     scheme: ClassVar[str] = "unix"
@@ -93,8 +91,7 @@ class UnixAddress:
         return f"unix:{_escape_path(self.path)}"
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(Struct, frozen=True):
     """``tcp:HOST:PORT``: an IPv6 address stands in *host* without its brackets."""
 
     scheme: ClassVar[str] = "tcp"
@@ -108,8 +105,7 @@ class TcpAddress:
 Address = VsockAddress | HypervAddress | HybridAddress | UnixAddress | TcpAddress
 
 
-@dataclass(frozen=True, slots=True)
-class _Spelled:
+class _Spelled(Struct, frozen=True):
     """A text taken apart: its form, the fields that the form has or fewer, the address, what follows it."""
 
     form: str
@@ -337,7 +333,7 @@ def _read_tcp(text: str, fields: list[str]) -> TcpAddress:
 def _read_host(text: str, host: str) -> str:
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
-    if len(bare) > 255 or not (_IPV6 if bracketed else _HOST_NAME).fullmatch(bare):
+    if len(bare) > 255 or not re.fullmatch(_IPV6 if bracketed else _HOST_NAME, bare):
         _refuse(text, "has no valid host", f"a host is a name or an IP address; {_BRACKETS}")
     return bare
 
@@ -388,7 +384,7 @@ def _name(text: str, field: str, what: str, hint: str) -> str:
 
 def _find_guid(text: str) -> str | None:
     bare = text[1:-1] if text.startswith("{") and text.endswith("}") else text
-    found = _GUID.fullmatch(bare.lower())
+    found = re.fullmatch(_GUID, bare.lower())
     return found[0] if found else None
 
 
@@ -414,7 +410,7 @@ def _unescape(text: str, field: str) -> str:
         raw = field.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         _refuse(text, "has half a character (a lone surrogate)", "give the socket a plain name")
-    raw = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)
+    raw = re.sub(_ESCAPE, lambda found: bytes.fromhex(found[1].decode()), raw)
     if b"\0" in raw:
         _refuse(text, "has a zero byte, which no path contains", "abstract sockets are not supported")
     return raw.decode("utf-8", "surrogateescape")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from hvcopy.errors import HvcopyError, printable
 from hvcopy.transfer.tally import Tally
@@ -13,8 +13,7 @@ MAX_FAILURES = 1000
 """Failures listed in the object; all are counted."""
 
 
-@dataclass
-class Report:
+class Report(Struct):
     """Collects what is to be said about one command."""
 
     command: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hvcopy.address import Address, UnixAddress, parse_address, split_remote
 from hvcopy.errors import BadUsage, printable
@@ -16,8 +17,7 @@ WINDOWS = sys.platform == "win32"
 CONFIG = "hvcopy/config.toml"
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Struct, frozen=True):
     """A server as the user named it: by address or by alias, with a path below its root."""
 
     address: Address

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hvcopy.errors import BadUsage, LocalFailure, printable
 from hvcopy.files.confined import FLAGS, Directories, Handle, open_directory
 
 
-@dataclass(slots=True)
-class Source:
+class Source(Struct):
     """One source: the directory *handle* itself when *name* is empty, else the file *name* in it.
 
     *called* is the name it has for the receiver; empty for a root, whose contents are meant.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hvcopy.files.confined import Handle, enter
 
@@ -12,8 +13,7 @@ BATCH = 1024
 """Names handed out at once: bounds the memory for a directory of any size."""
 
 
-@dataclass(slots=True)
-class Entered:
+class Entered(Struct):
     """A directory was entered; *path* is relative to the walk's start, empty for the start itself."""
 
     path: bytes
@@ -21,8 +21,7 @@ class Entered:
     stat: os.stat_result
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """Names in one directory that are no directories: regular files, and links apart from the rest."""
 
     path: bytes
@@ -32,8 +31,7 @@ class Found:
     others: list[bytes]
 
 
-@dataclass(slots=True)
-class Failed:
+class Failed(Struct):
     """A directory could not be read."""
 
     path: bytes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import NamedTuple
 
 from hvcopy.errors import NotAllowed, NotHvcopy, printable
@@ -92,6 +90,8 @@ class Handshake:
         proof = decode(Type.PROOF, body)
         assert isinstance(proof, Proof)
         theirs = "listener" if self._connector else "connector"
+        import hmac
+
         if not hmac.compare_digest(proof.mac, self._mac(theirs)):
             raise NotAllowed("the peer has a different key", hint="copy the same key file to both sides")
         self._agree(proven=True)
@@ -101,6 +101,9 @@ class Handshake:
         return encode(Proof(self._mac("listener")), 1)
 
     def _mac(self, role: str) -> bytes:
+        import hashlib  # here, since most copies use no key and loading OpenSSL takes its time
+        import hmac
+
         assert self._key is not None
         own = self._hello_frame[HEADER.size :]
         hellos = (own, self._peer_body) if self._connector else (self._peer_body, own)

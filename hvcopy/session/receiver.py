@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hvcopy.errors import NotHvcopy
 from hvcopy.session.assembly import Assembly
@@ -18,8 +19,7 @@ MAX_OPEN_BLOCKS = 1 << 21
 """Blocks of all files under way together: bounds the memory for their digests to 34 MiB."""
 
 
-@dataclass(slots=True)
-class Expected:
+class Expected(Struct):
     """One file that was asked about, answered, and is now arriving."""
 
     id: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from hvcopy.errors import NotHvcopy
 from hvcopy.session.assembly import Assembly
@@ -17,8 +17,7 @@ MAX_PACKS = 64
 """Packs sent and not yet acknowledged: bounds what either side remembers of them."""
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct):
     """One file, symbolic or hard link that was announced and waits for its answer or acknowledgement."""
 
     id: int
@@ -34,8 +33,7 @@ class Asked:
     reused: int = 0
 
 
-@dataclass(slots=True)
-class Packed:
+class Packed(Struct):
     """One pack that waits for its acknowledgement: its files, and the digest it was sent with."""
 
     id: int

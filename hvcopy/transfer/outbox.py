@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from hvcopy.files.confined import Handle
 from hvcopy.files.outgoing import Outgoing
@@ -28,8 +29,7 @@ class Scratch:
         return memoryview(self._buffer)[:length]
 
 
-@dataclass(slots=True)
-class Names:
+class Names(Struct):
     """Names of one directory that wait to be read."""
 
     source: int
@@ -42,8 +42,7 @@ class Names:
         return self.directory + b"/" + name if self.directory else name
 
 
-@dataclass(slots=True)
-class Candidate:
+class Candidate(Struct):
     """A file that is to be asked about before it is sent."""
 
     source: int
@@ -55,8 +54,7 @@ class Candidate:
     sparse: bool
 
 
-@dataclass(slots=True)
-class LinkEntry:
+class LinkEntry(Struct):
     """A symbolic or hard link, created when all files are delivered."""
 
     kind: int
@@ -66,8 +64,7 @@ class LinkEntry:
     extra: m.Extra
 
 
-@dataclass(slots=True)
-class Outbox:
+class Outbox(Struct):
     """Everything that waits to be sent or acknowledged.  Queues change under ``lanes.changed``."""
 
     lanes: Lanes

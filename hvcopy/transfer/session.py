@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, NotHvcopy
@@ -19,8 +20,7 @@ from hvcopy.wire.frames import Type
 SOFTWARE = "hvcopy 0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What one end brings to every connection of a session."""
 
     role: str

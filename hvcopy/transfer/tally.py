@@ -5,8 +5,9 @@ from __future__ import annotations
 import builtins
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from hvcopy.errors import BY_EXIT_CODE, LocalFailure
 
@@ -31,8 +32,7 @@ class Silent:
         """Ignore it."""
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Counts of one transfer.  ``bytes`` counts contents as they move, ``files`` only what is acknowledged."""
 
     observer: Observer = field(default_factory=Silent)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hvcopy.address import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """*sock* listens, non-blocking, on *address* (with the real port).
 
     *welcome* tunes an accepted socket and returns its (identity, peer); *release* removes what is left.
