@@ -5,7 +5,7 @@
 
 PYTHON ?=
 VENV ?= .venv
-JOBS ?= 2
+JOBS ?= 4
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ PYTHON_FILES := $(wildcard hvcopy/*.py)
 
 # Timing in these tests is judged in tens of seconds, so two at once are safe; a lane is a machine of its own, one at a time.
 PYTEST := $(PY) -m pytest
-APART := -n $(JOBS) --dist loadfile -m "not lane"
+APART := -n $(JOBS) --dist loadgroup -m "not lane"
 LANES := -m lane
 # pytest ends with 5 when it ran nothing, as one of the two runs does for ARGS=tests/unit.
 NONE_IS_FINE = $(if $(ARGS),|| [ $$? = 5 ])

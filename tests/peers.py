@@ -18,7 +18,7 @@ from hvcopy.session.handshake import Handshake
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
-from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, header, parse_header
+from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, check_seal, header, parse_header
 
 PATIENCE = 20.0
 """Seconds after which a call of a peer fails, so that no test hangs."""
@@ -195,14 +195,22 @@ class Peer:
     def frame(self, kind: Type, body: bytes, flags: int = 0) -> None:
         """Send any frame."""
         with self._sending:
-            self.sock.sendall(header(kind, len(body), flags, self.sent) + body)
+            covered = body[: frames.COVERED.get(kind, len(body))]
+            head = header(kind, covered, length=len(body), flags=flags, sequence=self.sent)
+            self.sock.sendall(head + body)
             self.sent += 1
+
+    def head(self, kind: int, length: int) -> None:
+        """Send the head of a frame that this end could never send, in its place in the sequence."""
+        self.raw(HEADER.pack(length, kind, 0, self.sent, 0))
 
     def receive(self) -> Frame:
         """Return the next frame; raises Refused for ERROR, ConnectionError at the end of the stream."""
-        kind, flags, length = parse_header(self._exactly(HEADER.size), sequence=self._received)
+        head = self._exactly(HEADER.size)
+        kind, flags, length = parse_header(head, sequence=self._received)
         self._received += 1
         body = self._exactly(length)
+        check_seal(head, kind, memoryview(body))
         if kind is Type.ERROR:
             error = m.decode(kind, body)
             assert isinstance(error, m.Error)

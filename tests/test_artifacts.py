@@ -30,7 +30,7 @@ OFFLINE = re.compile(
 )
 BUILD_SECONDS = 280
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("artifacts")]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from e2e.trees import MIB, leftovers, noise, plant, resumable, write
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
-from hvcopy.wire.frames import HEADER, Type
+from hvcopy.wire.frames import Type
 
 BAD_PATHS = {
     "parent": b"../x",
@@ -431,9 +431,9 @@ def _lies(peer: Peer, content: bytes) -> dict[str, Callable[[], object]]:
         "a second job": lambda: peer.send(m.Job("list", [b""], m.Options(), b"", 1)),
         "out of sequence": lambda: peer.raw(m.encode(m.Ping(0, False), peer.sent + 1)),
         "repeated": lambda: peer.raw(m.encode(m.Ping(0, False), peer.sent - 1)),
-        "unknown frame": lambda: peer.raw(HEADER.pack(0, 0x66, 0, peer.sent)),
-        "oversize frame": lambda: peer.raw(HEADER.pack(2**31, Type.DATA, 0, peer.sent)),
-        "oversize ENTRIES": lambda: peer.raw(HEADER.pack(MIB + 1, Type.ENTRIES, 0, peer.sent)),
+        "unknown frame": lambda: peer.head(0x66, 0),
+        "oversize frame": lambda: peer.head(Type.DATA, 2**31),
+        "oversize ENTRIES": lambda: peer.head(Type.ENTRIES, MIB + 1),
         "no MessagePack": lambda: peer.frame(Type.ENTRIES, b"\xc1\xc1\xc1"),
         "nested for ever": lambda: peer.frame(Type.ENTRIES, b"\x91" * 100_000),
         "negative size": lambda: peer.frame(Type.ENTRIES, b"\x91\x91\x98\x02\x05\x00\xc4\x01x\x00\xff\x00\x80"),

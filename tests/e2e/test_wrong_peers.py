@@ -24,7 +24,7 @@ STRANGERS: dict[str, tuple[Behaviour, int]] = {
     "half a greeting": (says_and_closes(MAGIC[:4]), 7),
     "text mode": (says(MAGIC.replace(b"\r\n", b"\n") + b"more"), 7),
     "greeting and noise": (says(MAGIC + bytes(range(1, 255))), 7),
-    "greeting and a frame too long": (says(MAGIC + b"\xff\xff\xff\xff\x01\x00\x00\x00"), 7),
+    "greeting and a frame too long": (says(MAGIC + b"\xff\xff\xff\xff\x01" + bytes(11)), 7),
 }
 
 
