@@ -347,7 +347,8 @@ def _why_not(todo: _Batch, number: int, status: int) -> str:
 
 def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:
     try:
-        return os.stat(name, dir_fd=handle.fd, follow_symlinks=False).st_mtime_ns >= mtime_ns
+        found = os.stat(name, dir_fd=handle.fd, follow_symlinks=False)
+        return found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode)
     except OSError:
         return False
 

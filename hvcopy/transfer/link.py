@@ -30,10 +30,10 @@ FIRST_BODY = 64 * 1024
 
 def named(error: HvcopyError, peer: str) -> HvcopyError:
     """Return *error* with the peer's name and a next step, where what breaks the protocol was found without either."""
-    if not isinstance(error, NotHvcopy) or error.message.startswith(peer):
+    if not isinstance(error, NotHvcopy):
         return error
-    hint = error.hint or "is it hvcopy, of a like version, that is at the other end?"
-    return NotHvcopy(f"{peer}: {error.message}", hint=hint)
+    message = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
+    return NotHvcopy(message, hint=error.hint or "is it hvcopy, of a like version, that is at the other end?")
 
 
 class Link:

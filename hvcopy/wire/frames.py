@@ -111,6 +111,8 @@ def parse_header(data: ReadableBuffer, *, early: bool = False, sequence: int = 0
     if kind is None:
         raise NotHvcopy(f"the peer sent a frame of unknown type {number:#04x}")
     if found != sequence & 0xFFFF:
+        if early:  # more likely a stranger than damage
+            raise NotHvcopy("the peer began like hvcopy, but went on otherwise")
         raise DigestMismatch(
             "frames were lost or repeated on the way; nothing of them was kept", hint="run the same command again"
         )
