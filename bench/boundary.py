@@ -59,9 +59,9 @@ class Crossing:
         self._ports = itertools.count(21000)
         for name, size in (("source", self.size), ("small", SMALL), ("tiny", 1)):
             data.make_file(work.data / name, size)
-        self._say_in_guest(f"mkdir -p {self.inside}/root")
+        self._say_in_guest(f"mkdir -p {self.inside}/served")
         self._say_in_guest(self._make_inside())
-        serve = f"exec {work.settings.hvcopy} serve vsock:any:{PORT} --root {self.inside}/root --allow vsock:2"
+        serve = f"exec {work.settings.hvcopy} serve vsock:any:{PORT} --root {self.inside}/served --allow vsock:2"
         try:
             machine.start(f"{serve} --no-fsync").wait_output("serving", 60)
         except (EOFError, subprocess.TimeoutExpired) as error:
@@ -124,7 +124,7 @@ class Crossing:
         """`hvcopy cp` run in the guest, to a server on the host."""
 
         def copy(source: str) -> Sample:
-            argv = [self.work.settings.hvcopy, "cp", "--no-fsync", "--json", *options, f"{self.inside}/root/{source}"]
+            argv = [self.work.settings.hvcopy, "cp", "--no-fsync", "--json", *options, f"{self.inside}/served/{source}"]
             began = time.perf_counter()
             process = self.machine.start([*argv, f"vsock:host:{HOST_PORT}:/copy"])
             _good(process)
@@ -139,7 +139,7 @@ class Crossing:
         def copy(which: str) -> Sample:
             port = next(self._ports)
             line = (
-                f"exec socat -u -d -d {' '.join(options)} VSOCK-LISTEN:{port} OPEN:{self.inside}/root/copy,creat,trunc"
+                f"exec socat -u -d -d {' '.join(options)} VSOCK-LISTEN:{port} OPEN:{self.inside}/served/copy,creat,trunc"
             )
             listener = self.machine.start(line)
             listener.wait_output("listening on", 30)
@@ -164,7 +164,7 @@ class Crossing:
             try:
                 listener.wait_until(lambda: unix_listening(Path(path)))
                 began = time.perf_counter()
-                process = self.machine.start(sender(f"{self.inside}/root/{which}", port))
+                process = self.machine.start(sender(f"{self.inside}/served/{which}", port))
                 _good(process)
                 listener.wait(PATIENCE)
                 return Sample(time.perf_counter() - began)
@@ -206,11 +206,11 @@ class Crossing:
         return f'{sys.executable} -c "{program}"'
 
     def _remove_inside(self) -> None:
-        self._say_in_guest(f"rm -f {self.inside}/root/copy")
+        self._say_in_guest(f"rm -f {self.inside}/served/copy")
 
     def _check_inside(self, which: str, warm_up: bool) -> None:
-        compare = f"cmp {self.inside}/root/{which} {self.inside}/root/copy"
-        sizes = f"stat -c %s {self.inside}/root/{which} {self.inside}/root/copy | uniq | wc -l | grep -qx 1"
+        compare = f"cmp {self.inside}/served/{which} {self.inside}/served/copy"
+        sizes = f"stat -c %s {self.inside}/served/{which} {self.inside}/served/copy | uniq | wc -l | grep -qx 1"
         self._say_in_guest(compare if warm_up else sizes)
 
     def _check_here(self, which: str, warm_up: bool) -> None:
