@@ -29,7 +29,7 @@ POLL = 0.01
 T = TypeVar("T")
 
 
-def eventually(probe: Callable[[], T], *, what: str, seconds: float = PATIENCE) -> T:
+def eventually(probe: Callable[[], T | None], *, what: str, seconds: float = PATIENCE) -> T:
     """Return the first true value of *probe*, asked every few milliseconds; fail the test after *seconds*."""
     ends = time.monotonic() + seconds
     while not (value := probe()):
@@ -66,7 +66,11 @@ class Running:
     """One process of the command, its output in files, so that no full pipe can stop it."""
 
     def __init__(
-        self, *arguments: object, prefix: Sequence[str] = (), cwd: Path | None = None, env: Mapping[str, str] | None = None
+        self,
+        *arguments: object,
+        prefix: Sequence[str] = (),
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self._start = time.monotonic()
@@ -160,7 +164,12 @@ class Server(Running):
     """``hvcopy serve`` on *address*, ready: ``address`` is where it really listens."""
 
     def __init__(
-        self, address: str, root: Path, *options: object, prefix: Sequence[str] = (), env: Mapping[str, str] | None = None
+        self,
+        address: str,
+        root: Path,
+        *options: object,
+        prefix: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__("serve", address, "--root", root, *options, prefix=prefix, env=env)
         self.root = root

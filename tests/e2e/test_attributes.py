@@ -66,7 +66,11 @@ def test_symbolic_links_are_skipped_and_said_so(server: Server, here: Path) -> N
     (here / "t/out").symlink_to("/etc")
     said = push(here, server, "t")
     assert "t/link: symbolic link skipped (--links" in said
-    assert picture(server.root / "t") == {b"file": ("file", b"x"), b"d": ("directory",), b"d/inner": ("file", b"y")}
+    assert picture(server.root / "t") == {
+        b"file": ("file", b"x"),
+        b"d": ("directory",),
+        b"d/inner": ("file", b"y"),
+    }
 
 
 @pytest.mark.parametrize("option", ["--links", "-a"])
@@ -111,7 +115,9 @@ def test_hard_links_are_kept(size: int, server: Server, here: Path) -> None:
 
 @pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
 @pytest.mark.parametrize("size", [10, 9 * MIB])
-def test_hard_links_are_kept_by_a_second_copy(size: int, option: str | None, server: Server, here: Path) -> None:
+def test_hard_links_are_kept_by_a_second_copy(
+    size: int, option: str | None, server: Server, here: Path
+) -> None:
     first = write(here / "t/first", noise(size))
     os.link(first, here / "t/second")
     push(here, server, "t")
@@ -142,7 +148,11 @@ def test_owners_are_kept_by_archive_and_only_then(size: int, server: Server, her
     there = server.root / "archive"
     for name in ("sub/file", "sub", "."):
         found, wanted = (there / name).stat(), (here / "t" / name).stat()
-        assert (found.st_uid, found.st_gid, found.st_mode) == (wanted.st_uid, wanted.st_gid, wanted.st_mode), name
+        assert (found.st_uid, found.st_gid, found.st_mode) == (
+            wanted.st_uid,
+            wanted.st_gid,
+            wanted.st_mode,
+        ), name
     assert (there / "link").lstat().st_uid == 1234
 
 
@@ -196,7 +206,9 @@ def same_where(left: Path, right: Path, offsets: list[int], length: int) -> bool
 
 
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
-def test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk(pull: bool, server: Server, here: Path) -> None:
+def test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk(
+    pull: bool, server: Server, here: Path
+) -> None:
     size, at = 100 << 30, [0, (50 << 30) + MIB // 2, (100 << 30) - 4096]
     pieces = {at[0]: noise(4096, 1), at[1]: noise(MIB, 2), at[2]: noise(4096, 3)}
     source = sparse((server.root if pull else here) / "disk", size, pieces)

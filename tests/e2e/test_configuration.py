@@ -53,7 +53,14 @@ def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path
 
 
 @pytest.mark.parametrize(
-    "text", ["[hosts.web1]\n", "[hosts.web1]\naddress = 7\n", "hosts = 1\n", "not toml at all [", "[hosts]\nweb1 = 'x'\n"]
+    "text",
+    [
+        "[hosts.web1]\n",
+        "[hosts.web1]\naddress = 7\n",
+        "hosts = 1\n",
+        "not toml at all [",
+        "[hosts]\nweb1 = 'x'\n",
+    ],
 )
 def test_a_broken_configuration_is_2_and_names_the_file(text: str, config: Path) -> None:
     config.write_text(text)

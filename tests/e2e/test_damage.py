@@ -85,7 +85,18 @@ def test_damage_of_a_block_is_found(what: str, pull: bool, tmp_path: Path, root:
         Relay(f"unix:{tmp_path}/s", server.address, **{"down" if pull else "up": passage}) as relay,
     ):
         ends = [f"{relay.address}:/f", target] if pull else [source, f"{relay.address}:/copy"]
-        command = ["cp", "--overwrite", "--no-fsync", "--timeout", "2", "--lanes", "1", "--progress", "none", *map(str, ends)]
+        command = [
+            "cp",
+            "--overwrite",
+            "--no-fsync",
+            "--timeout",
+            "2",
+            "--lanes",
+            "1",
+            "--progress",
+            "none",
+            *map(str, ends),
+        ]
         done = run(*command)
         assert done.code in codes, done.err
         assert target.read_bytes() == OLD
@@ -104,13 +115,12 @@ def assert_one_message(done: Finished) -> None:
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
 @pytest.mark.parametrize(
-    ("position", "codes"), [(3, {8}), (40, {8}), (-1, {8}), (16, {8})], ids=["digest", "manifest", "contents", "id"]
+    ("position", "pull"),
+    [(3, False), (16, False), (40, False), (-1, False), (-1, True)],
+    ids=["digest", "id", "manifest", "contents", "contents pulled"],
 )
-def test_damage_of_a_pack_is_found(
-    position: int, codes: set[int], pull: bool, tmp_path: Path, root: Path, here: Path
-) -> None:
+def test_damage_of_a_pack_is_found(position: int, pull: bool, tmp_path: Path, root: Path, here: Path) -> None:
     plant((root if pull else here) / "t", {str(i): noise(1000, i) for i in range(20)})
     target = plant((here if pull else root) / "copy", {"t/3": OLD})
     passage = nth(Type.PACK, 1, flip(position))
@@ -120,7 +130,7 @@ def test_damage_of_a_pack_is_found(
     ):
         ends = [f"{relay.address}:/t", target] if pull else [here / "t", f"{relay.address}:/copy"]
         done = run("cp", "-r", "--overwrite", "--no-fsync", "--timeout", "2", *ends)
-    assert done.code in codes, done.err
+    assert done.code == 8, done.err
     assert (target / "t/3").read_bytes() == OLD
     assert [path.name for path in (target / "t").iterdir()] == ["3"]
     assert not leftovers(target)
@@ -140,7 +150,7 @@ def test_damage_of_a_message_ends_the_session(
         Relay(f"unix:{tmp_path}/s", server.address, up=nth(kind, 1, flip(position))) as relay,
     ):
         done = run("cp", source, f"{relay.address}:/copy", "--timeout", "2")
-        assert done.code == 8, done.err
+        assert done.code == 8 or (kind == Type.HELLO and done.code == 7), done.err
         assert run("ls", server.address).code == 0
     assert not leftovers(root)
 
@@ -190,7 +200,7 @@ def test_a_dropped_block_among_several_lanes_is_never_delivered(
     source = write(here / "f", noise(80 * MIB))
     target = write(root / "copy", OLD)
     server = processes.enter_context(serving(f"unix:{tmp_path}/d", root, "--timeout", "2"))
-    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", server.address, up=nth(Type.DATA, 70, drop)))
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", server.address, up=nth(Type.DATA, 45, drop)))
     done = run("cp", "--overwrite", "--lanes", "3", "--timeout", "2", source, f"{relay.address}:/copy")
     assert done.code == 8, done.err
     assert target.read_bytes() == OLD

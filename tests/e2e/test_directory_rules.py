@@ -12,7 +12,13 @@ from commands import Server, run
 
 from e2e.trees import picture, plant
 
-SOURCES: dict[str, bytes | None] = {"file": b"file", "other": b"other", "d/x": b"x", "d/e/y": b"y", "empty": None}
+SOURCES: dict[str, bytes | None] = {
+    "file": b"file",
+    "other": b"other",
+    "d/x": b"x",
+    "d/e/y": b"y",
+    "empty": None,
+}
 STANDING: dict[str, bytes | None] = {"there/old": b"old", "there/d/kept": b"kept", "plain": b"plain"}
 
 
@@ -29,7 +35,10 @@ class Case:
 
 CASES = [
     *(Case(("file",), to) for to in ("", "new", "new/", "there", "there/", "plain", "there/new", "no/new")),
-    *(Case(("d",), to) for to in ("", "new", "new/", "there", "there/", "plain", "there/new", "no/new", "there/d")),
+    *(
+        Case(("d",), to)
+        for to in ("", "new", "new/", "there", "there/", "plain", "there/new", "no/new", "there/d")
+    ),
     *(Case(("d/",), to) for to in ("new", "there")),
     *(Case(("d/.",), to) for to in ("", "new", "there", "plain", "there/new")),
     *(Case(("empty",), to) for to in ("new", "there", "plain")),
@@ -59,14 +68,20 @@ def by_cp(folder: Path, case: Case) -> object:
 def by_push(folder: Path, case: Case, server: Server) -> object:
     """Do it by pushing to *server*."""
     there = folder.relative_to(server.root)
-    ends = [*(f"{folder}/source/{name}" for name in case.sources), server.at(f"{there}/target/{case.destination}")]
+    ends = [
+        *(f"{folder}/source/{name}" for name in case.sources),
+        server.at(f"{there}/target/{case.destination}"),
+    ]
     return _outcome(folder, run("cp", "-r", "--overwrite", "--progress", "none", *ends).code)
 
 
 def by_pull(folder: Path, case: Case, server: Server) -> object:
     """Do it by pulling from *server*."""
     there = folder.relative_to(server.root)
-    ends = [*(server.at(f"{there}/source/{name}") for name in case.sources), f"{folder}/target/{case.destination}"]
+    ends = [
+        *(server.at(f"{there}/source/{name}") for name in case.sources),
+        f"{folder}/target/{case.destination}",
+    ]
     return _outcome(folder, run("cp", "-r", "--overwrite", "--no-fsync", "--progress", "none", *ends).code)
 
 

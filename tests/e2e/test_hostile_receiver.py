@@ -44,7 +44,7 @@ def to_the_end(peer: Peer, kind: Type = Type.END) -> frames.Frame:
             return frame
 
 
-def pushed_to(script: Callable[[Peer], None], tmp_path: Path, *options: object, size: int = SIZE) -> Finished:
+def pushed_to(script: Callable[[Peer], object], tmp_path: Path, *options: object, size: int = SIZE) -> Finished:
     """Push one file of *size* bytes to a scripted server that takes the job and then runs *script*."""
     source = write(tmp_path / "f", noise(size))
 
@@ -75,11 +75,13 @@ def _ack(peer: Peer, ident: int, root: bytes) -> None:
     peer.send(m.Acks([m.Ack(ident, m.DONE, digest=root)]))
 
 
-def _sums(peer: Peer, ident: int, first: int, count: int, value: bytes = bytes(range(16)), flags: int = 1) -> None:
+def _sums(
+    peer: Peer, ident: int, first: int, count: int, value: bytes = bytes(range(16)), flags: int = 1
+) -> None:
     peer.frame(Type.SUMS, frames.SUMS.pack(ident, first) + value * count, flags)
 
 
-LIES: dict[str, tuple[Callable[[Peer], None], int]] = {
+LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
     "wrong digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, bytes(range(16))))), 8),
     "no digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, b""))), 8),
     "ACK before the end": (answered(lambda p, e: _ack(p, e.id, bytes(16))), 7),
@@ -160,13 +162,14 @@ def test_a_receiver_that_lies_about_a_pack_is_not_believed(
 
 def test_a_refusal_of_the_one_file_is_told_with_its_reason(tmp_path: Path) -> None:
     def script(peer: Peer) -> None:
+        accept_push(peer)
         peer.send(m.Answers([m.Answer(entry_of(peer).id, m.REFUSE, 10, "no\x1b[2J room")]))
         to_the_end(peer, Type.FINISH)
         peer.send(m.Result(0, 0, 1, "cached"))
         peer.expect(m.Bye)
 
     source = write(tmp_path / "f", noise(SIZE))
-    with Listening(f"unix:{tmp_path}/s", scripted(lambda peer: (accept_push(peer), script(peer))[0])) as listening:
+    with Listening(f"unix:{tmp_path}/s", scripted(script)) as listening:
         done = run("cp", source, f"{listening.address}:/f")
     assert done.code == 10, done.err
     assert "f: no\\x1b[2J room" in done.err

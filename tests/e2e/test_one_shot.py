@@ -63,7 +63,9 @@ def test_failures_are_told_on_both_sides(
     assert (root / "t/a").read_bytes() == b"old"
 
 
-def test_a_key_is_proven_whoever_listens(tmp_path: Path, here: Path, root: Path, processes: ExitStack) -> None:
+def test_a_key_is_proven_whoever_listens(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
     source, key, other = write(here / "f"), tmp_path / "key", tmp_path / "other"
     for path in (key, other):
         assert run("key", path).code == 0
@@ -90,7 +92,9 @@ def test_recv_takes_no_other_job(tmp_path: Path, root: Path, processes: ExitStac
     assert not (tmp_path / "got").exists()
 
 
-def test_recv_waits_for_a_sender_that_starts_later(tmp_path: Path, here: Path, root: Path, processes: ExitStack) -> None:
+def test_recv_waits_for_a_sender_that_starts_later(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
     receiver = processes.enter_context(Running("recv", "--wait", "15", f"unix:{tmp_path}/s", root))
     sender = processes.enter_context(Running("send", "-l", write(here / "f"), f"unix:{tmp_path}/s"))
     assert (receiver.finish().code, sender.finish().code) == (0, 0)

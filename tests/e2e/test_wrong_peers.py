@@ -129,7 +129,13 @@ def test_two_clients_or_two_servers_are_7(tmp_path: Path, server: Server) -> Non
 
 @pytest.mark.parametrize(
     "content",
-    [b"GET / HTTP/1.0\r\n\r\n", bytes(1 << 20), MAGIC + bytes(64), MAGIC + b"\xff" * 64, _hello(1, 1, "client")],
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        bytes(1 << 20),
+        MAGIC + bytes(64),
+        MAGIC + b"\xff" * 64,
+        _hello(1, 1, "client"),
+    ],
     ids=["http", "zeros", "greeting and zeros", "greeting and ones", "hello and nothing more"],
 )
 def test_a_server_survives_strangers(server: Server, content: bytes, processes: ExitStack) -> None:
