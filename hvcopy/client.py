@@ -26,7 +26,7 @@ from hvcopy.wire.frames import Type
 MAX_SOURCES = 1024
 """Sources of one job, docs/protocol.md section 4; with names of 255 bytes they fit its frame."""
 DEFAULT_LANES = 2
-"""Connections of a copy that is large enough: one core sends while another writes (docs/performance.md)."""
+"""Connections of a copy that is large enough: small files are written by two threads then (bench/results)."""
 
 
 def open_sources(paths: list[str], *, recursive: bool) -> list[Source]:
