@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -29,6 +30,7 @@ OFFLINE = re.compile(
     r"No matching distribution found|NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError"
 )
 BUILD_SECONDS = 280
+GENERATED = (".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "out", "__pycache__", "*.egg-info", "*.so")
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("artifacts")]
 
@@ -68,11 +70,16 @@ def command(*argv: object, cwd: Path, env: dict[str, str] | None = None, seconds
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
-    """The sdist of this checkout, and the wheel built from that sdist in an environment of its own."""
+    """The sdist of this checkout, and the wheel built from that sdist in an environment of its own.
+
+    Built from a copy: an sdist is put together in the tree itself, where other tests leave and take files meanwhile.
+    """
     if importlib.util.find_spec("build") is None:
         cannot_run("the package `build` is missing: pip install --group check")
     folder = tmp_path_factory.mktemp("dist")
-    command(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder, seconds=BUILD_SECONDS)
+    copy = folder / "checkout"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*GENERATED))
+    command(sys.executable, "-m", "build", "--outdir", folder, copy, cwd=folder, seconds=BUILD_SECONDS)
     (sdist,) = folder.glob("*.tar.gz")
     (wheel,) = folder.glob("*.whl")
     return Artifacts(sdist, wheel)
