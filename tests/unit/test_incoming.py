@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from descriptors import opened_below
 
 from hvcopy.errors import DigestMismatch, LocalFailure
 from hvcopy.files import incoming, place
@@ -294,17 +295,19 @@ def test_a_second_copy_at_the_same_time_is_refused(handle: Handle, folder: Path)
 
 def test_a_failed_open_lets_go_of_its_locks(handle: Handle, folder: Path) -> None:
     """In a server that lives on, a forgotten descriptor would keep the name locked for good."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(folder)
     with (folder / BLOCKS).open("wb") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
         with pytest.raises(LocalFailure):
             Copy(handle)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(folder) == before
     Copy(handle).incoming.abandon(keep=False)
 
 
-def test_a_restore_that_fails_lets_go_of_its_locks(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+def test_a_restore_that_fails_lets_go_of_its_locks(
+    handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = opened_below(folder)
 
     def restore(*_: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -313,13 +316,13 @@ def test_a_restore_that_fails_lets_go_of_its_locks(handle: Handle, monkeypatch: 
         patch.setattr(incoming.BlockRecord, "restore", restore)
         with pytest.raises(OSError, match="error"):
             Copy(handle)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(folder) == before
     Copy(handle).incoming.abandon(keep=False)
 
 
 @pytest.mark.parametrize("size", [1 << 40, 4 * MIB])
 def test_a_file_too_large_for_the_file_system_leaves_nothing_open(handle: Handle, folder: Path, size: int) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(folder)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, limits[1]))
     try:
@@ -327,7 +330,7 @@ def test_a_file_too_large_for_the_file_system_leaves_nothing_open(handle: Handle
             Copy(handle, entry(size))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(folder) == before
     assert os.listdir(folder) == []
 
 
