@@ -140,6 +140,10 @@ class Incoming:
             self._fd = -1
 
 
+class InUse(LocalFailure):
+    """Another copy is writing the same file."""
+
+
 def _open_own(directory: Handle, name: bytes) -> int:
     """Open a part or record of ours for this process alone; whatever else has that name is removed first.
 
@@ -157,7 +161,7 @@ def _open_own(directory: Handle, name: bytes) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise LocalFailure(
+            raise InUse(
                 f"another copy is writing {printable(name)} just now",
                 hint="wait for it to end, then run the same command",
             ) from None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
-from hvcopy.transfer.link import Link, named
+from hvcopy.transfer.link import LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
 from hvcopy.wire.frames import MIB
@@ -17,8 +17,6 @@ GROW_AFTER = 32 * MIB
 """Bytes moved before further lanes are opened: each costs a handshake, which a small copy never earns back."""
 GROW_AFTER_PACKS = 8
 """Packs moved before further lanes are opened."""
-LAST_WORDS = 1.0
-"""Seconds to hear, or to let the peer hear, why a session ended."""
 MAX_LANES = 16
 """Connections of one session, docs/protocol.md section 1."""
 
@@ -66,7 +64,7 @@ class Lanes:
             if first:
                 self.error = error
             self.changed.notify_all()
-        if first:
+        if first and not self._told:
             if isinstance(error, HvcopyError) and not isinstance(error, ConnectionLost):
                 self.control.send_error(error)
             elif isinstance(error, KeyboardInterrupt):
@@ -75,6 +73,11 @@ class Lanes:
                 self.control.send_error(HvcopyError("internal error on the other side: please report it"))
         for link in list(self.links):
             link.channel.cancel()
+
+    @property
+    def _told(self) -> bool:
+        """Whether the peer has said why it gave up: it wants no answer, and nothing is waited for."""
+        return any(link.told for link in list(self.links))
 
     def fail_sending(self, error: BaseException) -> None:
         """The same, from a thread that only sends: a peer that gave up has said why on lane 0, so that goes first."""
@@ -117,8 +120,9 @@ class Lanes:
             self.finished = True
             self.changed.notify_all()
         self.watchdog.stop()
-        if isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted)):
-            self.control.channel.discard(LAST_WORDS)
+        said_why = isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted))
+        if said_why and not self._told:
+            self.control.linger()
         for link in list(self.links):
             link.channel.cancel()
             link.channel.shutdown()

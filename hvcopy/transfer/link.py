@@ -23,6 +23,9 @@ BACKSTOP = 24 * 3600.0
 ERROR_WAIT = 0.15
 """Seconds that telling the peer may take: Ctrl-C must not wait for a peer that does not read."""
 
+LAST_WORDS = 1.0
+"""Seconds to hear, or to let the peer hear, why a session ended."""
+
 
 FIRST_BODY = 64 * 1024
 """Bytes of the receive buffer at first; it grows to the largest frame that came, which its type bounds."""
@@ -47,6 +50,7 @@ class Link:
         self.heartbeat_bytes = 0
         self.deadline = 0.0
         self.watched = False
+        self.told = False
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
@@ -152,6 +156,7 @@ class Link:
         finally:
             self.waiting = False
         if kind is Type.ERROR:
+            self.told = True
             raise self._peer_error(body)
         return Frame(kind, flags, body)
 
@@ -203,17 +208,18 @@ class Link:
                     self._sending.release()
 
     def refuse(self, error: HvcopyError) -> None:
-        """Send ERROR, let the peer read it, and close."""
-        self.send_error(error)
-        self.linger()
+        """Send ERROR, let the peer read it, and close; a peer that gave up itself is not answered."""
+        if not self.told:
+            self.send_error(error)
+            self.linger()
+        self.close()
 
-    def linger(self, seconds: float = 1.0) -> None:
-        """Close once the peer has closed, at most *seconds* later.
+    def linger(self) -> None:
+        """After the last word wait until the peer has closed, for at most LAST_WORDS.
 
         Closing with bytes unread resets a TCP connection and may take our last words along.
         """
-        self.channel.discard(seconds)
-        self.close()
+        self.channel.discard(LAST_WORDS)
 
     def close(self) -> None:
         """Close the connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,7 +71,9 @@ def test_a_second_copy_of_a_file_under_way_is_told_so(
     source = write(here / "f", noise(24 * MIB))
     slow = processes.enter_context(Running("cp", source, server.at(), "--bwlimit", "8M"))
     eventually(lambda: leftovers(server.root), what="the part")
+    slow.signal(signal.SIGSTOP)  # however slow this machine is, it is still under way
     second = run("cp", source, server.at())
+    slow.signal(signal.SIGCONT)
     assert second.code == 10, second.err
     assert "another copy is writing" in second.err
     assert slow.finish().code == 0

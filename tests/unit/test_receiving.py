@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hvcopy.channel import Channel
-from hvcopy.errors import DigestMismatch, HvcopyError, NotHvcopy
+from hvcopy.errors import DigestMismatch, HvcopyError, Interrupted, NotHvcopy
 from hvcopy.files.confined import open_directory
 from hvcopy.files.sink import OVERWRITE, REFUSE, Plan
+from hvcopy.transfer import entrance
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.receiving import receive
@@ -157,6 +159,10 @@ class Session:
         assert self._thread is not None
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
+
+    def interrupt(self) -> None:
+        """End the receiver from another thread."""
+        self._lanes.fail(Interrupted("interrupted"))
 
     def close(self) -> None:
         """Hang up, whatever the state."""
@@ -504,3 +510,59 @@ def test_a_sender_that_vanishes_leaves_nothing_under_the_name(session: Session) 
     assert isinstance(session.error, HvcopyError)
     assert session.error.exit_code == 6
     assert session.tree == []
+
+
+# ---- a part that another copy holds
+
+LARGE = 8 * MIB
+
+
+@pytest.fixture
+def held(session: Session) -> Iterator[Callable[[], None]]:
+    """A copy of ``f`` that failed a moment ago and has not let go of its part: call it to let go."""
+    fd = os.open(session.root / ".f.hvcopy-part", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def announce_large(session: Session) -> None:
+    """Announce ``f``, large enough to be resumed."""
+    session.start().entries(file(1, size=LARGE, extra=m.Extra(identity=b"the same source.")))
+
+
+def assert_no_answer_yet(session: Session) -> None:
+    """What comes first is a heartbeat that says: busy."""
+    frame = session.peer.receive(timeout=PATIENCE)
+    assert frame.type is Type.PING
+    ping = m.decode(frame.type, frame.body)
+    assert isinstance(ping, m.Ping)
+    assert ping.busy
+
+
+def test_a_copy_that_failed_a_moment_ago_is_waited_for(session: Session, held: Callable[[], None]) -> None:
+    announce_large(session)
+    assert_no_answer_yet(session)
+    held()
+    assert session.answer() == m.Answer(1, m.ALL)
+
+
+def test_a_copy_that_goes_on_is_not_waited_for_longer(
+    session: Session, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "LETTING_GO", 0.1)
+    announce_large(session)
+    answer = session.answer()
+    assert (answer.verb, answer.code) == (m.REFUSE, 10)
+    assert "another copy is writing" in answer.message
+
+
+def test_an_interrupt_does_not_wait_for_another_copy(
+    session: Session, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "LETTING_GO", 3600.0)
+    announce_large(session)
+    assert_no_answer_yet(session)
+    session.interrupt()
+    session.join()
+    assert isinstance(session.error, Interrupted)
