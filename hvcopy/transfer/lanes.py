@@ -40,11 +40,11 @@ class Lanes:
         """Lane 0."""
         return self.links[0]
 
-    def begin(self, tally: Tally) -> None:
-        """Start the watchdog and the clock of *tally*: from here on bytes move."""
+    def begin(self, tally: Tally, *, sends: bool) -> None:
+        """Start the watchdog and the clock of *tally*: from here on bytes move, *sends* says whether from here."""
         tally.started = time.monotonic()
         self.control.watched = True
-        self.watchdog.start()
+        self.watchdog.start(every_lane=sends)
 
     def join(self, link: Link) -> bool:
         """Add a further lane; False when there are enough or the session is over."""

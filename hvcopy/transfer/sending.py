@@ -60,7 +60,7 @@ class Sending:
     def run(self) -> m.Result:
         """Send everything, wait for the receiver's result and return it.  Raises HvcopyError; blocks."""
         lanes, outbox = self._lanes, self._outbox
-        lanes.begin(self._tally)
+        lanes.begin(self._tally, sends=True)
         lanes.spawn(self._hear, "answers")
         lanes.spawn(self._gathering.run, "walker", sends=True)
         if outbox.options.totals:

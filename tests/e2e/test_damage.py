@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Finished, run, serving
+from commands import PATIENCE, Finished, run, serving
 from peers import Framed, Relay
 
 from e2e.trees import MIB, leftovers, noise, plant, resumable, write
@@ -65,7 +65,7 @@ DAMAGE: dict[str, tuple[Type, int, Callable[[bytes], bytes], set[int]]] = {
     "repeated block": (Type.DATA, 5, twice, {8}),
     "cut out of a block": (Type.DATA, 5, lambda frame: frame[:1000] + frame[5000:], {5, 7, 8}),
     "header of a block": (Type.DATA, 5, lambda frame: b"\xff" + frame[1:], {5, 7, 8}),
-    "dropped END": (Type.END, 1, drop, {5, 8}),
+    "dropped END": (Type.END, 1, drop, {8}),
 }
 
 
@@ -205,3 +205,54 @@ def test_a_dropped_block_among_several_lanes_is_never_delivered(
     assert done.code == 8, done.err
     assert target.read_bytes() == OLD
     assert leftovers(root) == resumable(root)
+
+
+class LosesFurtherLanes:
+    """Passages of one session: whatever is content vanishes on all its connections but the first.
+
+    The first is held up, after enough has passed for others to be opened, until something vanished.
+    """
+
+    HELD_AFTER = 40
+
+    def __init__(self) -> None:
+        self._connections = 0
+        self._passed = 0
+        self.lost = threading.Event()
+
+    def passage(self) -> Framed:
+        """The passage of the next connection."""
+        self._connections += 1
+        return Framed(self._first if self._connections == 1 else self._further)
+
+    def _first(self, kind: int, frame: bytes) -> bytes:
+        self._passed += kind == Type.DATA
+        if self._passed > self.HELD_AFTER:
+            assert self.lost.wait(PATIENCE)
+        return frame
+
+    def _further(self, kind: int, frame: bytes) -> bytes:
+        if kind not in (Type.DATA, Type.END):
+            return frame
+        self.lost.set()
+        return b""
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_blocks_lost_as_the_last_of_a_lane_are_found_long_before_the_timeout(
+    pull: bool, tmp_path: Path, root: Path, here: Path
+) -> None:
+    """Nothing that follows on that lane could show the gap, but for its heartbeat."""
+    source = write((root if pull else here) / "f", noise(64 * MIB))
+    target = (here if pull else root) / "copy"
+    loses = LosesFurtherLanes()
+    with (
+        serving(f"unix:{tmp_path}/d", root, "--timeout", "600") as server,
+        Relay(f"unix:{tmp_path}/s", server.address, **{"down" if pull else "up": loses.passage}) as relay,
+    ):
+        ends = [f"{relay.address}:/f", target] if pull else [source, f"{relay.address}:/copy"]
+        done = run("cp", "--no-fsync", "--lanes", "2", "--timeout", "600", *ends)
+    assert loses.lost.is_set()
+    assert done.code == 8, done.err
+    assert "frames were lost" in done.err
+    assert not target.exists()
