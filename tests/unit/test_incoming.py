@@ -220,6 +220,23 @@ def test_finish_killed_around_the_name_never_delivers_zeros(
     assert (folder / "disk.img").read_bytes() == contents()
 
 
+def test_what_the_disk_did_not_take_is_not_gone_on_with(
+    handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system may say so once only, and forget the data: a network file system whose server is full does."""
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    copy = Copy(handle, sync=True).write_rest()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            copy.incoming.finish(replace=False)
+    assert not copy.incoming.abandon(keep=True)
+    assert os.listdir(folder) == []
+
+
 def test_finish_does_without_a_record_that_somebody_removed(handle: Handle, folder: Path) -> None:
     copy = Copy(handle).write_rest()
     (folder / BLOCKS).unlink()
