@@ -22,6 +22,7 @@ cdef extern from "hv_sys.h" nogil:
     bint hv_would_block(int err)
     hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
     hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+    hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
     hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
     hv_result hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)

@@ -42,6 +42,13 @@ class Meter:
 def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, /) -> None:
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
 
+def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
+    """Send *length* bytes of regular file *fd* from *offset* on, without a copy through this process.
+
+    Returns the bytes sent.  Fewer than asked mean that the file ended, or that file or socket failed or cannot do it
+    this way: what is left is the caller's to read and send, which also tells what failed.  A byte that is written to the
+    file before the receiver has read it may arrive changed."""
+
 def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
     """Fill *into*.  Returns the bytes received: fewer than asked only when the peer's end of stream came first."""
 

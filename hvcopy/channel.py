@@ -12,7 +12,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from hvcopy._core import Meter, recv_exact, recv_some, send_all
+from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 
 if TYPE_CHECKING:
@@ -26,19 +26,27 @@ class Channel:
 
     *peer* is how messages name the other end; *identity* is what an allow-list compares (``vsock:3``).
     *timeout* is seconds without any byte moving before a call fails.  *window* is the effective buffer in bytes,
-    as the system reports it, 0 when unknown.
+    as the system reports it, 0 when unknown.  *sends_files* says that ``send_file`` gains something on this socket.
     """
 
-    __slots__ = ("identity", "peer", "received", "sent", "sock", "timeout", "window")
+    __slots__ = ("identity", "peer", "received", "sends_files", "sent", "sock", "timeout", "window")
 
     def __init__(
-        self, sock: socket.socket, *, peer: str, identity: str = "", timeout: float = 30.0, window: int = 0
+        self,
+        sock: socket.socket,
+        *,
+        peer: str,
+        identity: str = "",
+        timeout: float = 30.0,
+        window: int = 0,
+        sends_files: bool = False,
     ) -> None:
         self.sock = sock
         self.peer = peer
         self.identity = identity
         self.timeout = timeout
         self.window = window
+        self.sends_files = sends_files
         self.sent = Meter()
         self.received = Meter()
 
@@ -46,6 +54,18 @@ class Channel:
         """Send every byte of 1 to 8 buffers as one gathered write.  Blocks; raises ConnectionLost or TimedOut."""
         try:
             send_all(self.sock.fileno(), parts, self.sent, self._ms(timeout))
+        except TimeoutError:
+            raise TimedOut(self._stuck("sent")) from None
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def send_file(self, fd: int, offset: int, length: int, *, timeout: float | None = None) -> int:
+        """Send *length* bytes of file *fd* without a copy; returns the bytes sent, fewer when it cannot be done so.
+
+        What is left is the caller's to read and send.  Blocks; raises TimedOut or Interrupted.
+        """
+        try:
+            return send_file(self.sock.fileno(), fd, offset, length, self.sent, self._ms(timeout))
         except TimeoutError:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -58,6 +59,15 @@ static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count,
 static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
 {
     return hv_returned(recv(sock, into, size, MSG_DONTWAIT));
+}
+
+/* File to socket without a copy through this process, where the socket takes pages by reference (Linux 6.5: AF_UNIX and
+ * AF_INET, MSG_SPLICE_PAGES in include/linux/socket.h).  One call does not block on a non-blocking socket; on a closed one
+ * it raises SIGPIPE, which Python ignores. */
+static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    off_t at = offset;
+    return hv_returned(sendfile(sock, fd, &at, size));
 }
 
 /* value 1: something happened (also an error or a hang-up: the next call tells); 0: *timeout_ms* passed. */

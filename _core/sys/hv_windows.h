@@ -66,6 +66,13 @@ static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size
     return result;
 }
 
+/* TransmitFile on AF_HYPERV is unknown ground: the caller reads and sends. */
+static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    (void)sock; (void)fd; (void)offset; (void)size;
+    return hv_failed(ENOSYS);
+}
+
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 {
     WSAPOLLFD entry = {sock, what == HV_READABLE ? POLLRDNORM : POLLWRNORM, 0};

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, check_seal, header, parse_header
+from hvcopy.wire.frames import HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
 from hvcopy.wire.messages import Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ class Link:
         self._expected = 0
         self._header = bytearray(HEADER.size)
         self._body = bytearray(FIRST_BODY)
-        self._spare: deque[bytearray] = deque()
 
     def send(self, *messages: Message) -> None:
         """Send control messages, as one write.  Blocks while the peer does not read."""
@@ -70,6 +69,22 @@ class Link:
             head = header(kind, parts[0], length=length, flags=flags, sequence=self._sequence)
             self._sequence += 1
             self._send(head, *parts)
+
+    def send_live(
+        self, kind: Type, fixed: bytes, fd: int, offset: int, length: int, rest: Callable[[int], ReadableBuffer]
+    ) -> None:
+        """Send one frame of *fixed* and *length* bytes of file *fd*, which are not copied on the way.
+
+        Where the system could not send all of it, *rest* is asked for the last so many bytes.  Blocks as ``send``.
+        """
+        with self._sending:
+            head = header(kind, fixed, length=len(fixed) + length, flags=LIVE, sequence=self._sequence)
+            self._sequence += 1
+            self._send(head, fixed)
+            left = length - self.channel.send_file(fd, offset, length, timeout=self._patience)
+            if left:
+                self._send(rest(left))
+            self.last_sent = time.monotonic()
 
     def send_greeting(self, data: bytes, *, sent: int) -> None:
         """Send what the handshake says; *sent* frames are then on their way."""
@@ -101,16 +116,6 @@ class Link:
     def _send(self, *parts: ReadableBuffer) -> None:
         self.channel.send(*parts, timeout=self._patience)
         self.last_sent = time.monotonic()
-
-    def take_body(self) -> bytearray:
-        """Take the buffer that holds the last frame's body away from the link; give it back with ``give_body``."""
-        taken = self._body
-        self._body = self._spare.pop() if self._spare else bytearray(len(taken))
-        return taken
-
-    def give_body(self, body: bytearray) -> None:
-        """Return a buffer for further frames; for any thread."""
-        self._spare.append(body)
 
     def receive_magic(self) -> None:
         """Receive and check the peer's preamble.  Raises NotHvcopy with what came instead."""

@@ -46,7 +46,7 @@ class Receiving:
         """Receive until RESULT is sent and the sender has said goodbye.  Raises HvcopyError; blocks."""
         self._lanes.begin(self._inbox.tally, sends=False)
         self._lanes.on_join = self._start_lane
-        lane = Lane(self._lanes, self._inbox.plan, self._lanes.control)
+        lane = Lane(self._inbox.plan, self._lanes.control)
         try:
             while True:
                 frame = lane.link.receive()
@@ -63,7 +63,7 @@ class Receiving:
         self._lanes.spawn(lambda: self._serve_lane(link), "lane")
 
     def _serve_lane(self, link: Link) -> None:
-        lane = Lane(self._lanes, self._inbox.plan, link)
+        lane = Lane(self._inbox.plan, link)
         try:
             while True:
                 self._take(lane, link.receive(), control=False)

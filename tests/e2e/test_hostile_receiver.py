@@ -81,6 +81,10 @@ def _sums(
     peer.frame(Type.SUMS, frames.SUMS.pack(ident, first) + value * count, flags)
 
 
+def _doubt(peer: Peer, ident: int, offset: int) -> None:
+    peer.frame(Type.RECHECK, frames.RECHECK.pack(ident, offset))
+
+
 LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
     "wrong digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, bytes(range(16))))), 8),
     "no digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, b""))), 8),
@@ -90,6 +94,10 @@ LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
     "answer twice": (answered(lambda p, e: p.send(m.Answers([m.Answer(e.id, m.ALL)]))), 7),
     "answer to an unknown id": (answered(lambda p, e: p.send(m.Answers([m.Answer(999, m.ALL)]))), 7),
     "answer of unknown verb": (lambda p: (p.send(m.Answers([m.Answer(entry_of(p).id, 77)])), p.error()), 7),
+    "doubt of a good block": (answered(lambda p, e: (to_the_end(p), _doubt(p, e.id, MIB))), 8),
+    "doubt of an unknown id": (answered(lambda p, e: _doubt(p, 999, 0)), 7),
+    "doubt beyond the end": (answered(lambda p, e: (to_the_end(p), _doubt(p, e.id, 90 * MIB))), 7),
+    "doubt off the grid": (answered(lambda p, e: (to_the_end(p), _doubt(p, e.id, 5))), 7),
     "SUMS unasked": (answered(lambda p, e: _sums(p, e.id, 0, 1)), 7),
     "SUMS beyond the end": (
         lambda p: (
@@ -255,3 +263,24 @@ def test_an_endless_listing_is_read_line_by_line(tmp_path: Path) -> None:
         done = run("ls", listening.address, "--timeout", "1")
     assert done.code in (5, 6), done.err
     assert done.out.count("\n") == 20_000
+
+
+def test_a_source_that_changed_after_it_was_hashed_is_said_to_have_changed(tmp_path: Path) -> None:
+    """The receiver found other bytes than were hashed: the sender looks whose fault it is, though it had ended the file."""
+    ends: list[frames.End] = []
+
+    def script(peer: Peer, entry: m.Entry) -> None:
+        ends.append(frames.decode_end(to_the_end(peer).body))
+        with (tmp_path / "f").open("r+b") as file:
+            file.seek(2 * MIB)
+            file.write(b"another byte")
+        _doubt(peer, entry.id, 2 * MIB)
+        ends.append(frames.decode_end(to_the_end(peer).body))
+        peer.send(m.Acks([m.Ack(entry.id, m.FAILED, 10, "it changed")]))
+        to_the_end(peer, Type.FINISH)
+        peer.send(m.Result(0, 0, 1, "cached"))
+
+    done = pushed_to(answered(script), tmp_path, "-q")
+    assert [end.state for end in ends] == [0, 1]
+    assert done.code == 10
+    assert "changed while it was read" in done.err

@@ -29,6 +29,12 @@ static inline hv_result hv_fault_recv(hv_socket sock, unsigned char *into, size_
     return got;
 }
 
+static inline hv_result hv_fault_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    HV_FAULT("send_file");
+    return hv_send_file(sock, fd, offset, hv_least(size, fault.limit));
+}
+
 static inline hv_result hv_fault_wait(hv_socket sock, int what, int timeout_ms)
 {
     HV_FAULT("wait");
@@ -92,6 +98,7 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 
 #define hv_send hv_fault_send
 #define hv_recv hv_fault_recv
+#define hv_send_file hv_fault_send_file
 #define hv_wait hv_fault_wait
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite

@@ -88,9 +88,10 @@ class Session:
         """Announce."""
         self.peer.send(m.Entries(list(entries)))
 
-    def data(self, ident: int, offset: int, block: bytes, value: bytes = b"") -> None:
+    def data(self, ident: int, offset: int, block: bytes, value: bytes = b"", *, live: bool = False) -> None:
         """Send a block."""
-        self.frame(Type.DATA, frames.DATA.pack(ident, offset, value or digest(block)) + block, frames.DATA.size)
+        fixed = frames.DATA.pack(ident, offset, value or digest(block))
+        self.peer.send_frame(Type.DATA, fixed, block, flags=frames.LIVE if live else 0)
 
     def hole(self, ident: int, offset: int, length: int) -> None:
         """Send a hole."""
@@ -331,6 +332,49 @@ def test_a_damaged_block_ends_the_session_and_nothing_has_the_name(session: Sess
     session.answer()
     session.data(1, 0, BLOCKS[0], digest(b"other"))
     assert isinstance(session.refusal(), DigestMismatch)
+    assert session.tree == []
+
+
+def doubt(session: Session) -> None:
+    """Bring the receiver to doubt file 1: its first block, said to be live, is not what its digest says."""
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, 0, BLOCKS[0], digest(b"other"), live=True)
+    frame = session.peer.receive(timeout=PATIENCE)
+    assert (frame.type, frames.RECHECK.unpack(frame.body)) == (Type.RECHECK, (1, 0))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["not yet ended", "ended as whole before"])
+def test_a_live_block_that_changed_costs_its_file_and_the_rest_goes_on(ended: bool, session: Session) -> None:
+    doubt(session)
+    session.data(1, MIB, BLOCKS[1], digest(b"different"), live=True)  # no second question
+    if ended:
+        session.end(1, *BLOCKS)
+    session.end(1, state=1, code=10, message="it changed while it was read")
+    ack = session.ack()
+    assert (ack.id, ack.state, ack.code) == (1, m.FAILED, 10)
+    session.entries(file(2, b"g"))
+    assert send_whole(session, 2).state == m.DONE
+    session.finish()
+    assert session.tree == ["g"]
+
+
+def test_a_doubtful_file_is_never_whole(session: Session) -> None:
+    doubt(session)
+    session.data(1, 0, BLOCKS[0])
+    session.data(1, MIB, BLOCKS[1])
+    session.end(1, *BLOCKS)
+    session.peer.send(m.Finish(1, 1))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+@pytest.mark.parametrize("state", [0, 2, 3])
+def test_a_second_end_of_a_doubtful_file_may_only_say_that_it_failed(state: int, session: Session) -> None:
+    doubt(session)
+    session.end(1, *BLOCKS)
+    session.end(1, *BLOCKS, state=state)
+    assert isinstance(session.refusal(), NotHvcopy)
     assert session.tree == []
 
 
