@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +34,15 @@ _FOLDERS = {
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty home folder, so that no test reads the developer's configuration or writes into it."""
-    folder = tmp_path_factory.mktemp("home")
-    for variable, below in _FOLDERS.items():
-        monkeypatch.setenv(variable, str(folder / below))
-    (folder / "run").mkdir(mode=0o700)
-    return folder
+    base = tmp_path_factory.getbasetemp()  # not mktemp, which looks through the folders of all earlier tests for a number
+    with tempfile.TemporaryDirectory(prefix="home-", dir=base) as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        for variable, below in _FOLDERS.items():
+            patch.setenv(variable, str(folder / below))
+        (folder / "run").mkdir(mode=0o700)
+        yield folder
 
 
 def pytest_report_header() -> list[str]:
