@@ -28,7 +28,7 @@ RECORD_HEAD, RECORD_BLOCK = 64, 24  # hvcopy/files/blocks.py
 SILENCE = 3.0  # --timeout where it is to run out
 MARGIN = 5.0
 
-pytestmark = [pytest.mark.lane, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("guest"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
