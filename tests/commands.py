@@ -11,7 +11,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-HVCOPY = (sys.executable, "-m", "hvcopy")
+from starting import execute, start
+
 PATIENCE = 20.0
 """Seconds that anything expected may take; far above what it does take, for slow machines."""
 POLL = 0.01
@@ -63,7 +63,10 @@ class Finished:
 
 
 class Running:
-    """One process of the command, its output in files, so that no full pipe can stop it."""
+    """One process of the command, its output in files, so that no full pipe can stop it.
+
+    With *prefix*, *env* or *anew* it has an interpreter of its own.
+    """
 
     def __init__(
         self,
@@ -71,17 +74,17 @@ class Running:
         prefix: Sequence[str] = (),
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        anew: bool = False,
     ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self._start = time.monotonic()
-        self.process = subprocess.Popen(
-            [*prefix, *HVCOPY, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._out,
-            stderr=self._err,
-            cwd=cwd,
-            env={**os.environ, "COLUMNS": "100", **(env or {})},
-        )
+        outputs = self._out.fileno(), self._err.fileno()
+        words, folder = [*map(str, arguments)], cwd or Path.cwd()
+        environment = {**os.environ, "COLUMNS": "100", **(env or {})}
+        if prefix or env or anew:
+            self.process = execute(words, *outputs, cwd=folder, env=environment, prefix=prefix)
+        else:
+            self.process = start(words, *outputs, cwd=folder, env=environment)
 
     @property
     def pid(self) -> int:
@@ -154,9 +157,10 @@ def run(
     prefix: Sequence[str] = (),
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    anew: bool = False,
 ) -> Finished:
     """Run one command to its end."""
-    with Running(*arguments, prefix=prefix, cwd=cwd, env=env) as running:
+    with Running(*arguments, prefix=prefix, cwd=cwd, env=env, anew=anew) as running:
         return running.finish(timeout)
 
 

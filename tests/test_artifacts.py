@@ -79,8 +79,12 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     folder = tmp_path_factory.mktemp("dist")
     copy = folder / "checkout"
     shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*GENERATED))
-    command(sys.executable, "-m", "build", "--outdir", folder, copy, cwd=folder, seconds=BUILD_SECONDS)
+    build = [sys.executable, "-m", "build", "--outdir", folder]
+    command(*build, "--sdist", "--no-isolation", copy, cwd=folder, seconds=BUILD_SECONDS)
     (sdist,) = folder.glob("*.tar.gz")
+    command(sys.executable, "-m", "tarfile", "--extract", sdist, folder / "unpacked", cwd=folder)
+    (unpacked,) = (folder / "unpacked").iterdir()
+    command(*build, "--wheel", unpacked, cwd=folder, seconds=BUILD_SECONDS)
     (wheel,) = folder.glob("*.whl")
     return Artifacts(sdist, wheel)
 
@@ -89,9 +93,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 def installed(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of a fresh environment that has nothing but the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("installed")
-    command(sys.executable, "-m", "venv", folder, cwd=folder, seconds=BUILD_SECONDS)
-    python = folder / "bin" / "python"
-    command(python, "-m", "pip", "install", "--quiet", artifacts.wheel, cwd=folder, seconds=BUILD_SECONDS)
+    command(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder, seconds=BUILD_SECONDS)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
+    command(*pip, "install", "--quiet", artifacts.wheel, cwd=folder, seconds=BUILD_SECONDS)
     return folder / "bin"
 
 

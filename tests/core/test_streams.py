@@ -18,6 +18,7 @@ from hvcopy import _core as core
 
 Pair = tuple[socket.socket, socket.socket]
 SLOW_MS = 20_000
+IN_TIME = 3.0
 SHORT_MS = 50
 
 
@@ -286,7 +287,7 @@ def test_cancel_from_another_thread_ends_a_blocked_call(pair: Pair, call: str) -
         with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)) as caught:
             blocked.result()
     assert caught.value.errno == errno.ECANCELED
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < IN_TIME
 
 
 def test_cancelled_meter_stops_the_next_call_before_it_moves_anything(unix_pair: Pair) -> None:

@@ -81,7 +81,7 @@ def test_damage_of_a_block_is_found(what: str, pull: bool, tmp_path: Path, root:
     target = write((here if pull else root) / "copy", OLD)
     passage = nth(kind, number, damage)
     with (
-        serving(f"unix:{tmp_path}/d", root, "--timeout", "2") as server,
+        serving(f"unix:{tmp_path}/d", root, "--timeout", "15") as server,
         Relay(f"unix:{tmp_path}/s", server.address, **{"down" if pull else "up": passage}) as relay,
     ):
         ends = [f"{relay.address}:/f", target] if pull else [source, f"{relay.address}:/copy"]
@@ -90,7 +90,7 @@ def test_damage_of_a_block_is_found(what: str, pull: bool, tmp_path: Path, root:
             "--overwrite",
             "--no-fsync",
             "--timeout",
-            "2",
+            "15",
             "--lanes",
             "1",
             "--progress",
@@ -125,11 +125,11 @@ def test_damage_of_a_pack_is_found(position: int, pull: bool, tmp_path: Path, ro
     target = plant((here if pull else root) / "copy", {"t/3": OLD})
     passage = nth(Type.PACK, 1, flip(position))
     with (
-        serving(f"unix:{tmp_path}/d", root, "--timeout", "2") as server,
+        serving(f"unix:{tmp_path}/d", root, "--timeout", "15") as server,
         Relay(f"unix:{tmp_path}/s", server.address, **{"down" if pull else "up": passage}) as relay,
     ):
         ends = [f"{relay.address}:/t", target] if pull else [here / "t", f"{relay.address}:/copy"]
-        done = run("cp", "-r", "--overwrite", "--no-fsync", "--timeout", "2", *ends)
+        done = run("cp", "-r", "--overwrite", "--no-fsync", "--timeout", "15", *ends)
     assert done.code == 8, done.err
     assert (target / "t/3").read_bytes() == OLD
     assert [path.name for path in (target / "t").iterdir()] == ["3"]
@@ -146,10 +146,10 @@ def test_damage_of_a_message_ends_the_session(
 ) -> None:
     source = write(here / "f", noise(MIB))
     with (
-        serving(f"unix:{tmp_path}/d", root, "--timeout", "2") as server,
+        serving(f"unix:{tmp_path}/d", root, "--timeout", "15") as server,
         Relay(f"unix:{tmp_path}/s", server.address, up=nth(kind, 1, flip(position))) as relay,
     ):
-        done = run("cp", source, f"{relay.address}:/copy", "--timeout", "2")
+        done = run("cp", source, f"{relay.address}:/copy", "--timeout", "15")
         assert done.code == 8 or (kind == Type.HELLO and done.code == 7), done.err
         assert run("ls", server.address).code == 0
     assert not leftovers(root)
@@ -165,10 +165,10 @@ def test_damage_of_a_name_or_attribute_is_found(what: bytes, tmp_path: Path, roo
         return frame.replace(what, what[:-1] + b"!") if kind == Type.ENTRIES else frame
 
     with (
-        serving(f"unix:{tmp_path}/d", root, "--timeout", "2") as server,
+        serving(f"unix:{tmp_path}/d", root, "--timeout", "15") as server,
         Relay(f"unix:{tmp_path}/s", server.address, up=lambda: Framed(change)) as relay,
     ):
-        done = run("cp", "-r", "--links", tree, relay.address + ":/", "--timeout", "2")
+        done = run("cp", "-r", "--links", tree, relay.address + ":/", "--timeout", "15")
     assert done.code == 8, done.err
     assert not (root / "t/name-of-i!").exists()
     assert not (root / "t/link").is_symlink()
@@ -189,7 +189,7 @@ def test_damage_of_an_acknowledgement_is_found(large: bool, tmp_path: Path, root
         serving(f"unix:{tmp_path}/d", root) as server,
         Relay(f"unix:{tmp_path}/s", server.address, down=nth(Type.ACKS, 1, damage)) as relay,
     ):
-        done = run("cp", source, f"{relay.address}:/f", "--timeout", "2")
+        done = run("cp", source, f"{relay.address}:/f", "--timeout", "15")
     assert done.code == 8, done.err
     assert not (root / "f").exists() or (root / "f").read_bytes() == content
 
@@ -199,9 +199,9 @@ def test_a_dropped_block_among_several_lanes_is_never_delivered(
 ) -> None:
     source = write(here / "f", noise(80 * MIB))
     target = write(root / "copy", OLD)
-    server = processes.enter_context(serving(f"unix:{tmp_path}/d", root, "--timeout", "2"))
+    server = processes.enter_context(serving(f"unix:{tmp_path}/d", root, "--timeout", "15"))
     relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", server.address, up=nth(Type.DATA, 45, drop)))
-    done = run("cp", "--overwrite", "--lanes", "3", "--timeout", "2", source, f"{relay.address}:/copy")
+    done = run("cp", "--overwrite", "--lanes", "3", "--timeout", "15", source, f"{relay.address}:/copy")
     assert done.code == 8, done.err
     assert target.read_bytes() == OLD
     assert leftovers(root) == resumable(root)

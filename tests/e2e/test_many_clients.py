@@ -85,7 +85,7 @@ def test_silent_connections_do_not_hold_up_others(server: Server, processes: Exi
         processes.enter_context(connect(server.address))
     listed = run("ls", server.address)
     assert listed.code == 0, listed.err
-    assert listed.seconds < 5
+    assert listed.seconds < 8  # the silent ones are given up after 10
 
 
 def test_more_connections_than_the_server_takes_are_told_so_and_pass(
