@@ -193,7 +193,7 @@ def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, /):
 
 
 def send_file(hv_socket sock, int fd, int64_t offset, int64_t length, Meter meter not None, int timeout_ms, /):
-    """Send *length* bytes of file *fd* from *offset* on without a copy.  Returns the bytes sent: fewer when it could not."""
+    """Send *length* bytes of file *fd* from *offset* on without a copy.  Returns the bytes sent: fewer if it cannot."""
     cdef Stream stream
     cdef Passage passage
     cdef Turn turn = GO
