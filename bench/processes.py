@@ -142,10 +142,17 @@ class Jobs:
         self._children = [child for child in self._children if child._popen.returncode is None]
         log = self._logs / f"{time.monotonic_ns()}.log"
         with log.open("wb") as errors:
-            popen = subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=errors, pass_fds=pass_fds)
+            popen = subprocess.Popen(
+                argv, stdin=stdin, stdout=stdout, stderr=errors, pass_fds=pass_fds, env=_environment()
+            )
         child = Child(popen, argv, log)
         self._children.append(child)
         return child
+
+
+def _environment() -> dict[str, str]:
+    """An installed package has its bytecode, so it is not compiled anew in every start that is measured."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def unix_listening(path: Path) -> bool:
