@@ -52,6 +52,7 @@ def bench(
     open_to_all: options.Open = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout, as iperf3's.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Leave out the seconds in progress.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="With --serve, tell of each measurement.")] = False,
 ) -> None:
     """Measure a connection, and say how to use it best.
 
@@ -100,7 +101,7 @@ def bench(
             admission = arguments.admission(
                 where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
             )
-            answer(command, where, admission, wishes, timeout=patience)
+            answer(command, where, admission, wishes, timeout=patience, verbose=verbose)
             return
         run = Bench(command, wishes, as_json=as_json)
         runs.append(run)

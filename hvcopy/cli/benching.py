@@ -190,13 +190,18 @@ class Bench:
             print(json.dumps(found), flush=True)
 
 
-def answer(command: Command, address: Address, admission: Admission, wishes: Wishes, *, timeout: float) -> None:
-    """Answer on *address* until stopped, telling of each measurement on stderr.  Raises HvcopyError; blocks."""
+def answer(
+    command: Command, address: Address, admission: Admission, wishes: Wishes, *, timeout: float, verbose: bool
+) -> None:
+    """Answer on *address* until stopped, telling of raw peers' connections, or if *verbose* of each measurement.
+
+    Raises HvcopyError; blocks.
+    """
     log = ServerLog(verbose=False, quiet=command.quiet)
 
     def measured(peer: str, outcome: Outcome) -> None:
-        if not command.quiet:
-            say("\n".join([f"hvcopy: {printable(peer)}:", *words.result(outcome)]))
+        if verbose or (wishes.raw and not command.quiet):
+            say(f"hvcopy: {printable(peer)}: {words.served(outcome)}")
 
     with listen(address, buffer=wishes.buffer, timeout=timeout) as listener:
         server: Reception

@@ -46,6 +46,11 @@ class Advice(Struct, frozen=True):
         gain = self.best.rate / self.base.rate if self.base.rate else 1.0
         return gain if gain * EQUAL > 1 else 1.0
 
+    @property
+    def certain(self) -> bool:
+        """True when the best setting's slowest run was faster than the base's fastest."""
+        return min(self.best.rates) > max(self.base.rates)
+
 
 def advise(points: Sequence[Point]) -> Advice | None:
     """Return what to use on this link; None when nothing moved at all.

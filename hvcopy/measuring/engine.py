@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from functools import partial
 from typing import Protocol
@@ -11,7 +12,7 @@ import msgspec
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, NotHvcopy, TimedOut
+from hvcopy.errors import BadUsage, NobodyListens, NotHvcopy, TimedOut
 from hvcopy.measuring import echoes
 from hvcopy.measuring.figures import Flow, Outcome, Side
 from hvcopy.measuring.plan import CONNECT, ECHO, Plan
@@ -89,13 +90,19 @@ class Engine:
             self._channel.cancel()
 
     def _dial(self, buffer: int, wait: float = 0.0) -> Channel:
-        return dial(
-            self._address,
-            wait=wait,
-            timeout=self._terms.timeout,
-            buffer=buffer or None,
-            cancelled=lambda: self._stopped is not None,
-        )
+        try:
+            return dial(
+                self._address,
+                wait=wait,
+                timeout=self._terms.timeout,
+                buffer=buffer or None,
+                cancelled=lambda: self._stopped is not None,
+            )
+        except NobodyListens as error:
+            hint = re.sub(
+                r"hvcopy serve (\S+) --root DIR, or hvcopy recv -l \S+\w", r"hvcopy bench --serve \1", error.hint
+            )
+            raise NobodyListens(error.message, hint=hint) from error
 
     def _open(self, plan: Plan) -> Lanes:
         """Begin a session, with as many lanes as are granted and can be had."""
@@ -159,13 +166,14 @@ class Engine:
     def _echo(self, lanes: Lanes, traffic: Traffic, recorder: Recorder) -> None:
         link, message = lanes.control, os.urandom(traffic.order.length)
         count = echoes.messages_of(len(message))
-        while not traffic.clock.over():
+        while not traffic.stop():
             recorder.add(echoes.call(link, message, count, lambda frame: traffic.heard(link, frame)))
+        lanes.check()
         traffic.end(link)
         traffic.hear(link)
 
     def _connect(self, lanes: Lanes, traffic: Traffic, recorder: Recorder) -> None:
-        while not traffic.clock.over():
+        while not traffic.stop():
             began = time.perf_counter_ns()
             link, _ = self._terms.meet(self._dial(traffic.order.buffer), connector=True)
             try:
@@ -175,6 +183,7 @@ class Engine:
                 link.close()
             recorder.add([time.perf_counter_ns() - began])
             lanes.watchdog.worked()
+        lanes.check()
         traffic.end(lanes.control)
 
 

@@ -89,14 +89,14 @@ class Run:
         for channel in self.channels:
             channel.cancel()
 
-    def close(self) -> None:
-        """End the threads, let the peer read the rest if all went well, close.
-
-        Threads end first: a descriptor closed under a blocked call could be another file by the time that call goes on.
-        """
+    def end(self) -> None:
+        """End the threads, which goes before closing: a descriptor closed under a call could be another file's then."""
         self.cancel()
         with self.changed:
             self.changed.wait_for(lambda: self._running == 0)
+
+    def close(self) -> None:
+        """Close, having let the peer read the rest if all went well; after ``end``."""
         ends = time.monotonic() + CLOSE_SECONDS
         for channel in self.channels:
             if not self.error:
@@ -131,12 +131,12 @@ class RawEngine:
         recorder = Recorder(outcome, run.clock, run.moved, observe)
         try:
             self._start(run, plan, recorder)
-            if not recorder.watch(run.changed, lambda: run.over, plan.seconds + STOP_SECONDS):
-                run.cancel()
+            recorder.watch(run.changed, lambda: run.over, plan.seconds + STOP_SECONDS)
         finally:
-            run.close()
+            run.end()
             recorder.cut()
             outcome.here = run.side(plan)
+            run.close()
         if run.error:
             raise run.error
         if plan.receives and not outcome.here.received.bytes:

@@ -96,10 +96,10 @@ class BenchServer(Reception):
         traffic = self._run(lanes, order, tally)
         if traffic.over:
             outcome = Outcome(
-                _plan(order), control.channel.peer, time.time(), order.lanes, seconds=traffic.clock.seconds
+                _plan(order), control.channel.peer, time.time(), order.lanes, there=traffic.side(), done=True
             )
-            outcome.there = traffic.side()
-            tally.bytes = outcome.there.sent.bytes + outcome.there.received.bytes
+            outcome.seconds = traffic.clock.seconds
+            outcome.count = traffic.packs.files if traffic.packs else 0
             self._measured(control.channel.peer, outcome)
 
     def _run(self, lanes: Lanes, order: m.Measure, tally: Tally) -> Traffic:

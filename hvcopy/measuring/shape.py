@@ -99,7 +99,12 @@ def advised(advice: Advice) -> dict[str, Any]:
     """Return what follows from a sweep."""
     best = point(advice.best)
     kept = ("length", "buffer", "streams", "bits_per_second")
-    return {**{name: best[name] for name in kept}, "gain": round(advice.gain, 3), "options": advice.options}
+    return {
+        **{name: best[name] for name in kept},
+        "gain": round(advice.gain, 3),
+        "certain": advice.certain,
+        "options": advice.options,
+    }
 
 
 def _sum(flow: Flow, *, start: float = 0.0, sender: bool) -> dict[str, Any]:

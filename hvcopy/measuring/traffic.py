@@ -86,11 +86,16 @@ class Traffic:
 
     def _send(self, link: Link) -> None:
         if self.packs:
-            while not self.clock.over():
+            while not self.stop():
                 self.packs.send(link)
         else:
-            flood(link, self.order.length, self.clock.over)
+            flood(link, self.order.length, self.stop)
+        self._lanes.check()
         self.end(link)
+
+    def stop(self) -> bool:
+        """Say whether nothing more is to be sent: the time is over, or the session, which then needs the link to say why."""
+        return self.clock.over() or self._lanes.error is not None
 
     def end(self, link: Link) -> None:
         """Say that nothing more is sent on *link*."""

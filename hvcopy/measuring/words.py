@@ -35,6 +35,16 @@ def result(outcome: Outcome) -> list[str]:
     return [(head if number == 0 else " " * WIDTH) + line for number, line in enumerate(lines)]
 
 
+def served(outcome: Outcome) -> str:
+    """Return one measurement in a line, as the server tells it."""
+    side, flows = outcome.there or Side(), []
+    for word, flow in (("received", side.received), ("sent", side.sent)):
+        if flow.bytes:
+            flows.append(f"{word} {format_size(flow.bytes)}, {format_rate(flow.rate)}")
+    cost = [f"{side.cpu_per_gib:.2f} s/GiB of processor time"] if flows else []
+    return f"{outcome.plan.mode} for {outcome.seconds:.2f} s" + "".join(f", {one}" for one in [*flows, *cost])
+
+
 def _moved(outcome: Outcome) -> list[str]:
     plan = outcome.plan
     lines = []
@@ -69,11 +79,7 @@ def _processor(outcome: Outcome) -> str:
 def _timed(outcome: Outcome) -> list[str]:
     trips = outcome.trips
     rate = trips.count / outcome.seconds if outcome.seconds else 0.0
-    what = (
-        f"{format_size(outcome.plan.length)} there and back"
-        if outcome.plan.what == ECHO
-        else "connect, handshake, close"
-    )
+    what = f"{format_size(outcome.plan.length)} there and back" if outcome.plan.what == ECHO else "connect to close"
     return [f"{what}: {trips.count:,} in {outcome.seconds:.2f} s, {rate:,.0f}/s", _percentiles(trips)]
 
 
@@ -113,7 +119,9 @@ def table(points: Sequence[Point]) -> list[str]:
             where = f"messages of {format_size(one.length)}, buffer {short(one.buffer) if one.buffer else 'default'}"
             lines.append(f"{one.lanes} connections, {where}: {format_rate(one.rate)}")
     worst = max(one.spread for one in points)
-    lines.append(f"medians of {len(points[0].rates)}; they differ by up to {worst:.0%} of it")
+    runs = max(len(one.rates) for one in points)
+    if runs > 1:
+        lines.append(f"each the median of {runs} runs, which differ by up to {worst:.0%}")
     return lines
 
 
@@ -128,6 +136,8 @@ def advice(found: Advice, points: Sequence[Point]) -> list[str]:
     else:
         first = f"{options} does as well as {base}."
     lines = [first]
+    if found.gain > 1 and not found.certain:
+        lines.append("  The runs overlap, so it may be chance: repeat it on a quiet machine, or with -t 1.")
     if options:
         lines.append(f"  hvcopy cp {options} ...")
     shares = [f"{format_size(length)} {share:.0%}" for length, share in smaller_messages(points, best)]
