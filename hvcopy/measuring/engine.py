@@ -14,6 +14,7 @@ from hvcopy.address import Address
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, NobodyListens, NotHvcopy, TimedOut
 from hvcopy.measuring import echoes
+from hvcopy.measuring.clock import until
 from hvcopy.measuring.figures import Flow, Outcome, Side
 from hvcopy.measuring.plan import CONNECT, ECHO, Plan
 from hvcopy.measuring.recording import Observe, Recorder, unobserved
@@ -166,14 +167,14 @@ class Engine:
     def _echo(self, lanes: Lanes, traffic: Traffic, recorder: Recorder) -> None:
         link, message = lanes.control, os.urandom(traffic.order.length)
         count = echoes.messages_of(len(message))
-        while not traffic.stop():
+        for _ in until(traffic.stop):
             recorder.add(echoes.call(link, message, count, lambda frame: traffic.heard(link, frame)))
         lanes.check()
         traffic.end(link)
         traffic.hear(link)
 
     def _connect(self, lanes: Lanes, traffic: Traffic, recorder: Recorder) -> None:
-        while not traffic.stop():
+        for _ in until(traffic.stop):
             began = time.perf_counter_ns()
             link, _ = self._terms.meet(self._dial(traffic.order.buffer), connector=True)
             try:

@@ -13,7 +13,7 @@ from hvcopy.address import Address
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, TimedOut
 from hvcopy.measuring import echoes
-from hvcopy.measuring.clock import Clock
+from hvcopy.measuring.clock import Clock, until
 from hvcopy.measuring.figures import NOTHING, Flow, Outcome, Side
 from hvcopy.measuring.plan import CONNECT, DOWN, ECHO, FILES, FLOOD, UP, Plan
 from hvcopy.measuring.recording import Observe, Recorder, unobserved
@@ -173,7 +173,7 @@ class RawEngine:
                 run.spawn(lambda channel=channel: receive(channel, run.clock.over), DOWN)  # type: ignore[misc]
 
     def _connect(self, run: Run, plan: Plan, recorder: Recorder) -> None:
-        while not run.over and not run.clock.over():
+        for _ in until(lambda: run.error is not None or run.clock.over()):
             began = time.perf_counter_ns()
             self._dial(plan).close()
             recorder.add([time.perf_counter_ns() - began])
@@ -182,7 +182,7 @@ class RawEngine:
 def send(channel: Channel, length: int, over: Callable[[], bool]) -> None:
     """Write messages of *length* bytes until *over*, then tell the peer that this is all.  Raises HvcopyError."""
     message = os.urandom(length)
-    while not over():
+    for _ in until(over):
         channel.send(message)
     with contextlib.suppress(OSError):
         channel.sock.shutdown(socket.SHUT_WR)
@@ -198,5 +198,5 @@ def receive(channel: Channel, over: Callable[[], bool]) -> None:
 def _echo(run: Run, channel: Channel, length: int, recorder: Recorder) -> None:
     message = os.urandom(length)
     count = echoes.messages_of(length)
-    while not run.clock.over():
+    for _ in until(run.clock.over):
         recorder.add(echoes.call_raw(channel, message, count))

@@ -29,7 +29,7 @@ ORDER_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 """Section 12: for the order to come, and beyond its time and the timeout for a measurement to end."""
 BYE_SECONDS = 2.0
-TURN_SECONDS = 2.0
+TURN_SECONDS = 0.5
 """For the session before to be closed, which a client's next one may overtake."""
 MAX_BUFFER = 2**31 - 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hvcopy.errors import NotHvcopy
 from hvcopy.measuring import echoes
-from hvcopy.measuring.clock import Clock
+from hvcopy.measuring.clock import Clock, until
 from hvcopy.measuring.figures import NOTHING, Flow, Side
 from hvcopy.measuring.packs import Packs
 from hvcopy.measuring.plan import BOTH, CONNECT, DOWN, ECHO, FILES, FLOOD, UP
@@ -86,7 +86,7 @@ class Traffic:
 
     def _send(self, link: Link) -> None:
         if self.packs:
-            while not self.stop():
+            for _ in until(self.stop):
                 self.packs.send(link)
         else:
             flood(link, self.order.length, self.stop)
@@ -162,5 +162,5 @@ def flood(link: Link, length: int, over: Callable[[], bool]) -> None:
     first = piece[: max(0, length - HEADER.size)]
     parts = [first, *[piece] * (count - 1)]
     size = sum(map(len, parts))
-    while not over():
+    for _ in until(over):
         link.send_parted(Type.FLOOD, size, parts)
