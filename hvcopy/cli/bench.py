@@ -15,7 +15,7 @@ USUAL = "send,recv,latency,connections,sweep"
 
 
 def bench(
-    address: Annotated[str, typer.Argument(metavar="[ADDRESS]", show_default=False)] = "",
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", show_default=False)] = "",
     serving: Annotated[bool, typer.Option("--serve", help="Answer on ADDRESS until stopped.")] = False,
     mode: Annotated[
         str,
@@ -80,7 +80,7 @@ def bench(
             allow=allow,
             everyone=open_to_all,
         )
-        alone = "both" if bidir else "send" if reverse else USUAL
+        alone = "both" if bidir else "send" if reverse or raw else USUAL  # few raw peers are good for more than one
         wishes = Wishes(
             modes=[one.strip() for one in (mode or alone).split(",")],
             explicit=bool(mode),

@@ -22,7 +22,7 @@ from hvcopy.wire.frames import MIB
 
 STOP_SECONDS = 0.5
 """Seconds after its time in which a run ends by itself; then it is cancelled: the peer neither reads nor sends."""
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.5
 """For a peer to read the rest and close."""
 
 

@@ -26,8 +26,8 @@ from hvcopy.wire.frames import Type
 MOST_BUFFER = tuning.VSOCK_BUFFER
 """Bytes of a socket buffer that a client may wish for."""
 ORDER_SECONDS = 10.0
-GRACE_SECONDS = 10.0
-"""Section 12: for the order to come, and beyond its time and the timeout for a measurement to end."""
+GRACE_SECONDS = 2.0
+"""Section 12: for the order to come at most, and beyond its time and the timeout for a measurement to end."""
 BYE_SECONDS = 2.0
 TURN_SECONDS = 0.5
 """For the session before to be closed, which a client's next one may overtake."""
@@ -74,7 +74,7 @@ class BenchServer(Reception):
             self._turn.release()
 
     def _measure(self, lanes: Lanes, tally: Tally) -> None:
-        control, deadline = lanes.control, time.monotonic() + ORDER_SECONDS
+        control, deadline = lanes.control, time.monotonic() + min(ORDER_SECONDS, self.timeout)
         control.deadline = deadline
         lanes.on_join = lambda link: _notify(lanes)
         control.send(m.Ready(lanes.token, lanes.granted, "", []))
