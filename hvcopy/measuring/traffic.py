@@ -115,12 +115,12 @@ class Traffic:
         """Take one frame; returns False after the last one of its lane.  Raises NotHvcopy for what is out of turn."""
         first, what = link is self.links[0], self.order.what
         match frame.type:
-            case Type.FLOOD if what == FLOOD and link in self._awaited:
+            case Type.FLOOD if what == FLOOD and link in self._awaited and len(frame.body):
                 return True
             case Type.PACK if self.packs and link in self._awaited:
                 self.packs.take(frame.body)
                 return True
-            case Type.ECHO if what == ECHO and link in self._awaited:
+            case Type.ECHO if what == ECHO and link in self._awaited and link.rest:
                 echoes.answer(link, self.order.length)
                 return True
         message = m.decode(frame.type, frame.body) if frame.type in m.SCHEMA else None

@@ -111,6 +111,8 @@ FLOOD, FILES, ECHO, DOWN = ORDER, changed(what="files", length=3), changed(what=
 @pytest.mark.parametrize(
     ("order", "kind", "body"),
     [
+        (FLOOD, Type.FLOOD, b""),
+        (ECHO, Type.ECHO, b""),
         (FLOOD, Type.PACK, bytes(32)),
         (FLOOD, Type.ECHO, bytes(64)),
         (FLOOD, Type.MEASURE, m.encode(ORDER)[16:]),
