@@ -17,6 +17,7 @@ from commands import Finished, Running, answering, eventually, run
 from peers import client_of
 
 from e2e.conftest import TRANSPORTS
+from hvcopy.transfer.greeting import new_key
 from hvcopy.wire import messages as m
 
 SHORT = ("-t", "100ms")
@@ -176,7 +177,7 @@ def test_a_sweep_measures_each_window_once_and_names_the_best(address: str) -> N
 
 def test_a_sweep_is_drawn(address: str, tmp_path: Path) -> None:
     path = tmp_path / "sweep.svg"
-    options = ["-R", "-t", "5ms", "--lengths", "64k,1M", "--buffers", "64k"]
+    options = ["-R", "-t", "5ms", "--lengths", "64k", "--buffers", "64k"]
     done = run("bench", address, "-m", "sweep", *options, "--plot", path)
     assert done.code == 0, done.err
     assert path.read_bytes().startswith(b"<?xml")
@@ -214,7 +215,7 @@ def test_a_server_takes_no_larger_buffer_than_its_own(socket_address: str) -> No
 
 def test_the_key_must_be_the_same_on_every_connection(tmp_path: Path, socket_address: str) -> None:
     for name in ("key", "other"):
-        assert run("key", tmp_path / name).code == 0
+        new_key(str(tmp_path / name))
     with answering(socket_address, "--key-file", tmp_path / "key") as (_, address):
         found = measured(address, "-t", "20ms", "-P", 2, "-m", "send,recv", "--key-file", tmp_path / "key")
         assert [one["start"]["test_start"]["num_streams"] for one in found["tests"]] == [2, 2]
@@ -293,15 +294,11 @@ def busy(address: str) -> bool:
         ["-m", "send,"],
         ["-R", "--bidir"],
         ["-m", "send", "--bidir"],
-        ["-m", "send", "-P", "17"],
         ["-t", "2h"],
         ["--lengths", "64k,0"],
-        ["--lengths", "2M"],
         ["--buffers", "4G"],
-        ["--plot", "a.gif"],
         ["-m", "send", "--plot", "a.svg"],
         ["--allow", "unix:0"],
-        ["--open"],
         ["--raw", "-m", "files"],
         ["--raw", "--key-file", "k"],
     ],
@@ -314,7 +311,7 @@ def test_options_that_make_no_sense_are_2_before_anything_is_measured(options: l
     assert done.out == ""
 
 
-@pytest.mark.parametrize("options", [["--serve"], ["--raw"], ["--key-file", "k"]])
+@pytest.mark.parametrize("options", [["--serve"], ["--raw"]])
 def test_a_missing_address_is_2(options: list[str]) -> None:
     done = clear(run("bench", *options))
     assert done.code == 2
@@ -389,11 +386,10 @@ def test_a_killed_server_is_6(mode: str, answer: tuple[Running, str]) -> None:
     assert done.result["intervals"]
 
 
-@pytest.mark.parametrize("mode", ["recv", "latency"])
-def test_a_stopped_server_is_noticed(mode: str, answer: tuple[Running, str]) -> None:
+def test_a_stopped_server_is_noticed(answer: tuple[Running, str]) -> None:
     """Nothing at all is heard of it, as of a guest that was paused or killed."""
     server, address = answer
-    with Running("bench", address, "-m", mode, *LONG, "--timeout", "2") as client:
+    with Running("bench", address, "-m", "latency", *LONG, "--timeout", "2") as client:
         eventually(lambda: busy(address), what="the measurement under way")
         server.signal(signal.SIGSTOP)
         try:

@@ -59,8 +59,8 @@ def test_what_a_sink_takes_is_counted(where: str) -> None:
     assert sink.accepted == 2
 
 
-def test_what_a_source_sends_is_counted(where: str) -> None:
-    with Listening(where, sends_zeros) as source:
+def test_what_a_source_sends_is_counted(socket_address: str) -> None:
+    with Listening(socket_address, sends_zeros) as source:
         done = run("bench", "--raw", source.address, "-R", *SHORT, "--json")
     assert done.code == 0, done.err
     assert done.result["end"]["sum_received"]["bytes"] > MIB
@@ -93,8 +93,8 @@ def test_both_ways_through_an_echo(socket_address: str) -> None:
     assert 0 < end["sum_received_bidir_reverse"]["bytes"] <= end["sum_sent"]["bytes"]
 
 
-def test_connections_to_anything_are_counted(where: str) -> None:
-    with Listening(where, drain) as sink:
+def test_connections_to_anything_are_counted(socket_address: str) -> None:
+    with Listening(socket_address, drain) as sink:
         done = run("bench", "--raw", sink.address, "-m", "connections", *SHORT, "--json")
         assert done.code == 0, done.err
         assert done.result["end"]["connect_us"]["count"] >= 5
