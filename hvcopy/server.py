@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from hvcopy.address import Address, UnixAddress
 from hvcopy.channel import Channel
@@ -78,19 +78,25 @@ def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally
         lanes.close()
 
 
-@dataclass
-class Server:
-    """Serves *served* to whoever *admission* lets in.  ``run`` blocks until ``stop``; both from any thread."""
+class Reception:
+    """Lets in whom *admission* lets in, and hands over jobs of *kinds*.  ``run`` blocks until ``stop``; both from any thread."""
 
-    listener: Listener
-    served: Served
-    admission: Admission
-    timeout: float = 30.0
-    events: Events = field(default_factory=Events)
-    once: bool = False
-    kinds: frozenset[str] = frozenset({"push", "pull", "list"})
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        admission: Admission,
+        *,
+        kinds: frozenset[str],
+        timeout: float = 30.0,
+        events: Events | None = None,
+        once: bool = False,
+    ) -> None:
+        self.listener = listener
+        self.admission = admission
+        self.kinds = kinds
+        self.timeout = timeout
+        self.events = events or Events()
+        self.once = once
         self._stopping = threading.Event()
         self._registry = Registry()
         self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
@@ -135,7 +141,7 @@ class Server:
         with self._lock:
             self._channels.add(channel)
         try:
-            self._converse(channel)
+            self.converse(channel)
         except HvcopyError as error:
             self.events.failed(channel.peer, error)
         finally:
@@ -143,7 +149,8 @@ class Server:
                 self._channels.discard(channel)
             self._slots.release()
 
-    def _converse(self, channel: Channel) -> None:
+    def converse(self, channel: Channel) -> None:
+        """Serve one connection in a thread of its own, and close it.  Raises HvcopyError; blocks."""
         try:
             self.admission.check(channel)
         except NotAllowed as error:
@@ -170,8 +177,7 @@ class Server:
                 link.refuse(error)
                 raise error
             tally.window = link.channel.window
-            may_own = agreed.proven or isinstance(self.listener.address, UnixAddress)
-            carry_out(link, job, lanes, replace(self.served, may_own=may_own), tally)
+            self.carry_out(link, agreed, job, lanes, tally)
             tally.lanes = len(lanes.links)
             self.events.done(link.channel.peer, job.kind, tally)
         except HvcopyError as error:
@@ -182,6 +188,33 @@ class Server:
             self._registry.leave(lanes)
             if self.once:
                 self.stop()
+
+    def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:
+        """Do *job*, answer it with READY or ERROR, and close *lanes*.  Raises HvcopyError; blocks."""
+        raise NotImplementedError
+
+
+class Server(Reception):
+    """Serves the files of *served*."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        served: Served,
+        admission: Admission,
+        *,
+        timeout: float = 30.0,
+        events: Events | None = None,
+        once: bool = False,
+        kinds: frozenset[str] = frozenset({"push", "pull", "list"}),
+    ) -> None:
+        super().__init__(listener, admission, kinds=kinds, timeout=timeout, events=events, once=once)
+        self.served = served
+
+    def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:
+        """Copy or list files."""
+        may_own = agreed.proven or isinstance(self.listener.address, UnixAddress)
+        carry_out(link, job, lanes, replace(self.served, may_own=may_own), tally)
 
 
 def serve(
@@ -206,4 +239,4 @@ def serve(
         raise LocalFailure(f"{printable(root)}: {error.strerror}", hint="name a folder that exists") from None
     served = Served(handle, may_read=not write_only, may_write=not read_only, sync=sync)
     listener = listen(address, buffer=buffer, timeout=timeout)
-    return Server(listener, served, admission, timeout=timeout, events=events or Events())
+    return Server(listener, served, admission, timeout=timeout, events=events)

@@ -196,6 +196,13 @@ def serving(address: str, root: Path, *options: object, prefix: Sequence[str] = 
         yield server
 
 
+@contextmanager
+def answering(address: str, *options: object) -> Iterator[tuple[Running, str]]:
+    """``hvcopy bench --serve`` for the time of a ``with``, ready, and the address where it really listens."""
+    with Running("bench", "--serve", address, *options) as running:
+        yield running, running.line(r"answering to bench on (\S+)\n")[1]
+
+
 def _content(file: Any) -> str:
     """Everything in *file* by now; the position belongs to the process that writes, so it is not moved."""
     content = os.pread(file.fileno(), 1 << 24, 0)

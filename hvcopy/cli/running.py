@@ -48,6 +48,7 @@ class Command:
         self._interrupt: Callable[[BaseException], None] | None = None
         self.resume_hint = False
         self.stops_cleanly = False
+        self.epilogue: Callable[[HvcopyError | None], None] | None = None
         self._kind = "none" if quiet else progress
         self._progress: Progress | None = None
         self._lock = threading.Lock()
@@ -145,6 +146,8 @@ class Command:
     def _end(self, error: HvcopyError | None) -> NoReturn:
         seconds = time.monotonic() - (self.tally.started or self._start)
         self._flush()
+        if self.epilogue:
+            self.epilogue(error)
         if error:
             say(f"hvcopy: {printable(error.message)}")
             hint = error.hint or self._how_to_go_on(error)

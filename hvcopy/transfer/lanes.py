@@ -32,6 +32,7 @@ class Lanes:
         self.finished = False
         self.changed = threading.Condition()
         self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
+        self._told = threading.Event()
         self._threads: list[threading.Thread] = []
         self.on_join: Callable[[Link], None] | None = None
 
@@ -71,6 +72,9 @@ class Lanes:
                 self.control.send_error(Interrupted("the other side was interrupted"))
             elif not isinstance(error, HvcopyError):
                 self.control.send_error(HvcopyError("internal error on the other side: please report it"))
+            self._told.set()
+        elif self.error is not None:
+            self._told.wait(LAST_WORDS)  # or cancelling here would cut off what another thread is telling the peer
         for link in list(self.links):
             link.channel.cancel()
 

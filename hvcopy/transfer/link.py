@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
@@ -51,6 +51,7 @@ class Link:
         self.deadline = 0.0
         self.watched = False
         self.told = False
+        self.rest = 0
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
@@ -85,6 +86,18 @@ class Link:
             if left:
                 self._send(rest(left))
             self.last_sent = time.monotonic()
+
+    def send_parted(self, kind: Type, length: int, parts: Iterable[ReadableBuffer]) -> None:
+        """Send one frame of *length* bytes, each part in a write of its own, the header within the first.
+
+        For types whose seal covers nothing of the body.  *parts* may wait for the peer in between.
+        """
+        with self._sending:
+            head = header(kind, b"", length=length, sequence=self._sequence)
+            self._sequence += 1
+            for part in parts:
+                self._send(head, part)
+                head = b""
 
     def send_greeting(self, data: bytes, *, sent: int) -> None:
         """Send what the handshake says; *sent* frames are then on their way."""
@@ -139,8 +152,9 @@ class Link:
         """Seconds without progress that end a call: the watchdog's judgement is better, where there is one."""
         return BACKSTOP if self.watched else self.channel.timeout
 
-    def receive(self, *, timeout: float | None = None) -> Frame:
-        """Return the next frame; its body is valid until the next call.
+    def receive(self, *, timeout: float | None = None, parted: Type | None = None) -> Frame:
+        """Return the next frame; its body is valid until the next call.  Of a frame of type *parted* the body is left
+        to ``receive_part``: ``rest`` bytes.
 
         Raises ConnectionLost at the end of the stream, NotHvcopy for what breaks the protocol, and the error that
         the peer sent with ERROR.
@@ -153,6 +167,10 @@ class Link:
             self._expected += 1
             if kind is Type.PING:
                 self.heartbeat_bytes += HEADER.size + length
+            if kind is parted:
+                check_seal(self._header, kind, memoryview(b""))
+                self.rest = length
+                return Frame(kind, flags, b"")
             if length > len(self._body):
                 self._body = bytearray(length)
             body = memoryview(self._body)[:length]
@@ -164,6 +182,15 @@ class Link:
             self.told = True
             raise self._peer_error(body)
         return Frame(kind, flags, body)
+
+    def receive_part(self, into: memoryview) -> None:
+        """Fill *into* with what follows of a parted frame's body.  Raises ConnectionLost at the end of the stream."""
+        self.waiting = True
+        try:
+            self._fill(into, self._patience)
+        finally:
+            self.waiting = False
+        self.rest -= len(into)
 
     def _fill(self, into: memoryview, timeout: float) -> None:
         if len(into) and self._receive(into, timeout) < len(into):

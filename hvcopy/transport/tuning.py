@@ -49,6 +49,14 @@ def tune_hv_sock_listener(sock: socket.socket) -> None:
     _system_buffers(sock, HV_SOCK_RING)
 
 
+def resize(sock: socket.socket, buffer: int) -> None:
+    """Change the buffers of a connected socket; hv_sock's ring keeps its size (hyperv_transport.c)."""
+    if sock.family == AF_VSOCK:
+        tune_vsock(sock, buffer)  # virtio tells the peer its new credit (virtio_transport_notify_buffer_size)
+    else:
+        _system_buffers(sock, buffer)
+
+
 def limit_vsock_connect(sock: socket.socket, seconds: float) -> None:
     """The kernel gives up a vsock connect, non-blocking ones too, after 2 s unless told otherwise."""
     micros = max(1, int(seconds * 1_000_000))  # 0 would mean 2 s

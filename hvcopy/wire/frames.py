@@ -1,4 +1,4 @@
-"""Frame header, frame types and the fixed binary layouts (docs/protocol.md, sections 2, 5, 6 and 10).
+"""Frame header, frame types and the fixed binary layouts (docs/protocol.md, sections 2, 5, 6, 10 and 12).
 
 Everything that arrives is bounded here before it is read, and checked before it is used.
 """
@@ -56,6 +56,11 @@ class Type(IntEnum):
     CHUNK = 0x40
     CHUNK_END = 0x41
     CHUNK_ACK = 0x42
+    MEASURE = 0x50
+    FLOOD = 0x51
+    LULL = 0x52
+    ECHO = 0x53
+    FIGURES = 0x54
 
 
 DATA = struct.Struct("<QQ16s")
@@ -68,8 +73,8 @@ PACK = struct.Struct("<16sQII")
 PACK_RECORD = struct.Struct("<QqIIIIQ")
 CHUNK = struct.Struct("<Q")
 
-COVERED = {Type.DATA: DATA.size, Type.PACK: PACK.size, Type.CHUNK: CHUNK.size}
-"""Bytes of the body under the seal, where it is not all of it: the contents have digests of their own."""
+COVERED = {Type.DATA: DATA.size, Type.PACK: PACK.size, Type.CHUNK: CHUNK.size, Type.FLOOD: 0, Type.ECHO: 0}
+"""Bytes of the body under the seal, where it is not all of it: the contents have digests of their own, or no meaning."""
 
 MAX_DATA_BODY = DATA.size + 16 * MIB
 MAX_MESSAGE = 1024

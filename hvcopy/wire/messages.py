@@ -1,4 +1,4 @@
-"""Control messages: one MessagePack array each, checked against a schema (docs/protocol.md, sections 3 to 10)."""
+"""Control messages: one MessagePack array each, checked against a schema (docs/protocol.md, sections 3 to 12)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from hvcopy.errors import NotHvcopy
-from hvcopy.wire.frames import MAX_MESSAGE, Type, header
+from hvcopy.wire.frames import MAX_MESSAGE, MIB, Type, header
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Small = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -280,6 +280,38 @@ class ChunkAck(Message, frozen=True):
     message: Text = ""
 
 
+MAX_MEASURED_MILLIS = 3_600_000
+MAX_MEASURED_LENGTH = MIB
+"""Bounds of one measurement, section 12."""
+
+
+class Measure(Message, frozen=True):
+    """Section 12: what is to be measured; as the answer, with the server's window as its buffer."""
+
+    what: Word
+    way: Word
+    millis: Annotated[int, Meta(ge=1, le=MAX_MEASURED_MILLIS)]
+    length: Annotated[int, Meta(ge=1, le=MAX_MEASURED_LENGTH)]
+    lanes: Annotated[int, Meta(ge=1, le=16)]
+    buffer: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class Lull(Message, frozen=True):
+    """Section 12: nothing more is sent on this lane."""
+
+
+class Figures(Message, frozen=True):
+    """Section 12: what the server has measured; bytes and microseconds."""
+
+    sent: Count
+    sending: Count
+    received: Count
+    receiving: Count
+    user: Count
+    system: Count
+    window: Count
+
+
 SCHEMA: dict[Type, type[Message]] = {
     Type.HELLO: Hello,
     Type.PROOF: Proof,
@@ -298,6 +330,9 @@ SCHEMA: dict[Type, type[Message]] = {
     Type.LISTING: Listing,
     Type.CHUNK_END: ChunkEnd,
     Type.CHUNK_ACK: ChunkAck,
+    Type.MEASURE: Measure,
+    Type.LULL: Lull,
+    Type.FIGURES: Figures,
 }
 _TYPE_OF = {message: kind for kind, message in SCHEMA.items()}
 _encoder = msgspec.msgpack.Encoder()

@@ -14,7 +14,7 @@ from commands import Running, Server, run
 
 from e2e.trees import MIB, noise, plant, write
 
-COMMANDS = ("cp", "ls", "serve", "send", "recv", "key", "demo")
+COMMANDS = ("cp", "ls", "serve", "send", "recv", "bench", "key", "demo")
 KEYS = {
     "schema", "command", "peer", "ok", "exit_code", "files", "directories", "links", "same", "skipped", "failed",
     "bytes", "reused_bytes", "seconds", "bytes_per_second", "durability", "lanes", "window", "failures",

@@ -92,6 +92,9 @@ CONTROL: dict[str, m.Message] = {
     ),
     "chunk_end": m.ChunkEnd(MIB + 7, ID),
     "chunk_ack": m.ChunkAck(MIB + 7, ID, 2, "Broken pipe"),
+    "measure": m.Measure("flood", "down", 10_000, 65_536, 4, MIB),
+    "lull": m.Lull(),
+    "figures": m.Figures(5_000_000_123, 10_000_400, 0, 0, 700_000, 2_100_000, 212_992),
 }
 FIXED: dict[str, tuple[Type, int, bytes]] = {
     "data": (Type.DATA, 0, frames.DATA.pack(9, 3 * MIB, xxh3_128_digest(BLOCK)) + BLOCK),
@@ -109,7 +112,11 @@ FIXED: dict[str, tuple[Type, int, bytes]] = {
     ),
     "recheck": (Type.RECHECK, 0, frames.RECHECK.pack(9, 5 * MIB)),
     "chunk": (Type.CHUNK, 0, frames.CHUNK.pack(MIB) + b"stream\n"),
+    "flood": (Type.FLOOD, 0, b"no meaning\n"),
+    "echo": (Type.ECHO, 0, b"ping....ping...."),
 }
+COVERED = {"data": 32, "pack": 32, "chunk": 8, "flood": 0, "echo": 0}
+"""Bytes of the body under the seal, by the words of section 2, where it is not all of it."""
 
 
 def vector(name: str) -> bytes:
@@ -169,14 +176,14 @@ def test_fixed_layout_is_sent_as_its_vector(name: str) -> None:
 def test_seal_of_the_vector_is_that_of_the_page(name: str) -> None:
     """XXH3-64 of the eight bytes before it and of the covered part of the body, as a little-endian integer."""
     frame = vector(name)
-    covered = {"data": 32, "pack": 32, "chunk": 8}.get(name, len(frame))
+    covered = COVERED.get(name, len(frame))
     assert frame[8:16] == xxh3_64_intdigest(frame[:8] + frame[16 : 16 + covered]).to_bytes(8, "little")
 
 
 @pytest.mark.parametrize("name", sorted(kind.name.lower() for kind in Type))
 def test_vector_with_any_covered_byte_changed_is_refused(name: str) -> None:
     frame = vector(name)
-    covered = {"data": 32, "pack": 32, "chunk": 8}.get(name, len(frame))
+    covered = COVERED.get(name, len(frame))
     for position in range(16, min(len(frame), 16 + covered)):
         changed = bytearray(frame)
         changed[position] ^= 0x40

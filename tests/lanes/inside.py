@@ -60,6 +60,17 @@ def serving_inside(machine: Machine, address: str, root: object, *options: objec
             assert "Traceback" not in server.output(), server.output()
 
 
+@contextmanager
+def answering_inside(machine: Machine, address: str, *options: object) -> Iterator[GuestProcess]:
+    """A server of benchmarks for the time of a `with`, which then ends on SIGTERM with status 0."""
+    server = start_inside(machine, "bench", "--serve", address, *options)
+    server.wait_output("answering", PATIENCE)
+    yield server
+    server.signal("TERM")
+    assert server.wait(PATIENCE) == 0, server.output()
+    assert "Traceback" not in server.output(), server.output()
+
+
 def manifest_inside(machine: Machine, folder: object) -> list[str]:
     """What stands in a folder there, read there; see `manifest.manifest`."""
     done = machine.run([sys.executable, "-IS", MANIFEST, str(folder)], PATIENCE)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import Finished, Running, Server, eventually, run
+from commands import Finished, Running, Server, answering, eventually, run
 
 from lanes.guest import Guest
-from lanes.inside import PATIENCE, manifest_inside, run_inside, serving_inside
+from lanes.inside import PATIENCE, answering_inside, manifest_inside, run_inside, serving_inside
 from lanes.manifest import assert_same, manifest
 from lanes.material import MIB, SMALL_FILES, make_file, make_small_files, make_source_tree
 from lanes.parts import require
@@ -157,6 +157,31 @@ def test_guest_refuses_a_host_that_is_not_on_its_list(guest: Guest, here: Path) 
         assert refused.code == 9, refused.err
         assert "--allow vsock:2" in refused.err
         assert "vsock:2 is not on the list" in server.output()
+
+
+def test_host_measures_the_boundary_both_ways(guest: Guest) -> None:
+    options = ["-m", "send,recv,latency,connections", "-t", "300ms", "-P", "1", "--json"]
+    with answering_inside(guest, SERVED, "--allow", "vsock:2") as server:
+        done = run("bench", into(guest).removesuffix(":/"), *options, timeout=PATIENCE)
+        assert done.code == 0, done.err
+        assert "broke" not in server.output()
+    sent, received, latency, connections = done.result["tests"]
+    assert sent["start"]["test_start"]["protocol"] == "hybrid"
+    for test in (sent, received):
+        assert test["end"]["sum_received"]["bytes"] > MIB
+        assert test["hvcopy"]["window"] > 0
+        assert test["hvcopy"]["cpu_seconds_per_gib"]["there"] > 0
+    assert latency["end"]["latency_us"]["p50"] > 0
+    assert connections["end"]["connect_us"]["count"] > 0
+
+
+def test_guest_measures_the_boundary_to_its_host(guest: Guest) -> None:
+    address = f"hybrid:{guest.hybrid}:{OTHER_PORT}"
+    with answering(address, "--allow", f"unix:{os.getuid()}"):
+        done = run_inside(guest, "bench", f"vsock:host:{OTHER_PORT}", "--bidir", "-t", "300ms", "--json")
+    assert done.code == 0, done.err
+    for way in ("", "_bidir_reverse"):
+        assert done.result["end"][f"sum_received{way}"]["bytes"] > MIB
 
 
 # ---- served on the host

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lanes.inside import PATIENCE, run_inside, serving_inside, start_inside
+from lanes.inside import PATIENCE, answering_inside, run_inside, serving_inside, start_inside
 from lanes.kernel import booted
 from lanes.manifest import assert_same, manifest
 from lanes.material import MIB, make_file, make_source_tree
@@ -151,3 +151,23 @@ def test_wait_finds_the_server_that_comes_later(kernel: Kernel, here: Path, root
         assert waiting.wait(PATIENCE) == 0, waiting.output()
     kernel.sync()
     assert (root / "source").read_bytes() == source.read_bytes()
+
+
+def test_a_benchmark_measures_vsock_and_its_buffers(kernel: Kernel) -> None:
+    options = ["-m", "both,files,latency,connections,sweep", "-t", "100ms", "--lengths", "16k,256k", "--buffers", "64k"]
+    with answering_inside(kernel, SERVED, "--allow", "vsock:1") as server:
+        done = run_inside(kernel, "bench", DIALED, *options, "--json")
+        assert done.code == 0, done.err
+        assert "broke" not in server.output()
+    both, files, latency, connections = done.result["tests"]
+    assert both["start"]["test_start"]["protocol"] == "vsock"
+    for way in ("", "_bidir_reverse"):
+        assert both["end"][f"sum_received{way}"]["bytes"] > 0
+    assert (both["hvcopy"]["window_here"], both["hvcopy"]["window_there"]) == (4 * MIB, 4 * MIB)
+    assert files["end"]["files"]["count"] > 0
+    assert latency["end"]["latency_us"]["p50"] > 0
+    assert connections["end"]["connect_us"]["count"] > 0
+    windows = {one["buffer"]: one["window"] for one in done.result["sweep"]}
+    assert windows == {0: 4 * MIB, 64 * 1024: 64 * 1024}
+    rates = {(one["length"], one["buffer"]): one["bits_per_second"] for one in done.result["sweep"] if one["streams"] == 1}
+    assert rates[256 * 1024, 0] > rates[16 * 1024, 0]  # message size is everything on AF_VSOCK

@@ -29,7 +29,8 @@ def test_types_have_the_numbers_of_the_page() -> None:
         "HELLO": 0x01, "PROOF": 0x02, "JOB": 0x03, "READY": 0x04, "LANE": 0x05, "ERROR": 0x06, "PING": 0x07,
         "BYE": 0x08, "ENTRIES": 0x10, "PACK": 0x11, "DATA": 0x12, "HOLE": 0x13, "KEEP": 0x14, "END": 0x15,
         "TOTALS": 0x16, "FINISH": 0x17, "ANSWERS": 0x20, "SUMS": 0x21, "ACKS": 0x22, "RESULT": 0x23, "RECHECK": 0x24,
-        "LISTING": 0x30, "CHUNK": 0x40, "CHUNK_END": 0x41, "CHUNK_ACK": 0x42,
+        "LISTING": 0x30, "CHUNK": 0x40, "CHUNK_END": 0x41, "CHUNK_ACK": 0x42, "MEASURE": 0x50, "FLOOD": 0x51,
+        "LULL": 0x52, "ECHO": 0x53, "FIGURES": 0x54,
     }  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_parse_header_before_the_handshake_is_over_bounds_every_body_tightly(kin
 @pytest.mark.parametrize("kind", Type)
 def test_seal_covers_the_header_and_what_has_no_digest_of_its_own(kind: Type) -> None:
     body = bytearray(range(64))
-    covered = {Type.DATA: 32, Type.PACK: 32, Type.CHUNK: 8}.get(kind, 64)
+    covered = {Type.DATA: 32, Type.PACK: 32, Type.CHUNK: 8, Type.FLOOD: 0, Type.ECHO: 0}.get(kind, 64)
     head = frames.header(kind, body[:covered], length=64)
     frames.check_seal(head, kind, memoryview(body))
     for position in range(64):

@@ -7,7 +7,7 @@ import pytest
 
 from hvcopy.errors import NotHvcopy
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import HEADER, PACK_RECORD, Type
+from hvcopy.wire.frames import HEADER, MIB, PACK_RECORD, Type
 
 pack = msgspec.msgpack.encode
 HELLO = [1, 1, "client", bytes(32), False, "tcp:x", [], "hvcopy", "posix"]
@@ -26,7 +26,9 @@ def test_encode_is_a_frame_with_its_type_and_length() -> None:
 
 
 def test_schema_covers_every_control_type() -> None:
-    fixed = {Type.DATA, Type.HOLE, Type.KEEP, Type.END, Type.SUMS, Type.RECHECK, Type.PACK, Type.CHUNK}
+    fixed = {
+        Type.DATA, Type.HOLE, Type.KEEP, Type.END, Type.SUMS, Type.RECHECK, Type.PACK, Type.CHUNK, Type.FLOOD, Type.ECHO,
+    }  # fmt: skip
     assert set(m.SCHEMA) == set(Type) - fixed
 
 
@@ -66,6 +68,28 @@ def test_decode_entry_with_a_field_out_of_its_bounds_is_refused(index: int, valu
     entry = [*ENTRY[:index], value, *ENTRY[index + 1 :]]
     with pytest.raises(NotHvcopy):
         m.decode(Type.ENTRIES, pack([[entry]]))
+
+
+MEASURE = ["flood", "up", 1000, 65536, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0, "x" * 33), (0, b"flood"), (1, 1), (2, 0), (2, -1), (2, 3_600_001), (2, 1.5), (3, 0), (3, MIB + 1),
+        (4, 0), (4, 17), (5, -1), (5, 2**31), (5, None),
+    ],
+)  # fmt: skip
+def test_decode_an_order_out_of_its_bounds_is_refused(index: int, value: object) -> None:
+    with pytest.raises(NotHvcopy, match="MEASURE"):
+        m.decode(Type.MEASURE, changed(MEASURE, index, value))
+
+
+@pytest.mark.parametrize(
+    "order", [["connect", "up", 1, 1, 1, 0], ["flood", "both", 3_600_000, MIB, 16, 2**31 - 1]], ids=["least", "most"]
+)
+def test_decode_an_order_at_its_bounds_is_taken(order: list[object]) -> None:
+    assert m.decode(Type.MEASURE, pack(order)) == m.Measure(*order)  # type: ignore[arg-type]
 
 
 def test_decode_entry_at_its_bounds_is_taken() -> None:
@@ -117,8 +141,8 @@ def test_options_that_are_default_are_not_sent() -> None:
          "time", "trailing"],
 )  # fmt: skip
 def test_decode_of_hostile_bytes_is_refused(kind: Type, body: bytes) -> None:
-    if kind is Type.BYE and body in (b"\x91\xa1\xff", b"\x91\xd6\xff\x00\x00\x00\x00"):
-        assert m.decode(kind, body) == m.Bye()  # it has no field of its own, and what follows is passed over unread
+    if kind in (Type.BYE, Type.LULL) and body in (b"\x91\xa1\xff", b"\x91\xd6\xff\x00\x00\x00\x00"):
+        assert m.decode(kind, body) in (m.Bye(), m.Lull())  # no field of their own, and what follows is passed over unread
         return
     with pytest.raises(NotHvcopy, match=kind.name):
         m.decode(kind, body)

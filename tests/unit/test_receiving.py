@@ -80,9 +80,9 @@ class Session:
         self._thread.start()
         return self
 
-    def frame(self, kind: Type, body: bytes, fixed: int = 0) -> None:
-        """Send one frame; the first *fixed* bytes of its body are what the seal covers."""
-        self.peer.send_frame(kind, *([body[:fixed], body[fixed:]] if fixed else [body]))
+    def frame(self, kind: Type, body: bytes, fixed: int | None = None) -> None:
+        """Send one frame; the first *fixed* bytes of its body are what the seal covers, by default all."""
+        self.peer.send_frame(kind, *([body] if fixed is None else [body[:fixed], body[fixed:]]))
 
     def entries(self, *entries: m.Entry) -> None:
         """Announce."""
@@ -465,7 +465,7 @@ def test_a_finish_while_a_file_is_under_way_is_refused(session: Session) -> None
 
 @pytest.mark.parametrize("kind", sorted(set(Type) - {*FROM_SENDERS, Type.ERROR}))
 def test_a_frame_that_a_sender_never_sends_is_refused(session: Session, kind: Type) -> None:
-    session.start().frame(kind, bytes(32), frames.COVERED.get(kind, 0))
+    session.start().frame(kind, bytes(32), frames.COVERED.get(kind))
     assert isinstance(session.refusal(), NotHvcopy)
 
 

@@ -1,0 +1,146 @@
+"""``hvcopy bench``: what a connection can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvcopy.cli import options
+
+if TYPE_CHECKING:
+    from hvcopy.cli.benching import Bench
+
+USUAL = "send,recv,latency,connections,sweep"
+
+
+def bench(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", show_default=False)] = "",
+    serving: Annotated[bool, typer.Option("--serve", help="Answer on ADDRESS until stopped.")] = False,
+    mode: Annotated[
+        str,
+        typer.Option(
+            "-m", "--mode", metavar="LIST", help="send, recv, both, files, latency, connections, sweep; or several."
+        ),
+    ] = "",
+    reverse: Annotated[
+        bool, typer.Option("-R", "--reverse", help="The peer sends: with -m files or sweep, or as -m recv.")
+    ] = False,
+    bidir: Annotated[bool, typer.Option("--bidir", help="Both ways at once: as -m both.")] = False,
+    seconds: Annotated[
+        str, typer.Option("-t", "--time", metavar="SECS", help="Of each measurement; 2, in a sweep 200ms.")
+    ] = "",
+    length: Annotated[
+        str, typer.Option("-l", "--length", metavar="SIZE", help="Of a message: 1M; with files 2k, with latency 64.")
+    ] = "",
+    lanes: Annotated[int, typer.Option("-P", "--lanes", metavar="N", min=1, max=16, help="Connections at once.")] = 1,
+    buffer: options.Buffer = "",
+    lengths: Annotated[
+        str, typer.Option("--lengths", metavar="LIST", help="Of the sweep's messages.")
+    ] = "16k,64k,256k,1M",
+    buffers: Annotated[
+        str, typer.Option("--buffers", metavar="LIST", help="Of the sweep, besides the default one.")
+    ] = "64k,256k,1M,4M",
+    plot: Annotated[str, typer.Option("--plot", metavar="FILE", help="Draw the sweep: FILE.svg or FILE.png.")] = "",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Plain bytes, no handshake: to a sink, from a source, to an echo.")
+    ] = False,
+    wait: options.Wait = "0",
+    timeout: options.Timeout = "30",
+    key_file: options.KeyFile = "",
+    allow: options.Allow = None,
+    open_to_all: options.Open = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout, as iperf3's.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Leave out the seconds in progress.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="With --serve, tell of each measurement.")] = False,
+) -> None:
+    """Measure a connection, and say how to use it best.
+
+    hvcopy bench vsock:3:18518
+
+    On the other side: hvcopy bench --serve vsock:any:18518 --allow vsock:host. Without ADDRESS against itself.
+    """
+    from hvcopy.cli.running import Command
+
+    command = Command("bench", quiet=quiet)
+    runs: list[Bench] = []
+
+    def work() -> None:
+        from hvcopy.cli import arguments
+        from hvcopy.cli.benching import Bench, Wishes, answer, sizes
+
+        _check(
+            address,
+            mode,
+            serving=serving,
+            raw=raw,
+            reverse=reverse,
+            bidir=bidir,
+            key_file=key_file,
+            allow=allow,
+            everyone=open_to_all,
+        )
+        alone = "both" if bidir else "send" if reverse or raw else USUAL  # few raw peers are good for more than one
+        wishes = Wishes(
+            modes=[one.strip() for one in (mode or alone).split(",")],
+            explicit=bool(mode),
+            reverse=reverse,
+            seconds=arguments.seconds(seconds) if seconds else None,
+            length=arguments.size(length),
+            lanes=lanes,
+            buffer=arguments.size(buffer),
+            lengths=sizes("--lengths", lengths),
+            buffers=sizes("--buffers", buffers),
+            plot=plot,
+            raw=raw,
+        )
+        patience = arguments.timeout_seconds(timeout)
+        where, alias_key = arguments.find(address) if address else (None, "")
+        command.report.peer = str(where or "self")
+        if where and serving:
+            admission = arguments.admission(
+                where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
+            )
+            answer(command, where, admission, wishes, timeout=patience, verbose=verbose)
+            return
+        run = Bench(command, wishes, as_json=as_json)
+        runs.append(run)
+        if where:
+            key = None if raw else arguments.key_of(key_file, alias_key)
+            run.against(where, key=key, wait=arguments.seconds(wait), timeout=patience)
+        else:
+            run.against_itself(timeout=patience)
+
+    command.stops_cleanly = serving
+    try:
+        command.run(work)
+    finally:
+        for run in runs:  # an interrupted command does not wait for its thread
+            run.close()
+
+
+def _check(
+    address: str,
+    mode: str,
+    *,
+    serving: bool,
+    raw: bool,
+    reverse: bool,
+    bidir: bool,
+    key_file: str,
+    allow: list[str] | None,
+    everyone: bool,
+) -> None:
+    """Raise BadUsage for options that do not go together."""
+    from hvcopy.errors import BadUsage
+
+    if reverse and bidir:
+        raise BadUsage("--reverse and --bidir exclude each other")
+    if mode and bidir:
+        raise BadUsage("--mode and --bidir exclude each other", hint="name it in the list: --mode send,both")
+    if not address and (serving or raw or key_file):
+        raise BadUsage("an ADDRESS is missing", hint="hvcopy bench --serve vsock:any:18518 --allow vsock:host")
+    if (allow or everyone) and not serving:
+        raise BadUsage("--allow and --open go with --serve")
+    if raw and key_file:
+        raise BadUsage("--raw has no handshake, so it proves no key", hint="leave out --key-file")

@@ -1,0 +1,1 @@
+"""What a connection can do: measurements against hvcopy or a raw peer, their figures, and what follows from them."""

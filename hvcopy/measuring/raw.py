@@ -1,0 +1,202 @@
+"""Measurements without a protocol: plain bytes to a peer that discards, from one that sends, back from one that echoes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from hvcopy.address import Address
+from hvcopy.channel import Channel
+from hvcopy.errors import BadUsage, TimedOut
+from hvcopy.measuring import echoes
+from hvcopy.measuring.clock import Clock, until
+from hvcopy.measuring.figures import NOTHING, Flow, Outcome, Side
+from hvcopy.measuring.plan import CONNECT, DOWN, ECHO, FILES, FLOOD, UP, Plan
+from hvcopy.measuring.recording import Observe, Recorder, unobserved
+from hvcopy.transport import dial
+from hvcopy.wire.frames import MIB
+
+STOP_SECONDS = 0.5
+"""Seconds after its time in which a run ends by itself; then it is cancelled: the peer neither reads nor sends."""
+CLOSE_SECONDS = 0.5
+"""For a peer to read the rest and close."""
+
+
+class Run:
+    """The connections of one measurement and their threads; the first failure before its time is over ends it."""
+
+    def __init__(self, channels: list[Channel], seconds: float) -> None:
+        self.channels = channels
+        self.changed = threading.Condition()
+        self.clock = Clock(seconds)
+        self.error: BaseException | None = None
+        self._running = 0
+        self._ends: dict[str, float] = {}
+
+    def spawn(self, work: Callable[[], None], name: str = "") -> None:
+        """Run *work* in a thread; when all of one *name* are done, the time of that direction stands still."""
+
+        def run() -> None:
+            error: BaseException | None = None
+            try:
+                work()
+            except BaseException as caught:
+                error = caught
+            with self.changed:
+                self._running -= 1
+                self._ends[name] = self.clock.seconds
+                if error and not self.clock.over():
+                    self.error = self.error or error
+                self.changed.notify_all()
+
+        with self.changed:
+            self._running += 1
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    @property
+    def over(self) -> bool:
+        """True when every thread has ended, or one has failed."""
+        return self.error is not None or self._running == 0
+
+    def moved(self) -> list[tuple[int, int]]:
+        """Return the bytes sent and received until now, by connection."""
+        return [(channel.sent.moved, channel.received.moved) for channel in self.channels]
+
+    def side(self, plan: Plan) -> Side:
+        """Return the figures until now, each direction's by its own end."""
+        user, system = self.clock.processor()
+        window = self.channels[0].window if self.channels else 0
+        sent = self._flow(0, UP) if plan.what == FLOOD and plan.sends else NOTHING
+        received = self._flow(1, DOWN) if plan.receives else NOTHING
+        return Side(sent, received, user, system, window)
+
+    def _flow(self, index: int, name: str) -> Flow:
+        return Flow(sum(one[index] for one in self.moved()), self._ends.get(name, self.clock.seconds))
+
+    def fail(self, error: BaseException) -> None:
+        """End everything with *error*; for any thread."""
+        with self.changed:
+            self.error = self.error or error
+            self.changed.notify_all()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """End every blocked call."""
+        for channel in self.channels:
+            channel.cancel()
+
+    def end(self) -> None:
+        """End the threads, which goes before closing: a descriptor closed under a call could be another file's then."""
+        self.cancel()
+        with self.changed:
+            self.changed.wait_for(lambda: self._running == 0)
+
+    def close(self) -> None:
+        """Close, having let the peer read the rest if all went well; after ``end``."""
+        ends = time.monotonic() + CLOSE_SECONDS
+        for channel in self.channels:
+            if not self.error:
+                channel.discard(ends - time.monotonic())
+            channel.close()
+
+
+class RawEngine:
+    """A ``Measurer`` whose peer is anything: a sink, a source, an echo.  It knows this end's figures only."""
+
+    def __init__(self, address: Address, *, wait: float = 0.0, timeout: float = 30.0) -> None:
+        self.current: Outcome | None = None
+        self._address = address
+        self._wait = wait
+        self._timeout = timeout
+        self._run: Run | None = None
+        self._stopped: BaseException | None = None
+
+    def windows(self, plan: Plan) -> tuple[int, int]:
+        """See ``Measurer``."""
+        channel = self._dial(plan)
+        channel.close()
+        return channel.window, 0
+
+    def measure(self, plan: Plan, observe: Observe = unobserved) -> Outcome:
+        """See ``Measurer``; TimedOut when nothing at all came from a peer that was to send."""
+        if plan.what == FILES:
+            raise BadUsage("--mode files needs hvcopy at the other end", hint="leave out --raw")
+        outcome = self.current = Outcome(plan, str(self._address), time.time(), plan.lanes)
+        channels = [] if plan.what == CONNECT else [self._dial(plan) for _ in range(plan.lanes)]
+        run = self._run = Run(channels, plan.seconds)
+        recorder = Recorder(outcome, run.clock, run.moved, observe)
+        try:
+            self._start(run, plan, recorder)
+            recorder.watch(run.changed, lambda: run.over, plan.seconds + STOP_SECONDS)
+        finally:
+            run.end()
+            recorder.cut()
+            outcome.here = run.side(plan)
+            run.close()
+        if run.error:
+            raise run.error
+        if plan.receives and not outcome.here.received.bytes:
+            raise TimedOut(f"{self._address}: nothing came in {plan.seconds:g} s", hint="does the peer send by itself?")
+        outcome.done = True
+        return outcome
+
+    def interrupt(self, error: BaseException) -> None:
+        """See ``Measurer``."""
+        self._stopped = error
+        if self._run:
+            self._run.fail(error)
+
+    def _dial(self, plan: Plan) -> Channel:
+        wait, self._wait = self._wait, 0.0
+        return dial(
+            self._address,
+            wait=wait,
+            timeout=self._timeout,
+            buffer=plan.buffer or None,
+            cancelled=lambda: self._stopped is not None,
+        )
+
+    def _start(self, run: Run, plan: Plan, recorder: Recorder) -> None:
+        if plan.what == CONNECT:
+            run.spawn(lambda: self._connect(run, plan, recorder))
+        for channel in run.channels:
+            if plan.what == ECHO:
+                run.spawn(lambda channel=channel: _echo(run, channel, plan.length, recorder))  # type: ignore[misc]
+                continue
+            if plan.sends:
+                run.spawn(lambda channel=channel: send(channel, plan.length, run.clock.over), UP)  # type: ignore[misc]
+            if plan.receives:
+                run.spawn(lambda channel=channel: receive(channel, run.clock.over), DOWN)  # type: ignore[misc]
+
+    def _connect(self, run: Run, plan: Plan, recorder: Recorder) -> None:
+        for _ in until(lambda: run.error is not None or run.clock.over()):
+            began = time.perf_counter_ns()
+            self._dial(plan).close()
+            recorder.add([time.perf_counter_ns() - began])
+
+
+def send(channel: Channel, length: int, over: Callable[[], bool]) -> None:
+    """Write messages of *length* bytes until *over*, then tell the peer that this is all.  Raises HvcopyError."""
+    message = os.urandom(length)
+    for _ in until(over):
+        channel.send(message)
+    with contextlib.suppress(OSError):
+        channel.sock.shutdown(socket.SHUT_WR)
+
+
+def receive(channel: Channel, over: Callable[[], bool]) -> None:
+    """Read and forget until the peer's end, or *over*.  Raises HvcopyError."""
+    waste = bytearray(MIB)
+    while not over() and channel.receive_some(waste):
+        pass
+
+
+def _echo(run: Run, channel: Channel, length: int, recorder: Recorder) -> None:
+    message = os.urandom(length)
+    count = echoes.messages_of(length)
+    for _ in until(run.clock.over):
+        recorder.add(echoes.call_raw(channel, message, count))

@@ -1,0 +1,228 @@
+"""``hvcopy bench --raw``: plain bytes to sinks, from sources, to echoes; and being a sink or a source itself."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from commands import Running, answering, eventually, run
+from peers import Behaviour, Listening, connect, drain, sends_zeros
+
+from e2e.conftest import TRANSPORTS
+
+SHORT = ("-t", "100ms", "--timeout", "2")
+MIB = 1 << 20
+
+
+def echoes(sock: socket.socket) -> None:
+    """Give everything back."""
+    with contextlib.suppress(OSError):
+        while piece := sock.recv(1 << 16):
+            sock.sendall(piece)
+
+
+def takes(count: int) -> Behaviour:
+    """Read so many bytes and close."""
+
+    def behaviour(sock: socket.socket) -> None:
+        left = count
+        while left > 0 and (piece := sock.recv(min(left, 1 << 16))):
+            left -= len(piece)
+        sock.close()
+
+    return behaviour
+
+
+@pytest.fixture(params=TRANSPORTS)
+def where(request: pytest.FixtureRequest, socket_address: str) -> str:
+    """Where to listen, over each transport."""
+    return socket_address if request.param == "unix" else "tcp:127.0.0.1"
+
+
+def test_what_a_sink_takes_is_counted(where: str) -> None:
+    with Listening(where, drain) as sink:
+        done = run("bench", "--raw", sink.address, "-m", "send", "-P", 2, "-l", "64k", *SHORT, "--json")
+    assert done.code == 0, done.err
+    end = done.result["end"]
+    assert end["sum_sent"]["bytes"] >= 128 * 1024
+    assert end["sum_sent"]["bytes"] % 65536 == 0
+    assert 0.1 <= end["sum_sent"]["seconds"] < 2
+    assert "sum_received" not in end
+    assert "remote_total" not in end["cpu_utilization_percent"]
+    assert sink.accepted == 2
+
+
+def test_what_a_source_sends_is_counted(socket_address: str) -> None:
+    with Listening(socket_address, sends_zeros) as source:
+        done = run("bench", "--raw", source.address, "-R", *SHORT, "--json")
+    assert done.code == 0, done.err
+    assert done.result["end"]["sum_received"]["bytes"] > MIB
+    assert "sum_sent" not in done.result["end"]
+
+
+def test_a_source_that_ends_early_ends_the_measurement(socket_address: str) -> None:
+    def short(sock: socket.socket) -> None:
+        sock.sendall(bytes(12345))
+        sock.close()
+
+    with Listening(socket_address, short) as source:
+        done = run("bench", "--raw", source.address, "-R", "-t", "60", "--json")
+    assert done.code == 0, done.err
+    assert done.result["end"]["sum_received"]["bytes"] == 12345
+
+
+def test_round_trips_through_an_echo_are_timed(where: str) -> None:
+    with Listening(where, echoes) as echo:
+        done = run("bench", "--raw", echo.address, "-m", "latency", *SHORT, "--json")
+    assert done.code == 0, done.err
+    assert done.result["end"]["latency_us"]["count"] >= 50
+
+
+def test_both_ways_through_an_echo(socket_address: str) -> None:
+    with Listening(socket_address, echoes) as echo:
+        done = run("bench", "--raw", echo.address, "--bidir", *SHORT, "--json")
+    assert done.code == 0, done.err
+    end = done.result["end"]
+    assert 0 < end["sum_received_bidir_reverse"]["bytes"] <= end["sum_sent"]["bytes"]
+
+
+def test_connections_to_anything_are_counted(socket_address: str) -> None:
+    with Listening(socket_address, drain) as sink:
+        done = run("bench", "--raw", sink.address, "-m", "connections", *SHORT, "--json")
+        assert done.code == 0, done.err
+        assert done.result["end"]["connect_us"]["count"] >= 5
+        eventually(lambda: sink.accepted >= done.result["end"]["connect_us"]["count"], what="all of them accepted")
+
+
+def test_a_sweep_goes_through_a_sink(socket_address: str) -> None:
+    options = ["-m", "sweep", "-t", "5ms", "--lengths", "4k,1M", "--buffers", "64k"]
+    with Listening(socket_address, takes(1 << 60)) as sink:
+        done = run("bench", "--raw", sink.address, *options)
+    assert done.code == 0, done.err
+    assert "socat -b" in done.out
+
+
+def test_nobody_listening_is_4(socket_address: str) -> None:
+    assert run("bench", "--raw", socket_address, "-m", "send").code == 4
+
+
+def test_a_sink_that_closes_is_6_with_what_was_sent(socket_address: str) -> None:
+    with Listening(socket_address, takes(8 * MIB)) as sink:
+        done = run("bench", "--raw", sink.address, "-m", "send", "-t", "60", "--json")
+    assert done.code == 6, done.err
+    assert done.result["end"]["sum_sent"]["bytes"] >= 8 * MIB
+
+
+def test_an_echo_that_closes_is_6(socket_address: str) -> None:
+    with Listening(socket_address, takes(64)) as echo:
+        done = run("bench", "--raw", echo.address, "-m", "latency", "-t", "60")
+    assert done.code == 6, done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_peer_that_neither_reads_nor_sends_is_5(socket_address: str) -> None:
+    def waits(sock: socket.socket) -> None:
+        eventually(lambda: sock.fileno() < 0, what="the end of the test")
+
+    with Listening(socket_address, waits) as stuck:
+        sending = run("bench", "--raw", stuck.address, "-m", "send", "-t", "60", "--timeout", "500ms")
+        echoing = run("bench", "--raw", stuck.address, "-m", "latency", "-t", "60", "--timeout", "500ms")
+        receiving = run("bench", "--raw", stuck.address, "-R", "-t", "100ms")
+    assert (sending.code, echoing.code, receiving.code) == (5, 5, 5), sending.err + receiving.err
+    assert "nothing came" in receiving.err
+
+
+# ---- a sink, a source
+
+
+def test_a_sink_tells_what_each_peer_sent(socket_address: str) -> None:
+    with answering(socket_address, "--raw") as (sink, address):
+        with connect(address) as sock:
+            sock.sendall(bytes(3 * MIB))
+        sink.line(r"send for \d+\.\d\d s, received 3\.00 MiB, .*/s")
+        done = run("bench", "--raw", address, "-m", "send", *SHORT)
+        assert done.code == 0, done.err
+        assert not sink.ended
+
+
+def test_a_source_sends_until_its_time_is_over(socket_address: str) -> None:
+    with answering(socket_address, "--raw", "-R", "-t", "100ms", "-l", "10k") as (source, address):
+        received = 0
+        with connect(address) as sock:
+            while piece := sock.recv(MIB):
+                received += len(piece)
+        source.line("recv for 0\\.\\d\\d s, sent ")
+    assert received > 0
+    assert received % 10240 == 0
+
+
+def test_who_is_not_on_the_list_gets_nothing() -> None:
+    with answering("tcp:127.0.0.1:0", "--raw", "-R", "--allow", "127.0.0.2") as (source, address):
+        with connect(address) as sock, contextlib.suppress(ConnectionError):
+            assert sock.recv(1) == b""
+        source.line("not on the list")
+
+
+# ---- other tools
+
+
+@contextlib.contextmanager
+def tool(command: Sequence[str], path: Path) -> Iterator[None]:
+    """Another tool that listens on the socket *path*; its own session, ended with the test."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        eventually(path.is_socket, what=f"{command[0]} listening")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "found"),
+    [
+        (["socat", "-u", "UNIX-LISTEN:{},fork", "OPEN:/dev/null"], ["-m", "send"], r"sent \d+\.\d\d \wiB in"),
+        (["socat", "-U", "UNIX-LISTEN:{},fork", "OPEN:/dev/zero"], ["-R"], r"received \d+\.\d\d \wiB in"),
+        (["socat", "UNIX-LISTEN:{},fork", "PIPE"], ["-m", "latency"], r"p50 \d+"),
+        (["nc", "-lkU", "{}"], ["-m", "connections"], r"connect to close: \d+"),
+    ],
+    ids=["socat discards", "socat sends", "socat echoes", "nc accepts"],
+)
+def test_other_tools_are_measured(command: list[str], options: list[str], found: str, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with tool([one.format(path) for one in command], path):
+        done = run("bench", "--raw", f"unix:{path}", *options, *SHORT)
+    assert done.code == 0, done.err
+    assert re.search(found, done.out)
+
+
+def test_another_tool_sends_to_our_sink(socket_address: str, tmp_path: Path) -> None:
+    if shutil.which("socat") is None:
+        pytest.skip("needs socat")
+    (tmp_path / "f").write_bytes(bytes(5 * MIB))
+    with answering(socket_address, "--raw") as (sink, address):
+        target = f"UNIX-CONNECT:{address.removeprefix('unix:')}"
+        subprocess.run(["socat", "-u", f"OPEN:{tmp_path}/f", target], check=True, timeout=20)
+        sink.line(r"received 5\.00 MiB")
+
+
+def test_an_interrupted_measurement_ends_soon_with_what_it_has(socket_address: str) -> None:
+    with (
+        Listening(socket_address, drain) as sink,
+        Running("bench", "--raw", sink.address, "-m", "send", "-t", "60", "--json") as client,
+    ):
+        eventually(lambda: sink.accepted, what="a connection")
+        client.signal(signal.SIGINT)
+        done = client.finish()
+    assert done.code == 130, done.err
+    assert done.result["error"] == "interrupted"
+    assert done.result["intervals"]

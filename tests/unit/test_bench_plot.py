@@ -1,0 +1,41 @@
+"""A sweep as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvcopy.errors import BadUsage, LocalFailure
+from hvcopy.measuring import plot
+from hvcopy.measuring.advice import Point
+from hvcopy.wire.frames import KIB, MIB
+
+POINTS = [
+    Point(64 * KIB, 0, 1, 2 * MIB, [100e6]),
+    Point(MIB, 0, 1, 2 * MIB, [200e6]),
+    Point(MIB, 4 * MIB, 1, 8 * MIB, [400e6]),
+    Point(MIB, 4 * MIB, 2, 8 * MIB, [800e6]),
+]
+
+
+def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")  # text as text
+    for name in ("a.svg", "b.PNG"):
+        plot.check(name)
+        plot.draw(POINTS, str(tmp_path / name), title="a link")
+    assert (tmp_path / "b.PNG").read_bytes().startswith(b"\x89PNG\r\n")
+    text = (tmp_path / "a.svg").read_text()
+    assert text.startswith("<?xml")
+    for word in ("a link", "buffer default, window 2.00 MiB", "buffer 4M, window 8.00 MiB", "2 connections", "64.00 KiB"):
+        assert word in text
+    with pytest.raises(LocalFailure, match="No such file"):
+        plot.draw(POINTS, str(tmp_path / "no" / "a.svg"), title="")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "svg", ".svg"])
+def test_a_picture_of_another_kind_is_refused(name: str) -> None:
+    with pytest.raises(BadUsage, match=r"neither \.svg nor \.png"):
+        plot.check(name)
