@@ -272,12 +272,11 @@ class ChunkEnd(Message, frozen=True):
 
 
 class ChunkAck(Message, frozen=True):
-    """Section 10: everything of that direction was written, or why not."""
+    """Section 10: everything of that direction is where it goes."""
 
     length: Count
     digest: Digest
-    state: Small
-    message: Text = ""
+    durability: Word
 
 
 SCHEMA: dict[Type, type[Message]] = {

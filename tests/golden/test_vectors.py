@@ -91,7 +91,7 @@ CONTROL: dict[str, m.Message] = {
         True,
     ),
     "chunk_end": m.ChunkEnd(MIB + 7, ID),
-    "chunk_ack": m.ChunkAck(MIB + 7, ID, 2, "Broken pipe"),
+    "chunk_ack": m.ChunkAck(MIB + 7, ID, "passed"),
 }
 FIXED: dict[str, tuple[Type, int, bytes]] = {
     "data": (Type.DATA, 0, frames.DATA.pack(9, 3 * MIB, xxh3_128_digest(BLOCK)) + BLOCK),

@@ -86,7 +86,7 @@ MESSAGES: dict[Type, st.SearchStrategy[Any]] = {
         m.Listing, st.lists(st.builds(m.Listed, PATH, WORD, COUNT, TIME, SMALL), max_size=4), st.booleans()
     ),
     Type.CHUNK_END: st.builds(m.ChunkEnd, COUNT, exactly(16)),
-    Type.CHUNK_ACK: st.builds(m.ChunkAck, COUNT, exactly(16), SMALL, TEXT),
+    Type.CHUNK_ACK: st.builds(m.ChunkAck, COUNT, exactly(16), WORD),
 }
 GROUP = st.builds(m.Group, SMALL, PATH, st.lists(NAME, max_size=4), st.binary(max_size=90))
 
