@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -70,7 +71,26 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     return ready;
 }
 
+/* ---- streams of any kind ---- */
+
+static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
+{
+    return hv_returned(read(fd, into, size));
+}
+
+static inline hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
+{
+    return hv_returned(write(fd, data, size));
+}
+
 /* ---- files ---- */
+
+/* Without MSG_DONTWAIT and MSG_NOSIGNAL: only for non-blocking sockets, in processes that ignore SIGPIPE, as Python does. */
+static inline hv_result hv_sendfile(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    off_t at = offset;
+    return hv_returned(sendfile(sock, fd, &at, size));
+}
 
 static inline hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
 {

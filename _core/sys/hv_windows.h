@@ -85,6 +85,10 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
         return hv_failed(ENOSYS);                                                                         \
     }
 
+HV_NO_FILES(hv_read(hv_socket fd, unsigned char *into, size_t size), (void)fd; (void)into; (void)size)
+HV_NO_FILES(hv_write(hv_socket fd, const unsigned char *data, size_t size), (void)fd; (void)data; (void)size)
+HV_NO_FILES(hv_sendfile(hv_socket sock, int fd, int64_t offset, size_t size),
+            (void)sock; (void)fd; (void)offset; (void)size)
 HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),
             (void)fd; (void)into; (void)size; (void)offset)
 HV_NO_FILES(hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset),

@@ -35,6 +35,26 @@ static inline hv_result hv_fault_wait(hv_socket sock, int what, int timeout_ms)
     return hv_wait(sock, what, timeout_ms);
 }
 
+static inline hv_result hv_fault_read(hv_socket fd, unsigned char *into, size_t size)
+{
+    HV_FAULT("read");
+    hv_result got = hv_read(fd, into, hv_least(size, fault.limit));
+    hv_fault_flip("read", fault, into, got.value);
+    return got;
+}
+
+static inline hv_result hv_fault_write(hv_socket fd, const unsigned char *data, size_t size)
+{
+    HV_FAULT("write");
+    return hv_write(fd, data, hv_least(size, fault.limit));
+}
+
+static inline hv_result hv_fault_sendfile(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    HV_FAULT("sendfile");
+    return hv_sendfile(sock, fd, offset, hv_least(size, fault.limit));
+}
+
 static inline hv_result hv_fault_pread(int fd, unsigned char *into, size_t size, int64_t offset)
 {
     HV_FAULT("pread");
@@ -93,6 +113,9 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 #define hv_send hv_fault_send
 #define hv_recv hv_fault_recv
 #define hv_wait hv_fault_wait
+#define hv_read hv_fault_read
+#define hv_write hv_fault_write
+#define hv_sendfile hv_fault_sendfile
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite
 #define hv_close hv_fault_close
