@@ -46,6 +46,8 @@ class Command:
         self.tally = Tally(observer=self)
         self.interrupt: Callable[[BaseException], None] | None = None
         self.resume_hint = False
+        self.results: list[str] = []
+        self.results_to = sys.stdout
         self.stops_cleanly = False
         self._kind = "none" if quiet else progress
         self._progress: Progress | None = None
@@ -148,8 +150,11 @@ class Command:
                 say(f"  {printable(hint)}")
         elif not self.quiet and self.tally.durability:
             say(f"hvcopy: {self.report.summary(self.tally, seconds)}")
+        if not error:
+            for line in self.results:
+                print(line, file=self.results_to, flush=True)
         if self.as_json:
-            print(json.dumps(self.report.json(self.tally, seconds, error)), flush=True)
+            print(json.dumps(self.report.json(self.tally, seconds, error)), file=self.results_to, flush=True)
         sys.exit(error.exit_code if error else self.tally.exit_code)
 
     def _how_to_go_on(self, error: HvcopyError) -> str:

@@ -11,14 +11,10 @@ from xxhash import xxh3_128
 
 from hvcopy.errors import DigestMismatch, NotHvcopy
 from hvcopy.wire.frames import CHUNK, MAX_CHUNK, unpack
-from hvcopy.wire.messages import ChunkAck, ChunkEnd
+from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-PASSED = "passed"
-"""Durability of bytes that were handed to a reader of the receiver's own."""
-DURABILITIES = (PASSED, "cached", "synced")
 
 
 class OutgoingStream:
@@ -49,7 +45,7 @@ class OutgoingStream:
 
     def acknowledged(self, ack: ChunkAck) -> None:
         """Take the peer's word.  Raises NotHvcopy out of turn, DigestMismatch when it has something else."""
-        if self.end is None or self.over or ack.durability not in DURABILITIES:
+        if self.end is None or self.over or ack.durability not in (PASSED, CACHED, SYNCED):
             raise NotHvcopy("the peer acknowledged the stream out of turn")
         if (ack.length, ack.digest) != (self.end.length, self.end.digest):
             raise DigestMismatch("the peer has other bytes than were sent", hint="run the same command again")

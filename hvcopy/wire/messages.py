@@ -264,6 +264,10 @@ class Group(Message, frozen=True):
 _Groups = Annotated[list[Group], Meta(max_length=MAX_LISTED)]
 
 
+PASSED, CACHED, SYNCED = "passed", "cached", "synced"
+"""How durable it is: handed on to a reader there, in a file, on disk."""
+
+
 class ChunkEnd(Message, frozen=True):
     """Section 10: everything of this direction was sent."""
 

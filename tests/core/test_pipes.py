@@ -202,13 +202,15 @@ def test_ctrl_c_ends_a_blocked_call_in_time(pipe: Pipe, blocking: bool, call: st
         sent_at.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)
 
+    def blocked() -> object:
+        if call == "read_some":
+            return core.read_some(pipe[0], bytearray(9), meter, SLOW_MS, blocking, False)
+        return core.write_all(pipe[1], bytes(1 << 20), meter, SLOW_MS, blocking)
+
     thread = threading.Timer(0.05, interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        if call == "read_some":
-            core.read_some(pipe[0], bytearray(9), meter, SLOW_MS, blocking, False)
-        else:
-            core.write_all(pipe[1], bytes(1 << 20), meter, SLOW_MS, blocking)
+        blocked()
     assert time.monotonic() - sent_at[0] < 1
     thread.join()
 
@@ -274,7 +276,9 @@ def receive(far: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize(("offset", "count"), [(0, (3 << 20) + 77), (5, 1), (1 << 20, 2 << 20), (4097, 0)])
-def test_send_file_sends_that_range_and_leaves_the_position(sockets: Sockets, file: File, offset: int, count: int) -> None:
+def test_send_file_sends_that_range_and_leaves_the_position(
+    sockets: Sockets, file: File, offset: int, count: int
+) -> None:
     (near, far), (fd, data) = sockets, file
     meter = core.Meter()
     with ThreadPoolExecutor(1) as pool:

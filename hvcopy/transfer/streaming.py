@@ -1,0 +1,250 @@
+"""The driver of a stream session: one thread reads and sends, one receives and writes (docs/protocol.md, section 10)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from hvcopy.errors import DigestMismatch, HvcopyError, LocalFailure, NotHvcopy, printable
+from hvcopy.session.stream import IncomingStream, OutgoingStream
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.tally import StreamTally
+from hvcopy.transfer.throttle import Throttle
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import CHUNK, MAX_CHUNK, Frame, Type
+
+if TYPE_CHECKING:
+    from hvcopy.pipeio import Inlet
+
+SLICE = 256 * 1024
+"""Bytes that are read, or received, hashed and written at once: what a processor core keeps in its own cache."""
+SMALL = 4096
+"""A chunk of less is held back for a moment if another one has just left."""
+MOMENT = 0.002
+"""Seconds between two small chunks."""
+LOOK = 0.2
+"""Seconds between two looks at whether the reader is still there."""
+BYE_WAIT = 2.0
+"""Seconds to wait for the client's last word."""
+
+
+class Sink(Protocol):
+    """Where a stream goes: a ``pipeio.Outlet`` or a ``files.output.OutputFile``."""
+
+    def write(self, data: memoryview) -> None:
+        """Take all of *data*, however long that takes.  Raises HvcopyError."""
+
+    def lost(self) -> HvcopyError | None:
+        """Return what is wrong when nobody will read what is written from now on, None while somebody may."""
+
+    def finish(self) -> str:
+        """Complete it; returns how durable it is.  Raises HvcopyError."""
+
+    def cancel(self) -> None:
+        """End a ``write`` under way in another thread."""
+
+    def close(self) -> None:
+        """Let go, whether finished or not."""
+
+
+class Streaming:
+    """Sends *inlet*, or nothing if it is None, and writes what the peer sends into *sink*; ``run`` does all of it.
+
+    *client* says which end this one is.  Neither *inlet* nor *sink* is closed.
+    """
+
+    def __init__(
+        self, lanes: Lanes, inlet: Inlet | None, sink: Sink, tally: StreamTally, *, client: bool, bwlimit: int = 0
+    ) -> None:
+        self._lanes = lanes
+        self._inlet = inlet
+        self._sink = sink
+        self._tally = tally
+        self._client = client
+        self._throttle = Throttle(bwlimit)
+        # with a rate limit, chunks of a tenth of a second's worth
+        self._largest = min(MAX_CHUNK, max(SMALL, bwlimit // 10)) if bwlimit else MAX_CHUNK
+        self._out = OutgoingStream()
+        self._in = IncomingStream()
+        self._over = False
+        self._peers_size: int | None = None
+        self._small_left = 0.0
+        self._heard_then = 0
+
+    def run(self) -> None:
+        """Carry both directions to their acknowledged ends.  Raises HvcopyError; blocks."""
+        lanes, control = self._lanes, self._lanes.control
+        lanes.begin(self._tally)
+        lanes.spawn(self._receive, "incoming")
+        lanes.spawn(self._send, "outgoing", sends=True)
+        try:
+            self._wait()
+            if self._client:
+                control.send(m.Bye())
+            else:
+                self._await_bye()
+            tally = self._tally
+            tally.durability = self._out.durability
+            tally.sent_digest, tally.received_digest = self._out.digest, self._in.digest
+        except BaseException as error:
+            lanes.fail(error)  # before the threads are called off, whose failures come of this one
+            raise lanes.error or error from None
+        finally:
+            if self._inlet:
+                self._inlet.cancel()
+            self._sink.cancel()
+            self._count()
+
+    def _wait(self) -> None:
+        lanes = self._lanes
+        while True:
+            with lanes.changed:
+                if not self._over:
+                    lanes.check()
+                    lanes.changed.wait(LOOK)
+                lanes.check()
+                if self._over:
+                    return
+            self._count()
+            # a reader that left before there was anything to read is missed by nobody
+            if self._in.length and not self._in.over and (lost := self._sink.lost()):
+                raise lost
+
+    def _await_bye(self) -> None:
+        """Wait a little for the last word: whoever closes first may take the other's last bytes along."""
+        try:
+            while self._lanes.control.receive(timeout=BYE_WAIT).type is not Type.BYE:
+                pass
+        except HvcopyError:
+            return
+
+    def _count(self) -> None:
+        """Bring the tally up to date."""
+        tally = self._tally
+        tally.sent, tally.received = self._out.length, self._in.length
+        tally.bytes = tally.sent + tally.received
+        size = self._inlet.size if self._inlet else 0
+        known = size or 0, self._peers_size or 0
+        tally.total_bytes = sum(known)
+        tally.counted = tally.total_bytes > 0 and not (
+            (size is None and tally.sent) or (self._peers_size is None and tally.received)
+        )
+
+    # ---- this end's stream
+
+    def _send(self) -> None:
+        link = self._lanes.control
+        size = self._inlet.size if self._inlet else 0
+        if size is not None:
+            link.send(m.Totals(0, size))
+        if self._inlet:
+            self._send_all(self._inlet)
+        link.send(self._out.finish())
+
+    def _send_all(self, inlet: Inlet) -> None:
+        link, lanes = self._lanes.control, self._lanes
+        work = memoryview(bytearray(self._largest))
+        straight = inlet.is_file and link.channel.takes_files
+        while True:
+            offset, position = self._out.length, inlet.position
+            with lanes.watchdog.own_work():
+                filled = self._fill(inlet, work)
+            if not filled:
+                return
+            chunk = work[:filled]
+            if self._throttle.limited:
+                with lanes.watchdog.own_work():
+                    self._throttle.pass_through(filled, lambda: lanes.error is not None)
+            lanes.check()
+            if straight:
+                link.send_frame_of_file(Type.CHUNK, CHUNK.pack(offset), inlet.fd, position, chunk)
+            else:
+                link.send_frame(Type.CHUNK, CHUNK.pack(offset), chunk)
+
+    def _fill(self, inlet: Inlet, work: memoryview) -> int:
+        """Read, and hash, what is to leave as one chunk: what is there at once, up to all of *work*; 0 at the end."""
+        filled = self._take(inlet.read(work[:SLICE]), work, 0)
+        if not filled:
+            return 0
+        filled = self._fill_up(inlet, work, filled)
+        if filled < SMALL and not inlet.is_file:
+            now = time.monotonic()
+            left = self._small_left + MOMENT - now
+            if left > 0 and self._in.length == self._heard_then:
+                time.sleep(left)
+                filled = self._fill_up(inlet, work, filled)
+            self._small_left, self._heard_then = time.monotonic(), self._in.length
+        return filled
+
+    def _fill_up(self, inlet: Inlet, work: memoryview, filled: int) -> int:
+        while filled < len(work):
+            count = self._take(inlet.read_more(work[filled : filled + SLICE]), work, filled)
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def _take(self, count: int, work: memoryview, start: int) -> int:
+        self._out.add(work[start : start + count], count)
+        return count
+
+    # ---- the peer's stream
+
+    def _receive(self) -> None:
+        work = memoryview(bytearray(SLICE))
+        while not self._over:
+            frame = self._lanes.control.receive(parted=Type.CHUNK)
+            if frame.type is Type.CHUNK:
+                self._chunk(frame, work)
+            else:
+                self._message(frame)
+
+    def _chunk(self, frame: Frame, work: memoryview) -> None:
+        link, watchdog = self._lanes.control, self._lanes.watchdog
+        self._in.announced(frame.body, link.rest)
+        while link.rest:
+            piece = work[: link.receive_part(work)]
+            self._in.add(piece, len(piece))
+            with watchdog.own_work():
+                self._sink.write(piece)
+
+    def _message(self, frame: Frame) -> None:
+        if frame.type not in (Type.PING, Type.TOTALS, Type.CHUNK_END, Type.CHUNK_ACK):
+            raise NotHvcopy(f"the peer sent {frame.type.name}, which is no part of a stream")
+        match m.decode(frame.type, frame.body):
+            case m.Ping() as ping:
+                self._lanes.watchdog.heard(ping)
+            case m.Totals() as totals:
+                self._peers_size = totals.bytes
+            case m.ChunkEnd() as end:
+                self._ended(end)
+            case m.ChunkAck() as ack:
+                self._acknowledged(ack)
+
+    def _ended(self, end: m.ChunkEnd) -> None:
+        self._in.ended(end)
+        with self._lanes.watchdog.own_work():
+            durability = self._sink.finish()
+        self._lanes.control.send(self._in.acknowledge(durability))
+        self._settle()
+        if self._inlet and self._inlet.is_terminal:
+            self._inlet.end()
+
+    def _acknowledged(self, ack: m.ChunkAck) -> None:
+        try:
+            self._out.acknowledged(ack)
+        except DigestMismatch as error:
+            if self._inlet and self._inlet.changed:
+                raise LocalFailure(
+                    f"{printable(self._inlet.name)} was changed while it was sent; the peer has a mixture",
+                    hint="run the same command again when nobody writes to it",
+                ) from error
+            raise
+        self._settle()
+
+    def _settle(self) -> None:
+        """See whether everything is said; from then on nothing that breaks is a failure."""
+        if self._out.over and self._in.over:
+            with self._lanes.changed:
+                self._over = self._lanes.finished = True
+                self._lanes.changed.notify_all()
