@@ -25,6 +25,8 @@ cdef extern from "hv_sys.h" nogil:
     hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
     hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
+    hv_result hv_splice(hv_socket source, hv_socket sink, size_t size)
+    hv_result hv_tee(hv_socket source, hv_socket sink, size_t size)
     hv_result hv_sendfile(hv_socket sock, int fd, int64_t offset, size_t size)
     hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
     hv_result hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)

@@ -98,9 +98,19 @@ def write_all(hv_socket fd, data, Meter meter not None, int timeout_ms, bint blo
         PyBuffer_Release(&view)
 
 
+def share_pipe(hv_socket source, hv_socket target, size_t limit, /):
+    """Let pipe *target* hold what *source* holds, up to *limit*, without taking it out.  Returns how much that is."""
+    cdef hv_result shared
+    with nogil:
+        shared = hv_tee(source, target, limit)
+    if shared.err and not hv_would_block(shared.err) and not hv_interrupted(shared.err):
+        hv_raise_os_error(shared.err)
+    return shared.value
+
+
 cdef struct Piece:
     int fd
-    int64_t offset
+    int64_t offset      # -1: a pipe
     int64_t left
     bint wait_first
 
@@ -113,9 +123,14 @@ cdef Turn send_piece(Stream *stream, Piece *piece) noexcept nogil:
             turn = wait(stream, HV_WRITABLE)
             if turn != GO:
                 return turn
-        got = hv_sendfile(stream.sock, piece.fd, piece.offset, <size_t>min(piece.left, <int64_t>SLICE))
+        if piece.offset < 0:
+            got = hv_splice(piece.fd, stream.sock, <size_t>min(piece.left, <int64_t>SLICE))
+            if hv_would_block(got.err) and hv_wait(piece.fd, HV_READABLE, 0).value == 0:
+                return ENDED    # it is the pipe that has nothing
+        else:
+            got = hv_sendfile(stream.sock, piece.fd, piece.offset, <size_t>min(piece.left, <int64_t>SLICE))
+            piece.offset += got.value
         piece.wait_first = got.err != 0
-        piece.offset += got.value
         piece.left -= got.value
         turn = account(stream, got)
         if got.value == 0 and got.err == 0 and turn != CANCELLED:
@@ -125,12 +140,12 @@ cdef Turn send_piece(Stream *stream, Piece *piece) noexcept nogil:
     return DONE
 
 
-def send_file(hv_socket sock, int fd, int64_t offset, int64_t count, Meter meter not None, int timeout_ms, /):
-    """Send *count* bytes of regular file *fd* from *offset*.  Returns the bytes sent: fewer when the file ends."""
+def send_from(hv_socket sock, int fd, int64_t offset, int64_t count, Meter meter not None, int timeout_ms, /):
+    """Send *count* bytes of file *fd* from *offset*, or of pipe *fd* with -1.  Returns the bytes sent."""
     cdef Stream stream
     cdef Piece piece
     cdef Turn turn = GO
-    if offset < 0 or count < 0 or offset > INT64_MAX - count:
+    if offset < -1 or count < 0 or offset > INT64_MAX - count:
         raise ValueError("offset or count out of range")
     start_stream(&stream, sock, meter, timeout_ms)
     piece.fd = fd

@@ -59,11 +59,16 @@ def write_all(fd: int, data: ReadableBuffer, meter: Meter, timeout_ms: int, bloc
     """Write all bytes to any descriptor.  *blocking* as above, of a pipe or terminal: at most 4096 bytes at once, and only when
     there is room for them.  To a file, whose writes may take long but never wait for a reader, say False."""
 
-def send_file(sock: int, fd: int, offset: int, count: int, meter: Meter, timeout_ms: int, /) -> int:
-    """Send *count* bytes of regular file *fd* from *offset*, without copying them through this process.
+def share_pipe(source: int, target: int, limit: int, /) -> int:
+    """Let pipe *target* hold what pipe *source* holds just now, up to *limit*, without taking it out of *source* (tee(2)).
 
-    *sock* is non-blocking.  Returns the bytes sent: fewer than asked when the file ends.  OSError(EINVAL) where the system cannot
-    send that file this way."""
+    Returns how much that is, 0 when there is nothing.  Never waits.  OSError(EINVAL) for what are not two pipes."""
+
+def send_from(sock: int, fd: int, offset: int, count: int, meter: Meter, timeout_ms: int, /) -> int:
+    """Send *count* bytes of regular file *fd* from *offset*, or with -1 of pipe *fd*, without copying them through this process.
+
+    *sock* is non-blocking.  Returns the bytes sent: fewer than asked when the file ends, or the pipe has no more just now.
+    OSError(EINVAL) where the system cannot send them this way."""
 
 def read_at(fd: int, into: WriteableBuffer, offset: int, /) -> int:
     """Read from file *fd* at *offset* until *into* is full or the file ends.  Returns the bytes read."""

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file
+from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_from
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 
 if TYPE_CHECKING:
@@ -56,19 +56,19 @@ class Channel:
             raise self._explained(error) from error
 
     @property
-    def takes_files(self) -> bool:
-        """Whether ``send_file`` pays: AF_VSOCK would copy page by page, a message for each (net/vmw_vsock/af_vsock.c)."""
+    def takes_pages(self) -> bool:
+        """Whether ``send_from`` pays: AF_VSOCK would copy page by page, a message for each (net/vmw_vsock/af_vsock.c)."""
         return self.sock.family in (getattr(socket, "AF_UNIX", None), socket.AF_INET, socket.AF_INET6)
 
-    def send_file(self, fd: int, offset: int, count: int, *, timeout: float | None = None) -> int:
-        """Send a range of a regular file without copying it through this process.  Blocks.
+    def send_from(self, fd: int, offset: int, count: int, *, timeout: float | None = None) -> int:
+        """Send a range of a regular file, or with offset -1 what a pipe holds, without copying it.  Blocks.
 
-        Returns the bytes sent: fewer than *count* when the file ends or cannot be sent this way.
+        Returns the bytes sent: fewer than *count* when there are no more, or they cannot be sent this way.
         Raises ConnectionLost or TimedOut.
         """
         before = self.sent.moved
         try:
-            return send_file(self.sock.fileno(), fd, offset, count, self.sent, self._ms(timeout))
+            return send_from(self.sock.fileno(), fd, offset, count, self.sent, self._ms(timeout))
         except TimeoutError:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:

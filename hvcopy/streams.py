@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NotAllowed, NotHvcopy, ReaderGone, printable
-from hvcopy.pipeio import Inlet, Outlet
+from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import refuse
 from hvcopy.transfer.lanes import Lanes
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from hvcopy.address import Address
+    from hvcopy.pipeio import Inlet
     from hvcopy.server import Admission
     from hvcopy.transport import Listener
 
@@ -147,7 +148,7 @@ class _Pipes:
 
     def _run(self, stream: Stream, source: int, sink: int) -> None:
         try:
-            stream.carry(Inlet(source, "the program"), Outlet(sink, "the program"))
+            stream.carry(open_inlet(source, "the program"), Outlet(sink, "the program"))
         except BaseException as error:
             self._error = error
         finally:  # by this, and not before, a program that is writing or reading hears of the error

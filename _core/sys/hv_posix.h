@@ -83,6 +83,19 @@ static inline hv_result hv_write(hv_socket fd, const unsigned char *data, size_t
     return hv_returned(write(fd, data, size));
 }
 
+/* Move bytes by reference; one of the two is a pipe.  The flag keeps pipes from waiting, not sockets or files
+ * (fs/splice.c). */
+static inline hv_result hv_splice(hv_socket from, hv_socket to, size_t size)
+{
+    return hv_returned(splice(from, NULL, to, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK));
+}
+
+/* Both are pipes; what *from* holds stays in it. */
+static inline hv_result hv_tee(hv_socket from, hv_socket to, size_t size)
+{
+    return hv_returned(tee(from, to, size, SPLICE_F_NONBLOCK));
+}
+
 /* ---- files ---- */
 
 /* Without MSG_DONTWAIT and MSG_NOSIGNAL: only for non-blocking sockets, in processes that ignore SIGPIPE, as Python does. */

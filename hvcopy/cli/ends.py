@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from hvcopy.errors import LocalFailure, printable
-from hvcopy.pipeio import Inlet, Outlet
+from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.wire.messages import PASSED
 
 if TYPE_CHECKING:
+    from hvcopy.pipeio import Inlet
     from hvcopy.transfer.streaming import Sink
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -50,12 +52,12 @@ class Ends:
 
     def _inlet(self) -> Inlet | None:
         if self._input not in ("", "-"):
-            return Inlet(_open(self._input, os.O_RDONLY), self._input, owned=True)
+            return open_inlet(_open(self._input, os.O_RDONLY), self._input, owned=True)
         if sys.stdin is None or (self._many and not self._input):
             return None
         if not self._input and os.isatty(STDIN) and not self._is_conversation():
             return None
-        return Inlet(STDIN)
+        return open_inlet(STDIN)
 
     def _is_conversation(self) -> bool:
         """Whether somebody sits at a terminal, reads there what comes, and has no other program to type to."""
@@ -79,6 +81,8 @@ class Ends:
 
 def _open(path: str, flags: int) -> int:
     try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="nothing was sent; check the path") from None

@@ -5,16 +5,11 @@ The two directions share nothing, so that a thread each may drive them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xxhash import xxh3_128
 
 from hvcopy.errors import DigestMismatch, NotHvcopy
-from hvcopy.wire.frames import CHUNK, MAX_CHUNK, unpack
+from hvcopy.wire.frames import CHUNK, MAX_CHUNK
 from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 
 class OutgoingStream:
@@ -31,11 +26,13 @@ class OutgoingStream:
         """True once the peer has all of it and has said so."""
         return self.durability != ""
 
-    def add(self, data: ReadableBuffer, size: int) -> None:
-        """Count and hash the *size* bytes of *data*, which follow those added before."""
+    def add(self, contents: memoryview) -> bytes:
+        """Count and hash the next chunk's contents; returns the fixed part of its body."""
         assert self.end is None
-        self._digest.update(data)
-        self.length += size
+        head = CHUNK.pack(self.length)
+        self._digest.update(contents)
+        self.length += len(contents)
+        return head
 
     def finish(self) -> ChunkEnd:
         """Return what is to be said when nothing more will be added."""
@@ -58,11 +55,10 @@ class OutgoingStream:
 
 
 class IncomingStream:
-    """What the peer sends.  ``announced`` at the head of a chunk, ``add`` for its bytes, ``ended`` once."""
+    """What the peer sends.  ``add`` for each chunk, ``ended`` once."""
 
     def __init__(self) -> None:
         self._digest = xxh3_128()
-        self._expected = 0
         self.length = 0
         self.has_ended = False
         self.durability = ""
@@ -72,23 +68,20 @@ class IncomingStream:
         """True once everything is where it goes and was acknowledged."""
         return self.durability != ""
 
-    def announced(self, head: bytes | memoryview, size: int) -> None:
-        """Take the fixed part of a chunk whose contents are *size* bytes.  Raises NotHvcopy unless it comes next."""
-        (offset,) = unpack(CHUNK, head, "CHUNK")
-        if self.has_ended or offset != self._expected or self.length != self._expected or not 0 < size <= MAX_CHUNK:
-            raise NotHvcopy(f"the peer sent {size} bytes at offset {offset} of its stream, which do not come next")
-        self._expected += size
-
-    def add(self, data: ReadableBuffer, size: int) -> None:
-        """Count and hash *size* bytes of the chunk announced last."""
+    def add(self, body: memoryview | bytes) -> memoryview:
+        """Count and hash the contents of a chunk, and return them.  Raises NotHvcopy unless it comes next."""
+        size = len(body) - CHUNK.size
+        if self.has_ended or not 0 < size <= MAX_CHUNK or CHUNK.unpack_from(body) != (self.length,):
+            raise NotHvcopy("the peer sent a piece of its stream that does not come next")
+        contents = memoryview(body)[CHUNK.size :]
+        self._digest.update(contents)
         self.length += size
-        assert self.length <= self._expected
-        self._digest.update(data)
+        return contents
 
     def ended(self, end: ChunkEnd) -> None:
         """Take the peer's end.  Raises NotHvcopy out of turn, DigestMismatch when something else arrived."""
-        if self.has_ended or self.length != self._expected:
-            raise NotHvcopy("the peer ended its stream out of turn")
+        if self.has_ended:
+            raise NotHvcopy("the peer ended its stream twice")
         if (end.length, end.digest) != (self.length, self.digest):
             raise DigestMismatch(
                 f"{self.length} bytes arrived, and they are not what the peer sent: its digest is another",

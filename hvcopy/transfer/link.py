@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import COVERED, HEADER, MAGIC, Frame, Type, check_seal, header, parse_header
+from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, check_seal, header, parse_header
 from hvcopy.wire.messages import Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class Link:
         self.heartbeat_bytes = 0
         self.deadline = 0.0
         self.watched = False
-        self.rest = 0
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
@@ -68,17 +67,17 @@ class Link:
             self._sequence += 1
             self._send(head, *parts)
 
-    def send_frame_of_file(self, kind: Type, covered: bytes, file: int, offset: int, contents: memoryview) -> None:
-        """Send one frame whose body is *covered* and then *contents*, which were read from *file* at *offset*.
+    def send_frame_from(self, kind: Type, covered: bytes, source: tuple[int, int], contents: memoryview) -> None:
+        """Send one frame whose body is *covered* and then *contents*, which *source* holds as well (``Channel.send_from``).
 
-        They leave from the file itself, so a file that was changed since is sent as it is now, for its digest to tell;
-        what it no longer has leaves from *contents*, so that the frame is whole in any case.
+        They leave from there without being copied, so a file that was changed since is sent as it is now, for its digest to
+        tell; what it no longer has leaves from *contents*, so that the frame is whole in any case.
         """
         with self._sending:
             head = header(kind, covered, length=len(covered) + len(contents), sequence=self._sequence)
             self._sequence += 1
             self._send(head, covered)
-            sent = self.channel.send_file(file, offset, len(contents), timeout=self._patience)
+            sent = self.channel.send_from(*source, len(contents), timeout=self._patience)
             if sent < len(contents):
                 self._send(contents[sent:])
             self.last_sent = time.monotonic()
@@ -146,9 +145,8 @@ class Link:
         """Seconds without progress that end a call: the watchdog's judgement is better, where there is one."""
         return BACKSTOP if self.watched else self.channel.timeout
 
-    def receive(self, *, timeout: float | None = None, parted: Type | None = None) -> Frame:
-        """Return the next frame; its body is valid until the next call.  Of a frame of type *parted* it is what the seal
-        covers; the other ``rest`` bytes are left to ``receive_part``.
+    def receive(self, *, timeout: float | None = None) -> Frame:
+        """Return the next frame; its body is valid until the next call.
 
         Raises ConnectionLost at the end of the stream, NotHvcopy for what breaks the protocol, and the error that
         the peer sent with ERROR.
@@ -161,8 +159,6 @@ class Link:
             self._expected += 1
             if kind is Type.PING:
                 self.heartbeat_bytes += HEADER.size + length
-            self.rest = max(0, length - COVERED[kind]) if kind is parted else 0
-            length -= self.rest
             if length > len(self._body):
                 self._body = bytearray(length)
             body = memoryview(self._body)[:length]
@@ -173,21 +169,6 @@ class Link:
         if kind is Type.ERROR:
             raise self._peer_error(body)
         return Frame(kind, flags, body)
-
-    def receive_part(self, into: memoryview) -> int:
-        """Receive some of the ``rest`` of a parted frame, whatever is there; returns how much, at least 1 byte.
-
-        Raises ConnectionLost at the end of the stream.
-        """
-        self.waiting = True
-        try:
-            count = self.channel.receive_some(into[: self.rest], timeout=self._patience)
-        finally:
-            self.waiting = False
-        if count == 0:
-            raise ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
-        self.rest -= count
-        return count
 
     def _fill(self, into: memoryview, timeout: float) -> None:
         if len(into) and self._receive(into, timeout) < len(into):

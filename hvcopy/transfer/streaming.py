@@ -11,13 +11,11 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import StreamTally
 from hvcopy.transfer.throttle import Throttle
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import CHUNK, MAX_CHUNK, Frame, Type
+from hvcopy.wire.frames import MAX_CHUNK, Frame, Type
 
 if TYPE_CHECKING:
     from hvcopy.pipeio import Inlet
 
-SLICE = 256 * 1024
-"""Bytes that are read, or received, hashed and written at once: what a processor core keeps in its own cache."""
 SMALL = 4096
 """A chunk of less is held back for a moment if another one has just left."""
 MOMENT = 0.002
@@ -144,69 +142,48 @@ class Streaming:
     def _send_all(self, inlet: Inlet) -> None:
         link, lanes = self._lanes.control, self._lanes
         work = memoryview(bytearray(self._largest))
-        straight = inlet.is_file and link.channel.takes_files
         while True:
-            offset, position = self._out.length, inlet.position
+            if link.channel.takes_pages:
+                inlet.mark()
             with lanes.watchdog.own_work():
                 filled = self._fill(inlet, work)
             if not filled:
                 return
             chunk = work[:filled]
+            head = self._out.add(chunk)
             if self._throttle.limited:
                 with lanes.watchdog.own_work():
                     self._throttle.pass_through(filled, lambda: lanes.error is not None)
             lanes.check()
-            if straight:
-                link.send_frame_of_file(Type.CHUNK, CHUNK.pack(offset), inlet.fd, position, chunk)
+            source = inlet.reference(filled)
+            if source:
+                link.send_frame_from(Type.CHUNK, head, source, chunk)
             else:
-                link.send_frame(Type.CHUNK, CHUNK.pack(offset), chunk)
+                link.send_frame(Type.CHUNK, head, chunk)
 
     def _fill(self, inlet: Inlet, work: memoryview) -> int:
-        """Read, and hash, what is to leave as one chunk: what is there at once, up to all of *work*; 0 at the end."""
-        filled = self._take(inlet.read(work[:SLICE]), work, 0)
-        if not filled:
-            return 0
-        filled = self._fill_up(inlet, work, filled)
-        if filled < SMALL and not inlet.is_file:
-            now = time.monotonic()
-            left = self._small_left + MOMENT - now
+        """Read what is to leave as one chunk: what is there at once, up to all of *work*; 0 at the end."""
+        filled = inlet.read(work)
+        if 0 < filled < SMALL and inlet.size is None:
+            left = self._small_left + MOMENT - time.monotonic()
             if left > 0 and self._in.length == self._heard_then:
                 time.sleep(left)
-                filled = self._fill_up(inlet, work, filled)
+                filled += inlet.read_more(work[filled:])
             self._small_left, self._heard_then = time.monotonic(), self._in.length
         return filled
-
-    def _fill_up(self, inlet: Inlet, work: memoryview, filled: int) -> int:
-        while filled < len(work):
-            count = self._take(inlet.read_more(work[filled : filled + SLICE]), work, filled)
-            if not count:
-                break
-            filled += count
-        return filled
-
-    def _take(self, count: int, work: memoryview, start: int) -> int:
-        self._out.add(work[start : start + count], count)
-        return count
 
     # ---- the peer's stream
 
     def _receive(self) -> None:
-        work = memoryview(bytearray(SLICE))
+        link, watchdog = self._lanes.control, self._lanes.watchdog
         while not self._over:
-            frame = self._lanes.control.receive(parted=Type.CHUNK)
+            frame = link.receive()
             if frame.type is Type.CHUNK:
-                self._chunk(frame, work)
+                contents = self._in.add(frame.body)
+                with watchdog.own_work():
+                    self._sink.write(contents)
             else:
                 self._message(frame)
-
-    def _chunk(self, frame: Frame, work: memoryview) -> None:
-        link, watchdog = self._lanes.control, self._lanes.watchdog
-        self._in.announced(frame.body, link.rest)
-        while link.rest:
-            piece = work[: link.receive_part(work)]
-            self._in.add(piece, len(piece))
-            with watchdog.own_work():
-                self._sink.write(piece)
 
     def _message(self, frame: Frame) -> None:
         if frame.type not in (Type.PING, Type.TOTALS, Type.CHUNK_END, Type.CHUNK_ACK):

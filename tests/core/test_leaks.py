@@ -43,7 +43,7 @@ def exercise(folder: int, round_: int) -> None:
             lambda: core.read_at(folder, into, 0),
             lambda: core.read_some(folder, into, core.Meter(), 0, False, False),
             lambda: core.write_all(folder, into, core.Meter(), 0, True),
-            lambda: core.send_file(near.fileno(), folder, 0, 1, core.Meter(), 0),
+            lambda: core.send_from(near.fileno(), folder, 0, 1, core.Meter(), 0),
         ):
             with suppress(OSError, ValueError, TypeError):
                 call()

@@ -1,4 +1,4 @@
-"""read_some, write_all and send_file over real pipes, terminals, files and sockets."""
+"""read_some, write_all and send_from over real pipes, terminals, files and sockets."""
 
 from __future__ import annotations
 
@@ -226,16 +226,16 @@ def test_bad_descriptors_and_misuse_are_told(pipe: Pipe, blocking: bool) -> None
     for call in (
         lambda: read(pipe[0], 1, blocking, SHORT_MS),
         lambda: core.write_all(pipe[0], b"x", core.Meter(), SHORT_MS, blocking),
-        lambda: core.send_file(pipe[0], pipe[1], 0, 1, core.Meter(), SHORT_MS),
+        lambda: core.send_from(pipe[0], pipe[1], 0, 1, core.Meter(), SHORT_MS),
     ):
         with pytest.raises(OSError, match="Bad file descriptor"):
             call()
     misuse: list[Callable[[], object]] = [
         lambda: read(pipe[1], 0, blocking),
         lambda: read(pipe[1], 1, blocking, -1),
-        lambda: core.send_file(pipe[1], pipe[1], -1, 1, core.Meter(), 1),
-        lambda: core.send_file(pipe[1], pipe[1], 1, -1, core.Meter(), 1),
-        lambda: core.send_file(pipe[1], pipe[1], 2**63 - 1, 1, core.Meter(), 1),
+        lambda: core.send_from(pipe[1], pipe[1], -2, 1, core.Meter(), 1),
+        lambda: core.send_from(pipe[1], pipe[1], 1, -1, core.Meter(), 1),
+        lambda: core.send_from(pipe[1], pipe[1], 2**63 - 1, 1, core.Meter(), 1),
     ]
     for call in misuse:
         with pytest.raises(ValueError):  # noqa: PT011
@@ -276,48 +276,84 @@ def receive(far: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize(("offset", "count"), [(0, (3 << 20) + 77), (5, 1), (1 << 20, 2 << 20), (4097, 0)])
-def test_send_file_sends_that_range_and_leaves_the_position(
+def test_send_from_sends_that_range_and_leaves_the_position(
     sockets: Sockets, file: File, offset: int, count: int
 ) -> None:
     (near, far), (fd, data) = sockets, file
     meter = core.Meter()
     with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(core.send_file, near.fileno(), fd, offset, count, meter, SLOW_MS)
+        sending = pool.submit(core.send_from, near.fileno(), fd, offset, count, meter, SLOW_MS)
         assert receive(far, count) == data[offset : offset + count]
         assert sending.result() == count
     assert meter.moved == count
     assert os.lseek(fd, 0, os.SEEK_CUR) == 0
 
 
-def test_send_file_beyond_the_end_says_how_much_it_was(sockets: Sockets, file: File) -> None:
+def test_send_from_beyond_the_end_says_how_much_it_was(sockets: Sockets, file: File) -> None:
     (near, far), (fd, data) = sockets, file
-    assert core.send_file(near.fileno(), fd, len(data) - 10, 100, core.Meter(), SLOW_MS) == 10
-    assert core.send_file(near.fileno(), fd, len(data) + 10, 100, core.Meter(), SLOW_MS) == 0
+    assert core.send_from(near.fileno(), fd, len(data) - 10, 100, core.Meter(), SLOW_MS) == 10
+    assert core.send_from(near.fileno(), fd, len(data) + 10, 100, core.Meter(), SLOW_MS) == 0
     assert receive(far, 10) == data[-10:]
 
 
-def test_send_file_to_a_peer_that_does_not_read_times_out_or_is_cancelled(sockets: Sockets, file: File) -> None:
+def test_send_from_to_a_peer_that_does_not_read_times_out_or_is_cancelled(sockets: Sockets, file: File) -> None:
     (near, _far), (fd, data) = sockets, file
     meter = core.Meter()
     with pytest.raises(TimeoutError):
-        core.send_file(near.fileno(), fd, 0, len(data), meter, SHORT_MS)
+        core.send_from(near.fileno(), fd, 0, len(data), meter, SHORT_MS)
     assert 0 < meter.moved < len(data)
     meter.cancel()
     with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)):
-        core.send_file(near.fileno(), fd, 0, len(data), meter, SLOW_MS)
+        core.send_from(near.fileno(), fd, 0, len(data), meter, SLOW_MS)
 
 
-def test_send_file_to_a_peer_that_is_gone_raises_broken_pipe(sockets: Sockets, file: File) -> None:
+def test_send_from_to_a_peer_that_is_gone_raises_broken_pipe(sockets: Sockets, file: File) -> None:
     (near, far), (fd, data) = sockets, file
     far.close()
     with pytest.raises(BrokenPipeError):
-        core.send_file(near.fileno(), fd, 0, len(data), core.Meter(), SLOW_MS)
+        core.send_from(near.fileno(), fd, 0, len(data), core.Meter(), SLOW_MS)
 
 
-def test_send_file_of_what_is_no_file_raises_einval(sockets: Sockets) -> None:
+def test_send_from_of_what_is_no_file_raises_einval(sockets: Sockets) -> None:
     reader, writer = os.pipe()
     with pytest.raises(OSError, match=r"Invalid argument|Illegal seek") as caught:
-        core.send_file(sockets[0].fileno(), reader, 0, 1, core.Meter(), SHORT_MS)
+        core.send_from(sockets[0].fileno(), reader, 0, 1, core.Meter(), SHORT_MS)
     assert caught.value.errno in (errno.EINVAL, errno.ESPIPE)
     os.close(reader)
     os.close(writer)
+
+
+# ---- pipes into sockets
+
+
+@pytest.fixture
+def large_pipe() -> Iterator[Pipe]:
+    """A pipe of 1 MiB that does not wait."""
+    ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    yield ends
+    for fd in ends:
+        os.close(fd)
+
+
+def test_share_pipe_shares_what_is_there_and_takes_nothing_out(pipe: Pipe, large_pipe: Pipe) -> None:
+    assert core.share_pipe(pipe[0], large_pipe[1], 1 << 20) == 0
+    data = os.urandom(50_000)
+    os.write(pipe[1], data)
+    assert core.share_pipe(pipe[0], large_pipe[1], 20_000) == 20_000
+    assert os.read(large_pipe[0], 1 << 20) == data[:20_000]
+    assert os.read(pipe[0], 1 << 20) == data
+    with pytest.raises(OSError, match="Invalid argument"):
+        core.share_pipe(pipe[0], pipe[1], 1)
+
+
+def test_send_from_a_pipe_sends_what_it_holds(sockets: Sockets, large_pipe: Pipe) -> None:
+    near, far = sockets
+    data, meter = os.urandom(900_000), core.Meter()
+    assert os.write(large_pipe[1], data) == len(data)
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(core.send_from, near.fileno(), large_pipe[0], -1, len(data), meter, SLOW_MS)
+        assert receive(far, len(data)) == data
+        assert sending.result() == len(data)
+    assert meter.moved == len(data)
+    assert core.send_from(near.fileno(), large_pipe[0], -1, 1, meter, SHORT_MS) == 0

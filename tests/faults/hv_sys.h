@@ -49,6 +49,18 @@ static inline hv_result hv_fault_write(hv_socket fd, const unsigned char *data, 
     return hv_write(fd, data, hv_least(size, fault.limit));
 }
 
+static inline hv_result hv_fault_splice(hv_socket from, hv_socket to, size_t size)
+{
+    HV_FAULT("splice");
+    return hv_splice(from, to, hv_least(size, fault.limit));
+}
+
+static inline hv_result hv_fault_tee(hv_socket from, hv_socket to, size_t size)
+{
+    HV_FAULT("tee");
+    return hv_tee(from, to, hv_least(size, fault.limit));
+}
+
 static inline hv_result hv_fault_sendfile(hv_socket sock, int fd, int64_t offset, size_t size)
 {
     HV_FAULT("sendfile");
@@ -115,6 +127,8 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 #define hv_wait hv_fault_wait
 #define hv_read hv_fault_read
 #define hv_write hv_fault_write
+#define hv_splice hv_fault_splice
+#define hv_tee hv_fault_tee
 #define hv_sendfile hv_fault_sendfile
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite

@@ -59,19 +59,19 @@ a.setblocking(False)
 fd = os.open("f", os.O_RDWR | os.O_CREAT)
 os.write(fd, b"0123456789")
 meter = core.Meter()
-sent = outcome(core.send_file, a.fileno(), fd, 2, 8, meter, 1000)
+sent = outcome(core.send_from, a.fileno(), fd, 2, 8, meter, 1000)
 a.close()
 say(sent=sent, received=b.recv(100).decode(), moved=meter.moved)
 """
 
 
 @pytest.mark.parametrize("plan", ["sendfile: short:1*", "sendfile: EINTR EAGAIN short:3 EAGAIN ok; wait: EINTR ok"])
-def test_send_file_cut_short_or_interrupted_sends_every_byte(run_faulty: Run, plan: str) -> None:
+def test_send_from_cut_short_or_interrupted_sends_every_byte(run_faulty: Run, plan: str) -> None:
     assert run_faulty(plan, SEND) == {"sent": 8, "received": "23456789", "moved": 8}
 
 
 @pytest.mark.parametrize("error", ["EINVAL", "EPIPE", "reset", "EIO"])
-def test_send_file_failing_midway_raises_and_counts_what_was_sent(run_faulty: Run, error: str) -> None:
+def test_send_from_failing_midway_raises_and_counts_what_was_sent(run_faulty: Run, error: str) -> None:
     facts = run_faulty(f"sendfile: short:3 {error}", SEND)
     name = "ECONNRESET" if error == "reset" else error
     assert facts == {"sent": name, "received": "234", "moved": 3}
