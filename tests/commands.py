@@ -63,7 +63,7 @@ class Finished:
 
 
 class Running:
-    """One process of the command, its output in files, so that no full pipe can stop it."""
+    """One process of the command, its output in files, so that no full pipe can stop it, unless *stdout* is given."""
 
     def __init__(
         self,
@@ -71,13 +71,15 @@ class Running:
         prefix: Sequence[str] = (),
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self._start = time.monotonic()
         self.process = subprocess.Popen(
             [*prefix, *HVCOPY, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._out,
+            stdin=stdin,
+            stdout=self._out if stdout is None else stdout,
             stderr=self._err,
             cwd=cwd,
             env={**os.environ, "COLUMNS": "100", **(env or {})},

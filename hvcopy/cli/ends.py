@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import sys
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hvcopy.errors import LocalFailure, printable
@@ -31,7 +32,10 @@ def fill_standard_descriptors() -> None:
 
 
 class Ends:
-    """Opens both ends: once, or for each of *many* sessions, which then read no standard input."""
+    """Opens both ends: once, or for each of *many* sessions, which then read no standard input.
+
+    The ``with`` block begins by opening them, so that what is wrong is told before anything is sent (LocalFailure).
+    """
 
     def __init__(self, input_file: str, output_file: str, *, sync: bool, force: bool, many: bool) -> None:
         self._input = input_file
@@ -41,9 +45,16 @@ class Ends:
         self._many = many
         self._opened: tuple[Inlet | None, Sink] | None = None
 
-    def open(self) -> None:
-        """Open both, so that what is wrong with them is told before anything is sent.  Raises LocalFailure."""
+    def __enter__(self) -> Ends:
         self._opened = self._inlet(), self._sink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for end in self._opened or ():
+            if end:
+                end.close()
 
     def take(self) -> tuple[Inlet | None, Sink]:
         """Return what to send and where to write for the next session; each is used once."""

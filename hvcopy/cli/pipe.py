@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from hvcopy.cli import options
 
 if TYPE_CHECKING:
+    from hvcopy.address import Address
     from hvcopy.cli.ends import Ends
     from hvcopy.cli.running import Command
     from hvcopy.errors import HvcopyError
+    from hvcopy.server import Admission
     from hvcopy.streams import Stream, StreamListener
     from hvcopy.transfer.tally import StreamTally
 
@@ -59,7 +63,7 @@ def pipe(
     command = Command("pipe", progress="none" if keep_open else progress, as_json=as_json, quiet=quiet)
     command.report = StreamReport("pipe")
     command.tally = tally = StreamTally(observer=command)
-    command.results_to = sys.stdout if output_file else sys.stderr
+    command.results_to = sys.stderr if output_file in ("", "-") else sys.stdout
 
     def work() -> None:
         from hvcopy.cli import arguments
@@ -70,51 +74,59 @@ def pipe(
         where, alias_key = arguments.find(address)
         command.report.peer = str(where)
         patience, size, limit = arguments.timeout_seconds(timeout), arguments.size(buffer), arguments.rate(bwlimit)
-        ends = Ends(input_file, output_file, sync=not no_fsync, force=force, many=keep_open)
-        if not listening:
-            from hvcopy.streams import open_stream
+        with Ends(input_file, output_file, sync=not no_fsync, force=force, many=keep_open) as ends:
+            if not listening:
+                from hvcopy.streams import open_stream
 
-            ends.open()
-            key = arguments.key_of(key_file, alias_key)
-            stream = open_stream(where, key=key, wait=arguments.seconds(wait), timeout=patience, buffer=size)
-        else:
-            from hvcopy.streams import StreamListener
-            from hvcopy.transport import listen
-
-            admission = arguments.admission(
-                where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
-            )
-            ends.open()
-            with listen(where, buffer=size, timeout=patience) as listener:
-                if not quiet:
-                    say(f"hvcopy: listening on {listener.address}")
-                ear = StreamListener(
-                    listener,
-                    admission,
-                    timeout=patience,
-                    on_refused=lambda peer, error: None if quiet else say(f"hvcopy: {peer}: {error.message}"),
+                key = arguments.key_of(key_file, alias_key)
+                stream = open_stream(where, key=key, wait=arguments.seconds(wait), timeout=patience, buffer=size)
+            else:
+                admission = arguments.admission(
+                    where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
                 )
-                command.interrupt = lambda error: ear.close()
-                try:
+                with _listening(command, where, admission, patience, size) as ear:
                     if keep_open:
                         _serve(command, ear, ends, limit, digest=digest)
-                        return
                     stream = ear.wait()
-                finally:
-                    ear.close()
-        command.interrupt = stream.interrupt
-        tally.window = stream.window
-        if verbose:
-            say(f"hvcopy: connected to {stream.peer}, window {stream.window} bytes")
-        inlet, sink = ends.take()
-        stream.carry(inlet, sink, tally, bwlimit=limit)
-        command.results = _digests(tally) if digest else []
+            command.interrupt = stream.interrupt
+            tally.window = stream.window
+            if verbose:
+                say(f"hvcopy: connected to {stream.peer}, window {stream.window} bytes")
+            inlet, sink = ends.take()
+            stream.carry(inlet, sink, tally, bwlimit=limit)
+            command.results = _digests(tally) if digest else []
 
     command.stops_cleanly = keep_open
     command.run(work)
 
 
-def _serve(command: Command, ear: StreamListener, ends: Ends, limit: int, *, digest: bool) -> None:
+@contextlib.contextmanager
+def _listening(
+    command: Command, where: Address, admission: Admission, timeout: float, buffer: int | None
+) -> Iterator[StreamListener]:
+    """Listen until the end of the block, which one peer or many may have been waited for."""
+    from hvcopy.cli.running import say
+    from hvcopy.errors import printable
+    from hvcopy.streams import StreamListener
+    from hvcopy.transport import listen
+
+    def refused(peer: str, error: HvcopyError) -> None:
+        if not command.quiet:
+            text = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
+            say(f"hvcopy: {printable(text)}")
+
+    with listen(where, buffer=buffer, timeout=timeout) as listener:
+        if not command.quiet:
+            say(f"hvcopy: listening on {listener.address}")
+        ear = StreamListener(listener, admission, timeout=timeout, on_refused=refused)
+        command.interrupt = lambda error: ear.close()
+        try:
+            yield ear
+        finally:
+            ear.close()
+
+
+def _serve(command: Command, ear: StreamListener, ends: Ends, limit: int, *, digest: bool) -> NoReturn:
     """Take one peer after the other, while somebody still reads; a session that fails is told and does not end it."""
     from hvcopy.errors import HvcopyError, ReaderGone
     from hvcopy.transfer.tally import StreamTally

@@ -68,7 +68,7 @@ class Command:
     def noted(self, path: bytes, message: str) -> None:
         """Tell of a skipped entry; called from the transfer's threads."""
         if not self.quiet:
-            self._later(f"hvcopy: {printable(path)}: {message}")
+            self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
 
     def _later(self, line: str) -> None:
         with self._lock:

@@ -22,6 +22,8 @@ MOMENT = 0.002
 """Seconds between two small chunks."""
 LOOK = 0.2
 """Seconds between two looks at whether the reader is still there."""
+HINT_AFTER = 5.0
+"""Seconds of waiting for the end of an idle input after which people are told what is waited for."""
 BYE_WAIT = 2.0
 """Seconds to wait for the client's last word."""
 
@@ -68,6 +70,8 @@ class Streaming:
         self._peers_size: int | None = None
         self._small_left = 0.0
         self._heard_then = 0
+        self._idle_since = time.monotonic()
+        self._hinted = False
 
     def run(self) -> None:
         """Carry both directions to their acknowledged ends.  Raises HvcopyError; blocks."""
@@ -103,10 +107,21 @@ class Streaming:
                 lanes.check()
                 if self._over:
                     return
-            self._count()
+            self._look()
             # a reader that left before there was anything to read is missed by nobody
             if self._in.length and not self._in.over and (lost := self._sink.lost()):
                 raise lost
+
+    def _look(self) -> None:
+        """Count; and tell once what is waited for when one direction is over and the other idle: it looks like a hang."""
+        before, now = self._tally.bytes, time.monotonic()
+        self._count()
+        if self._tally.bytes != before:
+            self._idle_since = now
+        elif now - self._idle_since > HINT_AFTER and not self._hinted and (self._out.over or self._in.over):
+            self._hinted = True
+            missing = "the other side's input" if self._out.over else "the input of this side"
+            self._tally.observer.noted(b"", f"one direction is complete and confirmed; {missing} has not ended yet")
 
     def _await_bye(self) -> None:
         """Wait a little for the last word: whoever closes first may take the other's last bytes along."""
