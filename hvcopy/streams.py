@@ -50,8 +50,8 @@ PIECE = 1 << 20
 class Stream:
     """One proven connection, good for one stream each way: by ``carry``, or else by ``write``, ``end`` and ``read``.
 
-    Leaving its ``with`` block ends this side's stream and waits until both are confirmed; it raises HvcopyError unless they
-    are, and ReaderGone when the peer had sent more than was read.
+    One thread may write while another reads.  Leaving its ``with`` block ends this side's stream and waits until both are
+    confirmed; it raises HvcopyError unless they are, and ReaderGone when the peer had sent more than was read.
     """
 
     def __init__(self, link: Link, timeout: float, *, client: bool) -> None:
@@ -59,6 +59,7 @@ class Stream:
         self._client = client
         self._lanes = Lanes(link, granted=1, token=b"", timeout=timeout)
         self._pipes: _Pipes | None = None
+        self._beginning = threading.Lock()
 
     @property
     def peer(self) -> str:
@@ -113,9 +114,10 @@ class Stream:
         return b"".join(iter(lambda: pipes.read(PIECE), b""))
 
     def _begun(self) -> _Pipes:
-        if self._pipes is None:
-            self._pipes = _Pipes(self)
-        return self._pipes
+        with self._beginning:  # one thread may write while another reads
+            if self._pipes is None:
+                self._pipes = _Pipes(self)
+            return self._pipes
 
     def __enter__(self) -> Stream:
         return self
@@ -244,6 +246,7 @@ class StreamListener:
         self._ready: queue.SimpleQueue[Link] = queue.SimpleQueue()
         self._slots = threading.BoundedSemaphore(MAX_WAITING)
         self._stop = threading.Event()
+        self._taken = False
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
     def wait(self) -> Stream:
@@ -261,6 +264,7 @@ class StreamListener:
                 self._on_refused(link.channel.peer, error)
                 link.close()
                 continue
+            self._taken = True
             return Stream(link, self._terms.timeout, client=False)
         raise Interrupted("interrupted")
 
@@ -315,4 +319,7 @@ class StreamListener:
 
     def _turn_away(self, link: Link) -> None:
         self._slots.release()
-        link.refuse(NotAllowed("this side talks to another peer already", hint="it listens for more with -k"))
+        if self._taken:
+            link.refuse(NotAllowed("this side talks to another peer already", hint="it listens for more with -k"))
+        else:
+            link.refuse(Interrupted("the other side was interrupted"))

@@ -126,8 +126,8 @@ class Command:
         except KeyboardInterrupt:
             if self.interrupt:
                 self.interrupt(Interrupted("interrupted"))
-            done.acquire(timeout=INTERRUPT_SECONDS)
-            raise
+                done.acquire(timeout=INTERRUPT_SECONDS)
+            raise  # without one, nothing is connected yet, and nothing to be tidied up
         finally:
             self._show()
             if self._progress:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
-from hvcopy.transfer.link import Link, named
+from hvcopy.transfer.link import ERROR_WAIT, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
 from hvcopy.wire.frames import MIB
@@ -33,6 +33,7 @@ class Lanes:
         self.error: BaseException | None = None
         self.finished = False
         self.changed = threading.Condition()
+        self._told = threading.Event()
         self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
         self._threads: list[threading.Thread] = []
         self.on_join: Callable[[Link], None] | None = None
@@ -73,6 +74,13 @@ class Lanes:
                 self.control.send_error(Interrupted("the other side was interrupted"))
             elif not isinstance(error, HvcopyError):
                 self.control.send_error(HvcopyError("internal error on the other side: please report it"))
+            self._told.set()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """End every blocked call, but not the one by which another thread just tells the peer what failed."""
+        if self.error is not None:
+            self._told.wait(2 * ERROR_WAIT)
         for link in list(self.links):
             link.channel.cancel()
 
@@ -119,8 +127,8 @@ class Lanes:
         self.watchdog.stop()
         if isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted)):
             self.control.channel.discard(LAST_WORDS)
+        self._cancel()
         for link in list(self.links):
-            link.channel.cancel()
             link.channel.shutdown()
         for thread in list(self._threads):
             if thread is not threading.current_thread():

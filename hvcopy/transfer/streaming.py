@@ -70,6 +70,7 @@ class Streaming:
         self._peers_size: int | None = None
         self._small_left = 0.0
         self._heard_then = 0
+        self._reading = False
         self._idle_since = time.monotonic()
         self._hinted = False
 
@@ -116,11 +117,13 @@ class Streaming:
         """Count; and tell once what is waited for when one direction is over and the other idle: it looks like a hang."""
         before, now = self._tally.bytes, time.monotonic()
         self._count()
-        if self._tally.bytes != before:
+        theirs = self._out.over and self._lanes.control.waiting
+        ours = self._in.over and self._reading
+        if self._tally.bytes != before or not (theirs or ours):
             self._idle_since = now
-        elif now - self._idle_since > HINT_AFTER and not self._hinted and (self._out.over or self._in.over):
+        elif now - self._idle_since > HINT_AFTER and not self._hinted:
             self._hinted = True
-            missing = "the other side's input" if self._out.over else "the input of this side"
+            missing = "the other side's input" if theirs else "the input of this side"
             self._tally.observer.noted(b"", f"one direction is complete and confirmed; {missing} has not ended yet")
 
     def _await_bye(self) -> None:
@@ -178,7 +181,9 @@ class Streaming:
 
     def _fill(self, inlet: Inlet, work: memoryview) -> int:
         """Read what is to leave as one chunk: what is there at once, up to all of *work*; 0 at the end."""
+        self._reading = True
         filled = inlet.read(work)
+        self._reading = False
         if 0 < filled < SMALL and inlet.size is None:
             left = self._small_left + MOMENT - time.monotonic()
             if left > 0 and self._in.length == self._heard_then:
