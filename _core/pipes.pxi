@@ -1,4 +1,4 @@
-# Descriptors that may block for ever: pipes, terminals, devices; and files that go straight into a socket.
+# Descriptors that may block for ever: pipes, terminals, devices; and pipes that go straight into a socket.
 # Part of core.pyx; the loops are those of streams.pxi, with read(2) and write(2) in place of the socket's calls.
 
 cdef enum:
@@ -108,52 +108,46 @@ def share_pipe(hv_socket source, hv_socket target, size_t limit, /):
     return shared.value
 
 
-cdef struct Piece:
-    int fd
-    int64_t offset      # -1: a pipe
-    int64_t left
+cdef struct Drain:
+    int pipe
+    size_t left
+    int64_t sent
     bint wait_first
 
 
-cdef Turn send_piece(Stream *stream, Piece *piece) noexcept nogil:
+cdef Turn drain_on(Stream *stream, Drain *drain) noexcept nogil:
     cdef Turn turn
     cdef hv_result got
-    while piece.left > 0:
-        if HV_WAIT_FIRST or piece.wait_first:
+    while drain.left:
+        if HV_WAIT_FIRST or drain.wait_first:
             turn = wait(stream, HV_WRITABLE)
             if turn != GO:
                 return turn
-        if piece.offset < 0:
-            got = hv_splice(piece.fd, stream.sock, <size_t>min(piece.left, <int64_t>SLICE))
-            if hv_would_block(got.err) and hv_wait(piece.fd, HV_READABLE, 0).value == 0:
-                return ENDED    # it is the pipe that has nothing
-        else:
-            got = hv_sendfile(stream.sock, piece.fd, piece.offset, <size_t>min(piece.left, <int64_t>SLICE))
-            piece.offset += got.value
-        piece.wait_first = got.err != 0
-        piece.left -= got.value
+        got = hv_splice(drain.pipe, stream.sock, min(drain.left, <size_t>SLICE))
+        if hv_would_block(got.err) and hv_wait(drain.pipe, HV_READABLE, 0).value == 0:
+            return ENDED    # it is the pipe that has nothing
+        drain.wait_first = hv_would_block(got.err)
+        drain.sent += got.value
+        drain.left -= <size_t>got.value
         turn = account(stream, got)
-        if got.value == 0 and got.err == 0 and turn != CANCELLED:
-            return ENDED
+        if turn == FAILED or (got.value == 0 and got.err == 0):
+            return ENDED    # as in pass_on: the caller's next call on each tells which of the two it was
         if turn != GO:
             return turn
     return DONE
 
 
-def send_from(hv_socket sock, int fd, int64_t offset, int64_t count, Meter meter not None, int timeout_ms, /):
-    """Send *count* bytes of file *fd* from *offset*, or of pipe *fd* with -1.  Returns the bytes sent."""
+def send_pipe(hv_socket sock, int pipe, size_t length, Meter meter not None, int timeout_ms, /):
+    """Send *length* bytes that *pipe* holds without a copy.  Returns the bytes sent: fewer if it cannot."""
     cdef Stream stream
-    cdef Piece piece
+    cdef Drain drain
     cdef Turn turn = GO
-    if offset < -1 or count < 0 or offset > INT64_MAX - count:
-        raise ValueError("offset or count out of range")
     start_stream(&stream, sock, meter, timeout_ms)
-    piece.fd = fd
-    piece.offset = offset
-    piece.left = count
-    piece.wait_first = False
+    memset(&drain, 0, sizeof(drain))
+    drain.pipe = pipe
+    drain.left = length
     while turn != DONE and turn != ENDED:
         with nogil:
-            turn = send_piece(&stream, &piece)
+            turn = drain_on(&stream, &drain)
         come_up(&stream, turn)
-    return count - piece.left
+    return drain.sent

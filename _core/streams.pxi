@@ -109,6 +109,35 @@ cdef Turn send_on(Stream *stream, Cargo *cargo) noexcept nogil:
     return DONE
 
 
+cdef struct Passage:
+    int fd
+    int64_t offset
+    size_t left
+    int64_t sent
+    bint wait_first
+
+
+cdef Turn pass_on(Stream *stream, Passage *passage) noexcept nogil:
+    cdef Turn turn
+    cdef hv_result got
+    while passage.left:
+        if HV_WAIT_FIRST or passage.wait_first:
+            turn = wait(stream, HV_WRITABLE)
+            if turn != GO:
+                return turn
+        got = hv_send_file(stream.sock, passage.fd, passage.offset, min(passage.left, <size_t>SLICE))
+        passage.wait_first = hv_would_block(got.err)
+        passage.offset += got.value
+        passage.sent += got.value
+        passage.left -= <size_t>got.value
+        turn = account(stream, got)
+        if turn == FAILED or (got.value == 0 and got.err == 0):
+            return ENDED    # which of the two failed cannot be told from here: the caller's next call on each tells
+        if turn != GO:
+            return turn
+    return DONE
+
+
 cdef struct Hold:
     unsigned char *into
     size_t size
@@ -161,6 +190,25 @@ def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, /):
     finally:
         for i in range(cargo.count):
             PyBuffer_Release(&views[i])
+
+
+def send_file(hv_socket sock, int fd, int64_t offset, int64_t length, Meter meter not None, int timeout_ms, /):
+    """Send *length* bytes of file *fd* from *offset* on without a copy.  Returns the bytes sent: fewer if it cannot."""
+    cdef Stream stream
+    cdef Passage passage
+    cdef Turn turn = GO
+    if offset < 0 or length < 0 or offset > INT64_MAX - length:
+        raise ValueError("offset or length out of range")
+    start_stream(&stream, sock, meter, timeout_ms)
+    memset(&passage, 0, sizeof(passage))
+    passage.fd = fd
+    passage.offset = offset
+    passage.left = <size_t>length
+    while turn != DONE and turn != ENDED:
+        with nogil:
+            turn = pass_on(&stream, &passage)
+        come_up(&stream, turn)
+    return passage.sent
 
 
 cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once) except? 0:

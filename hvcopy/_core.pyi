@@ -42,6 +42,13 @@ class Meter:
 def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, /) -> None:
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
 
+def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
+    """Send *length* bytes of regular file *fd* from *offset* on, without a copy through this process.
+
+    Returns the bytes sent.  Fewer than asked mean that the file ended, or that file or socket failed or cannot do it
+    this way: what is left is the caller's to read and send, which also tells what failed.  A byte that is written to the
+    file before the receiver has read it may arrive changed."""
+
 def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
     """Fill *into*.  Returns the bytes received: fewer than asked only when the peer's end of stream came first."""
 
@@ -64,11 +71,10 @@ def share_pipe(source: int, target: int, limit: int, /) -> int:
 
     Returns how much that is, 0 when there is nothing.  Never waits.  OSError(EINVAL) for what are not two pipes."""
 
-def send_from(sock: int, fd: int, offset: int, count: int, meter: Meter, timeout_ms: int, /) -> int:
-    """Send *count* bytes of regular file *fd* from *offset*, or with -1 of pipe *fd*, without copying them through this process.
+def send_pipe(sock: int, pipe: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
+    """Send *length* bytes that *pipe* holds, without a copy through this process.
 
-    *sock* is non-blocking.  Returns the bytes sent: fewer than asked when the file ends, or the pipe has no more just now.
-    OSError(EINVAL) where the system cannot send them this way."""
+    Returns the bytes sent, fewer than asked when the pipe holds no more, or as for ``send_file``."""
 
 def read_at(fd: int, into: WriteableBuffer, offset: int, /) -> int:
     """Read from file *fd* at *offset* until *into* is full or the file ends.  Returns the bytes read."""

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_from
+from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file, send_pipe
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 
 if TYPE_CHECKING:
@@ -21,28 +21,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel", "Meter"]
 
-_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE, errno.EIO)
-"""What sendfile(2) says of files that can only be read; a file that cannot be read either says so when it is."""
-
 
 class Channel:
     """One connected stream socket.  One thread may send while another receives; neither call is shared.
 
     *peer* is how messages name the other end; *identity* is what an allow-list compares (``vsock:3``).
     *timeout* is seconds without any byte moving before a call fails.  *window* is the effective buffer in bytes,
-    as the system reports it, 0 when unknown.
+    as the system reports it, 0 when unknown.  *sends_files* says that ``send_file`` gains something on this socket.
     """
 
-    __slots__ = ("identity", "peer", "received", "sent", "sock", "timeout", "window")
+    __slots__ = ("identity", "peer", "received", "sends_files", "sent", "sock", "timeout", "window")
 
     def __init__(
-        self, sock: socket.socket, *, peer: str, identity: str = "", timeout: float = 30.0, window: int = 0
+        self,
+        sock: socket.socket,
+        *,
+        peer: str,
+        identity: str = "",
+        timeout: float = 30.0,
+        window: int = 0,
+        sends_files: bool = False,
     ) -> None:
         self.sock = sock
         self.peer = peer
         self.identity = identity
         self.timeout = timeout
         self.window = window
+        self.sends_files = sends_files
         self.sent = Meter()
         self.received = Meter()
 
@@ -55,25 +60,25 @@ class Channel:
         except OSError as error:
             raise self._explained(error) from error
 
-    @property
-    def takes_pages(self) -> bool:
-        """Whether ``send_from`` pays: AF_VSOCK would copy page by page, a message for each (net/vmw_vsock/af_vsock.c)."""
-        return self.sock.family in (getattr(socket, "AF_UNIX", None), socket.AF_INET, socket.AF_INET6)
+    def send_file(self, fd: int, offset: int, length: int, *, timeout: float | None = None) -> int:
+        """Send *length* bytes of file *fd* without a copy; returns the bytes sent, fewer when it cannot be done so.
 
-    def send_from(self, fd: int, offset: int, count: int, *, timeout: float | None = None) -> int:
-        """Send a range of a regular file, or with offset -1 what a pipe holds, without copying it.  Blocks.
-
-        Returns the bytes sent: fewer than *count* when there are no more, or they cannot be sent this way.
-        Raises ConnectionLost or TimedOut.
+        What is left is the caller's to read and send.  Blocks; raises TimedOut or Interrupted.
         """
-        before = self.sent.moved
         try:
-            return send_from(self.sock.fileno(), fd, offset, count, self.sent, self._ms(timeout))
+            return send_file(self.sock.fileno(), fd, offset, length, self.sent, self._ms(timeout))
         except TimeoutError:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:
-            if error.errno in _NO_SENDFILE:
-                return self.sent.moved - before
+            raise self._explained(error) from error
+
+    def send_pipe(self, fd: int, length: int, *, timeout: float | None = None) -> int:
+        """Send *length* bytes that pipe *fd* holds without a copy; otherwise as ``send_file``."""
+        try:
+            return send_pipe(self.sock.fileno(), fd, length, self.sent, self._ms(timeout))
+        except TimeoutError:
+            raise TimedOut(self._stuck("sent")) from None
+        except OSError as error:
             raise self._explained(error) from error
 
     def writable(self) -> bool:

@@ -198,12 +198,14 @@ def open_stream(
     wait: float = 0.0,
     timeout: float = 30.0,
     buffer: int | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Stream:
     """Connect to whoever listens for a stream (``hvcopy pipe -l``), and prove *key* both ways.
 
-    Raises HvcopyError; blocks up to *wait* + *timeout* seconds.  *buffer* is bytes of socket buffer, None what suits.
+    Raises HvcopyError; blocks up to *wait* + *timeout* seconds, of which *cancelled* can end those before there is a
+    connection.  *buffer* is bytes of socket buffer, None what suits.
     """
-    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer)
+    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled)
     try:
         link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
     except HvcopyError:

@@ -11,7 +11,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-HVCOPY = (sys.executable, "-m", "hvcopy")
+from starting import execute, start
+
 PATIENCE = 20.0
 """Seconds that anything expected may take; far above what it does take, for slow machines."""
 POLL = 0.01
@@ -63,7 +63,10 @@ class Finished:
 
 
 class Running:
-    """One process of the command, its output in files, so that no full pipe can stop it, unless *stdout* is given."""
+    """One process of the command, its output in files, so that no full pipe can stop it, unless *stdout* is given.
+
+    With *prefix*, *env*, *stdin*, *stdout* or *anew* it has an interpreter of its own.
+    """
 
     def __init__(
         self,
@@ -71,19 +74,19 @@ class Running:
         prefix: Sequence[str] = (),
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        anew: bool = False,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
     ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self._start = time.monotonic()
-        self.process = subprocess.Popen(
-            [*prefix, *HVCOPY, *map(str, arguments)],
-            stdin=stdin,
-            stdout=self._out if stdout is None else stdout,
-            stderr=self._err,
-            cwd=cwd,
-            env={**os.environ, "COLUMNS": "100", **(env or {})},
-        )
+        outputs = self._out.fileno() if stdout is None else stdout, self._err.fileno()
+        words, folder = [*map(str, arguments)], cwd or Path.cwd()
+        environment = {**os.environ, "COLUMNS": "100", **(env or {})}
+        if prefix or env or anew or stdout is not None or stdin != subprocess.DEVNULL:
+            self.process = execute(words, *outputs, cwd=folder, env=environment, prefix=prefix, stdin=stdin)
+        else:
+            self.process = start(words, *outputs, cwd=folder, env=environment)
 
     @property
     def pid(self) -> int:
@@ -156,9 +159,10 @@ def run(
     prefix: Sequence[str] = (),
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    anew: bool = False,
 ) -> Finished:
     """Run one command to its end."""
-    with Running(*arguments, prefix=prefix, cwd=cwd, env=env) as running:
+    with Running(*arguments, prefix=prefix, cwd=cwd, env=env, anew=anew) as running:
         return running.finish(timeout)
 
 

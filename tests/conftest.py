@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, settings
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("dev", max_examples=60, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
-    "ci", max_examples=400, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_SLOW
+    "ci", max_examples=100, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_SLOW
 )
 settings.register_profile("deep", max_examples=5_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
@@ -32,13 +34,15 @@ _FOLDERS = {
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty home folder, so that no test reads the developer's configuration or writes into it."""
-    folder = tmp_path_factory.mktemp("home")
-    for variable, below in _FOLDERS.items():
-        monkeypatch.setenv(variable, str(folder / below))
-    (folder / "run").mkdir(mode=0o700)
-    return folder
+    base = tmp_path_factory.getbasetemp()  # not mktemp, which looks through the folders of all earlier tests for a number
+    with tempfile.TemporaryDirectory(prefix="home-", dir=base) as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        for variable, below in _FOLDERS.items():
+            patch.setenv(variable, str(folder / below))
+        (folder / "run").mkdir(mode=0o700)
+        yield folder
 
 
 def pytest_report_header() -> list[str]:

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -29,6 +30,7 @@ OFFLINE = re.compile(
     r"No matching distribution found|NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError"
 )
 BUILD_SECONDS = 280
+GENERATED = (".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "out", "__pycache__", "*.egg-info", "*.so")
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("artifacts")]
 
@@ -68,12 +70,21 @@ def command(*argv: object, cwd: Path, env: dict[str, str] | None = None, seconds
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
-    """The sdist of this checkout, and the wheel built from that sdist in an environment of its own."""
+    """The sdist of this checkout, and the wheel built from that sdist in an environment of its own.
+
+    Built from a copy: an sdist is put together in the tree itself, where other tests leave and take files meanwhile.
+    """
     if importlib.util.find_spec("build") is None:
         cannot_run("the package `build` is missing: pip install --group check")
     folder = tmp_path_factory.mktemp("dist")
-    command(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder, seconds=BUILD_SECONDS)
+    copy = folder / "checkout"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*GENERATED))
+    build = [sys.executable, "-m", "build", "--outdir", folder]
+    command(*build, "--sdist", "--no-isolation", copy, cwd=folder, seconds=BUILD_SECONDS)
     (sdist,) = folder.glob("*.tar.gz")
+    command(sys.executable, "-m", "tarfile", "--extract", sdist, folder / "unpacked", cwd=folder)
+    (unpacked,) = (folder / "unpacked").iterdir()
+    command(*build, "--wheel", unpacked, cwd=folder, seconds=BUILD_SECONDS)
     (wheel,) = folder.glob("*.whl")
     return Artifacts(sdist, wheel)
 
@@ -82,9 +93,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 def installed(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of a fresh environment that has nothing but the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("installed")
-    command(sys.executable, "-m", "venv", folder, cwd=folder, seconds=BUILD_SECONDS)
-    python = folder / "bin" / "python"
-    command(python, "-m", "pip", "install", "--quiet", artifacts.wheel, cwd=folder, seconds=BUILD_SECONDS)
+    command(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder, seconds=BUILD_SECONDS)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
+    command(*pip, "install", "--quiet", artifacts.wheel, cwd=folder, seconds=BUILD_SECONDS)
     return folder / "bin"
 
 

@@ -61,6 +61,15 @@ static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size
     return hv_returned(recv(sock, into, size, MSG_DONTWAIT));
 }
 
+/* File to socket without a copy through this process, where the socket takes pages by reference (Linux 6.5: AF_UNIX and
+ * AF_INET, MSG_SPLICE_PAGES in include/linux/socket.h).  One call does not block on a non-blocking socket; on a closed one
+ * it raises SIGPIPE, which Python ignores. */
+static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    off_t at = offset;
+    return hv_returned(sendfile(sock, fd, &at, size));
+}
+
 /* value 1: something happened (also an error or a hang-up: the next call tells); 0: *timeout_ms* passed. */
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 {
@@ -97,13 +106,6 @@ static inline hv_result hv_tee(hv_socket from, hv_socket to, size_t size)
 }
 
 /* ---- files ---- */
-
-/* Without MSG_DONTWAIT and MSG_NOSIGNAL: only for non-blocking sockets, in processes that ignore SIGPIPE, as Python does. */
-static inline hv_result hv_sendfile(hv_socket sock, int fd, int64_t offset, size_t size)
-{
-    off_t at = offset;
-    return hv_returned(sendfile(sock, fd, &at, size));
-}
 
 static inline hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
 {

@@ -66,6 +66,13 @@ static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size
     return result;
 }
 
+/* TransmitFile on AF_HYPERV is unknown ground: the caller reads and sends. */
+static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    (void)sock; (void)fd; (void)offset; (void)size;
+    return hv_failed(ENOSYS);
+}
+
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 {
     WSAPOLLFD entry = {sock, what == HV_READABLE ? POLLRDNORM : POLLWRNORM, 0};
@@ -89,8 +96,6 @@ HV_NO_FILES(hv_read(hv_socket fd, unsigned char *into, size_t size), (void)fd; (
 HV_NO_FILES(hv_write(hv_socket fd, const unsigned char *data, size_t size), (void)fd; (void)data; (void)size)
 HV_NO_FILES(hv_splice(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
 HV_NO_FILES(hv_tee(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
-HV_NO_FILES(hv_sendfile(hv_socket sock, int fd, int64_t offset, size_t size),
-            (void)sock; (void)fd; (void)offset; (void)size)
 HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),
             (void)fd; (void)into; (void)size; (void)offset)
 HV_NO_FILES(hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset),

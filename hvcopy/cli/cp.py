@@ -69,7 +69,7 @@ def cp(
             lanes=lanes,
         )
         with client:
-            command.interrupt = client.interrupt
+            command.interruptible(client.interrupt)
             command.tally.window = client.window
             if verbose:
                 say(f"hvcopy: connected to {remote.address}, window {client.window} bytes")

@@ -39,7 +39,7 @@ def demo(
             raise BadUsage("--size: the file needs at least one byte", hint="hvcopy demo --size 256M")
         with Stage() as stage:
             stages.append(stage)
-            command.interrupt = stage.stop
+            command.interruptible(stage.stop)
             print(_intro(stage.folder), flush=True)
             tour = Tour(stage, wanted, _show_source, _show_row, lambda text: say(f"... {text}"))
             copies = tour.run()

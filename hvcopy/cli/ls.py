@@ -39,7 +39,7 @@ def ls(
             timeout=arguments.timeout_seconds(timeout),
         )
         with client:
-            command.interrupt = client.interrupt
+            command.interruptible(client.interrupt)
             for one in client.entries(remote.path):
                 name = printable(one.name)
                 if as_json:

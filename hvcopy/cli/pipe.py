@@ -79,7 +79,14 @@ def pipe(
                 from hvcopy.streams import open_stream
 
                 key = arguments.key_of(key_file, alias_key)
-                stream = open_stream(where, key=key, wait=arguments.seconds(wait), timeout=patience, buffer=size)
+                stream = open_stream(
+                    where,
+                    key=key,
+                    wait=arguments.seconds(wait),
+                    timeout=patience,
+                    buffer=size,
+                    cancelled=lambda: command.interrupted,
+                )
             else:
                 admission = arguments.admission(
                     where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
@@ -88,7 +95,7 @@ def pipe(
                     if keep_open:
                         _serve(command, ear, ends, limit, digest=digest)
                     stream = ear.wait()
-            command.interrupt = stream.interrupt
+            command.interruptible(stream.interrupt)
             tally.window = stream.window
             if verbose:
                 say(f"hvcopy: connected to {stream.peer}, window {stream.window} bytes")
@@ -119,7 +126,7 @@ def _listening(
         if not command.quiet:
             say(f"hvcopy: listening on {listener.address}")
         ear = StreamListener(listener, admission, timeout=timeout, on_refused=refused)
-        command.interrupt = lambda error: ear.close()
+        command.interruptible(lambda error: ear.close())
         try:
             yield ear
         finally:
@@ -139,7 +146,7 @@ def _serve(command: Command, ear: StreamListener, ends: Ends, limit: int, *, dig
             ear.close()
             stream.interrupt(error)
 
-        command.interrupt = interrupt
+        command.interruptible(interrupt)
         began, failure = time.monotonic(), None
         tally = StreamTally(window=stream.window)
         try:

@@ -80,7 +80,7 @@ def recv(
                 once=True,
                 kinds=frozenset({"push"}),
             )
-            command.interrupt = lambda error: server.stop()
+            command.interruptible(lambda error: server.stop())
             if not quiet:
                 say(f"hvcopy: listening on {listener.address}")
             server.run()

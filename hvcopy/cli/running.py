@@ -44,7 +44,8 @@ class Command:
         self.quiet = quiet
         self.as_json = as_json
         self.tally = Tally(observer=self)
-        self.interrupt: Callable[[BaseException], None] | None = None
+        self.interrupted = False
+        self._interrupt: Callable[[BaseException], None] | None = None
         self.resume_hint = False
         self.results: list[str] = []
         self.results_to = sys.stdout
@@ -100,8 +101,10 @@ class Command:
         self._end(error)
 
     def interruptible(self, interrupt: Callable[[BaseException], None]) -> None:
-        """Say how to end the work that is under way now."""
-        self.interrupt = interrupt
+        """Say how to end the work that is under way now; it is ended at once when a signal has come before."""
+        self._interrupt = interrupt
+        if self.interrupted:
+            interrupt(Interrupted("interrupted"))
 
     def _work(self, work: Callable[[], None]) -> None:
         outcome: list[BaseException] = []
@@ -119,15 +122,16 @@ class Command:
 
         # Signals arrive in this thread only, and waiting for a plain lock is safe for them: Thread.join takes an
         # interrupted wait for the thread's end (cpython#90882), and a Condition may lose its own lock.
-        threading.Thread(target=run, name="command", daemon=True).start()
         try:
+            threading.Thread(target=run, name="command", daemon=True).start()
             while not done.acquire(timeout=TICK):
                 self._show()
         except KeyboardInterrupt:
-            if self.interrupt:
-                self.interrupt(Interrupted("interrupted"))
-                done.acquire(timeout=INTERRUPT_SECONDS)
-            raise  # without one, nothing is connected yet, and nothing to be tidied up
+            self.interrupted = True
+            if self._interrupt:
+                self._interrupt(Interrupted("interrupted"))
+            done.acquire(timeout=INTERRUPT_SECONDS)
+            raise
         finally:
             self._show()
             if self._progress:

@@ -68,7 +68,7 @@ def send(
 
         def push(client: Client) -> None:
             with client:
-                command.interrupt = client.interrupt
+                command.interruptible(client.interrupt)
                 command.tally.window = client.window
                 if verbose:
                     say(f"hvcopy: connected to {address}, window {client.window} bytes")
@@ -94,8 +94,6 @@ def send(
             address, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
         )
         with listen(address, buffer=arguments.size(buffer), timeout=patience) as listener:
-            if not quiet:
-                say(f"hvcopy: listening on {listener.address}")
             ear = SendingListener(
                 listener,
                 admission,
@@ -103,7 +101,9 @@ def send(
                 lanes=lanes,
                 on_refused=lambda peer, error: say(f"hvcopy: {peer}: {error.message}"),
             )
-            command.interrupt = lambda error: ear.close()
+            command.interruptible(lambda error: ear.close())
+            if not quiet:
+                say(f"hvcopy: listening on {listener.address}")
             try:
                 push(ear.wait())
             finally:

@@ -54,7 +54,7 @@ def serve(
             events=ServerLog(verbose=verbose, quiet=quiet),
         )
         with server.listener as listener:
-            command.interrupt = lambda error: server.stop()
+            command.interruptible(lambda error: server.stop())
             if not quiet:
                 say(f"hvcopy: serving {root} on {listener.address}")
             server.run()

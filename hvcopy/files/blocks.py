@@ -2,7 +2,9 @@
 
 Layout: a head of 64 bytes (magic, identity of the source, size, block size, id of this boot), then 24 bytes a block: index and
 digest, appended after the block was written.  A record torn by a kill is cut off.  Within the same boot the page cache
-vouches for what was written; after another boot each block is read again and compared before it counts.
+vouches for what was written; after another boot each block is read again and compared before it counts.  So a power cut may
+cost what the system had not written yet, of the record or of the part, and never brings a wrong block; that is why the record
+is not forced to disk, which would hold up the lanes.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class BlockRecord:
         self._fd = fd
         self._end = 0
         self._pending = bytearray()
+        self.vouches = True
 
     def restore(self, part: int, identity: bytes, assembly: Assembly) -> int:
         """Take over the blocks of an earlier attempt into *assembly*; returns how many.
@@ -99,10 +102,29 @@ class BlockRecord:
                 self._end += len(self._pending)
         self._pending = bytearray()
 
+    def forget(self) -> None:
+        """Vouch for nothing any more."""
+        self.vouches = False
+        self._pending = bytearray()
+        self._restart(b"")
+
     def close(self) -> None:
         """Flush and close."""
         self.flush()
         os.close(self._fd)
+
+
+def make_durable(part: int, record: BlockRecord | None) -> None:
+    """Wait until the part is on disk.  Raises OSError, and then the record vouches for nothing any more.
+
+    What could not be written may be gone, and another call would not say so again (fsync(2)).
+    """
+    try:
+        os.fsync(part)
+    except OSError:
+        if record:
+            record.forget()
+        raise
 
 
 def _stands(part: int, work: bytearray, assembly: Assembly, index: int, value: bytes, present: int) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hvcopy import fileio
 from hvcopy.errors import DigestMismatch, LocalFailure, printable
 from hvcopy.files import attributes, place
-from hvcopy.files.blocks import BlockRecord
+from hvcopy.files.blocks import BlockRecord, make_durable
 from hvcopy.files.confined import Handle
 from hvcopy.files.names import blocks_name, part_name
 from hvcopy.wire.digests import digest
@@ -113,7 +113,7 @@ class Incoming:
             xattrs=extra.xattrs,
         )
         if self._sync:
-            os.fsync(self._fd)
+            make_durable(self._fd, self._record)
         if self._record:  # before the name is given: a record without its part could vouch for another one
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
@@ -123,7 +123,7 @@ class Incoming:
 
     def abandon(self, *, keep: bool) -> bool:
         """Close without giving the name; returns True when a resumable part was kept, as *keep* allows."""
-        kept = keep and self._record is not None
+        kept = keep and self._record is not None and self._record.vouches
         if self.part and not kept:
             for name in (self.part, blocks_name(self._name)):
                 with contextlib.suppress(OSError):
@@ -138,6 +138,10 @@ class Incoming:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class InUse(LocalFailure):
+    """Another copy is writing the same file."""
 
 
 def _open_own(directory: Handle, name: bytes) -> int:
@@ -157,7 +161,7 @@ def _open_own(directory: Handle, name: bytes) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise LocalFailure(
+            raise InUse(
                 f"another copy is writing {printable(name)} just now",
                 hint="wait for it to end, then run the same command",
             ) from None

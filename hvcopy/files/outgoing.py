@@ -9,6 +9,7 @@ from hvcopy import fileio
 from hvcopy.files import attributes, sparse
 from hvcopy.files.confined import Handle
 from hvcopy.session.sender import Asked
+from hvcopy.wire.digests import hasher
 
 RANGE_BLOCKS = 8
 """Blocks a lane takes at once: large enough to cost nothing, small enough that lanes end together."""
@@ -36,14 +37,24 @@ class Outgoing:
 
     def open(self) -> None:
         """Open the source and look that it is the announced one.  Raises OSError."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        self._fd = os.open(self._name, flags, dir_fd=self._handle.fd)
+        self._fd = self._opened()
         assembly = self.asked.assembly
         assert assembly is not None
-        if not self.unchanged():
-            raise OSError(errno.ESTALE, CHANGED)
         if sparse.looks_sparse(os.fstat(self._fd)):
             self._holes = sparse.hole_runs(self._fd, self.asked.size, assembly.block)[::-1]
+
+    def _opened(self) -> int:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        fd = os.open(self._name, flags, dir_fd=self._handle.fd)
+        if attributes.identity_of(os.fstat(fd)) != self.identity:
+            os.close(fd)
+            raise OSError(errno.ESTALE, CHANGED)
+        return fd
+
+    @property
+    def fd(self) -> int:
+        """The open source, to be sent from without a copy."""
+        return self._fd
 
     def unchanged(self) -> bool:
         """Say whether the open source still has the announced size, times and inode."""
@@ -75,8 +86,24 @@ class Outgoing:
 
     def read(self, into: memoryview, offset: int) -> None:
         """Fill *into* from *offset*.  Raises OSError when the source shrank or cannot be read."""
-        if fileio.read_at(self._fd, into, offset) < len(into):
-            raise OSError(errno.ESTALE, CHANGED)
+        _read(self._fd, into, offset)
+
+    def digest(self, piece: memoryview, offset: int, length: int) -> bytes:
+        """Return the digest of *length* bytes from *offset* on, read by way of *piece*.  Raises OSError as ``read``."""
+        return _digest(self._fd, piece, offset, length)
+
+    def still_gives(self, piece: memoryview, offset: int, length: int, value: bytes) -> bool:
+        """Say whether the source is the announced one and its bytes have the digest *value*; it may be closed by now."""
+        try:
+            fd = self._opened()
+        except OSError:
+            return False
+        try:
+            return _digest(fd, piece, offset, length) == value
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
     def fail(self, code: int, message: str) -> None:
         """Give the file up; what is under way ends by itself."""
@@ -88,3 +115,17 @@ class Outgoing:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _read(fd: int, into: memoryview, offset: int) -> None:
+    if fileio.read_at(fd, into, offset) < len(into):
+        raise OSError(errno.ESTALE, CHANGED)
+
+
+def _digest(fd: int, piece: memoryview, offset: int, length: int) -> bytes:
+    state = hasher()
+    for start in range(offset, offset + length, len(piece)):
+        part = piece[: offset + length - start]
+        _read(fd, part, start)
+        state.update(part)
+    return state.digest()

@@ -28,6 +28,7 @@ class Expected(Struct):
     verb: int
     ended: bool = False
     finishing: bool = False
+    doubted: bool = False
     writing: int = 0
     failure: End | None = None
     root: bytes = b""

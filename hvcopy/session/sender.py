@@ -31,6 +31,7 @@ class Asked(Struct):
     told: bool = False
     ended: bool = False
     reused: int = 0
+    doubted: bool = False
 
 
 class Packed(Struct):
@@ -113,6 +114,17 @@ class SenderBook:
                     one.sums[first + number] = value
         one.told = last
         return one if last else None
+
+    def doubt(self, ident: int, offset: int) -> tuple[Asked, int]:
+        """Take the receiver's word that a block is not what was hashed; returns the file and the block's index."""
+        one = self.asked.get(ident)
+        if one is None or one.assembly is None or one.verb not in (m.ALL, m.REST) or one.doubted:
+            raise NotHvcopy(f"the peer doubts file {ident}, of which no block is on its way, or a second time")
+        index, within = divmod(offset, one.assembly.block)
+        if within or index >= one.assembly.count or not one.assembly.has(index):
+            raise NotHvcopy(f"the peer doubts what was not sent, at {offset} of file {ident}")
+        one.doubted = True
+        return one, index
 
     def acknowledge(self, ack: m.Ack) -> Asked | Packed:
         """Take one acknowledgement out of the book; the caller compares digests.  Raises NotHvcopy when unexpected."""

@@ -61,6 +61,7 @@ class IncomingStream:
         self._digest = xxh3_128()
         self.length = 0
         self.has_ended = False
+        self._live = False
         self.durability = ""
 
     @property
@@ -68,8 +69,9 @@ class IncomingStream:
         """True once everything is where it goes and was acknowledged."""
         return self.durability != ""
 
-    def add(self, body: memoryview | bytes) -> memoryview:
+    def add(self, body: memoryview | bytes, *, live: bool = False) -> memoryview:
         """Count and hash the contents of a chunk, and return them.  Raises NotHvcopy unless it comes next."""
+        self._live |= live
         size = len(body) - CHUNK.size
         if self.has_ended or not 0 < size <= MAX_CHUNK or CHUNK.unpack_from(body) != (self.length,):
             raise NotHvcopy("the peer sent a piece of its stream that does not come next")
@@ -83,9 +85,10 @@ class IncomingStream:
         if self.has_ended:
             raise NotHvcopy("the peer ended its stream twice")
         if (end.length, end.digest) != (self.length, self.digest):
+            perhaps = "; perhaps somebody wrote to its source meanwhile" if self._live else ""
             raise DigestMismatch(
-                f"{self.length} bytes arrived, and they are not what the peer sent: its digest is another",
-                hint="use nothing of it; run the same commands again",
+                f"{self.length} bytes arrived, but the peer has the digest of others{perhaps}",
+                hint="use nothing of what came; run the same commands again",
             )
         self.has_ended = True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
@@ -10,16 +9,10 @@ from hvcopy.files.incoming import Incoming
 from hvcopy.files.sink import EXISTS, FATAL, Sink
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
-from hvcopy.transfer.writing import LARGEST
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
 from hvcopy.wire.frames import Frame, Type
-
-PIPELINED = 4
-"""Blocks from which on a file is worth a writer's thread."""
-SPARE_CORE = (os.cpu_count() or 1) > 1
-"""A second thread for writing only pays where it can run beside the first."""
 
 
 class Arrivals:
@@ -32,7 +25,7 @@ class Arrivals:
         """Deal with one frame; returns False when it is none of contents."""
         match frame.type:
             case Type.DATA:
-                self._data(lane, frame.body)
+                self._data(frame.body, live=bool(frame.flags & frames.LIVE))
             case Type.PACK:
                 self._pack(lane.sink, frame.body)
             case Type.END:
@@ -73,7 +66,7 @@ class Arrivals:
         self._inbox.reply(m.Acks([ack]))
         self._inbox.consider_growing()
 
-    def _data(self, lane: Lane, body: memoryview | bytes) -> None:
+    def _data(self, body: memoryview | bytes, *, live: bool) -> None:
         if len(body) <= frames.DATA.size:
             raise NotHvcopy(f"the peer sent a DATA of {len(body)} bytes")
         ident, offset, wanted = frames.DATA.unpack_from(body)
@@ -84,21 +77,23 @@ class Arrivals:
         one, incoming = found
         index = one.assembly.index_of(offset, len(block))
         if digest(block) != wanted:
+            if live:
+                self._doubt(one, offset)
+                return
             shown = printable(self._inbox.shown(one.entry.source, one.entry.path))
             raise DigestMismatch(
                 f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
             )
         self._claim(one, lambda: one.assembly.add(index, wanted))
-        if one.assembly.count < PIPELINED or len(body) > LARGEST or not SPARE_CORE:
-            self._write(one, incoming, index, block, wanted)
-            return
-        buffer = lane.link.take_body()
+        self._write(one, incoming, index, block, wanted)
 
-        def write() -> None:
-            self._write(one, incoming, index, block, wanted)
-            lane.link.give_body(buffer)
-
-        lane.writer.put(write)
+    def _doubt(self, one: Expected, offset: int) -> None:
+        """Ask the sender whether its source changed; nothing more of this file is taken."""
+        with self._inbox.lock:
+            if one.doubted:
+                return
+            one.doubted = True
+        self._inbox.lanes.control.send_frame(Type.RECHECK, frames.RECHECK.pack(one.id, offset))
 
     def _claim(self, one: Expected, claim: Callable[[], None]) -> None:
         """Take blocks for this thread alone; the file is neither finished nor closed before ``_settle`` gives them back.
@@ -110,7 +105,7 @@ class Arrivals:
             one.writing += 1
 
     def _write(self, one: Expected, incoming: Incoming, index: int, block: memoryview, wanted: bytes) -> None:
-        """Write one verified block; in a lane's thread or its writer's."""
+        """Write one verified block."""
         try:
             with self._inbox.lanes.watchdog.own_work():
                 incoming.write(index * one.assembly.block, block)
@@ -136,13 +131,13 @@ class Arrivals:
         self._settle(one, incoming)
 
     def _under_way(self, ident: int) -> tuple[Expected, Incoming] | None:
-        """Return the file that contents belong to; None when its end with a failure overtook them on another lane."""
+        """Return the file that contents belong to; None when they are passed over: it has failed, or is in doubt."""
         with self._inbox.lock:
             if ident in self._inbox.book.failed:
                 return None
             one = self._inbox.book.get(ident)
             incoming = self._inbox.incoming.get(ident)
-        if one.failure:
+        if one.failure or one.doubted:
             return None
         if incoming is None or one.finishing:
             raise NotHvcopy(f"the peer sent contents of file {ident}, which was only to be compared or is over")
@@ -152,7 +147,8 @@ class Arrivals:
         with self._inbox.lock:
             one = self._inbox.book.get(end.id)
             incoming = self._inbox.incoming.get(end.id)
-            if one.ended or ((end.state >= 2) == (incoming is not None) and end.state != 1):
+            anew = one.doubted and end.state == 1 and not one.failure
+            if (one.ended and not anew) or ((end.state >= 2) == (incoming is not None) and end.state != 1):
                 raise NotHvcopy(f"the peer ended file {end.id} twice or in a way that was not asked for")
             one.ended, one.length, one.root = True, end.length, end.root
             one.failure = end if end.state == 1 else None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
-from hvcopy.errors import LocalFailure
+from hvcopy.errors import DigestMismatch, LocalFailure, printable
 from hvcopy.files.outgoing import Outgoing
 from hvcopy.files.sparse import looks_sparse
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import Candidate, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.digests import MAX_SIZE, digest, zeros_digest
+from hvcopy.wire.digests import HASHED, MAX_SIZE, digest, zeros_digest
 from hvcopy.wire.frames import Type
 
 ASK_BATCH = 64
@@ -100,9 +101,13 @@ class BlockSender:
         assembly = asked.assembly
         assert assembly is not None
         offset, length = index * assembly.block, assembly.length_of(index)
-        block = work.view(length)
-        file.read(block, offset)
-        value = digest(block)
+        live = link.channel.sends_files
+        if live or asked.verb == m.COMPARE:
+            value = file.digest(work.view(min(length, HASHED)), offset, length)
+        else:
+            block = work.view(length)
+            file.read(block, offset)
+            value = digest(block)
         outbox.lanes.watchdog.worked()
         with outbox.lanes.changed:
             assembly.add(index, value)
@@ -116,7 +121,11 @@ class BlockSender:
         else:
             fixed = frames.DATA.pack(asked.id, offset, value)
             outbox.slow_down(length)
-            link.send_frame(Type.DATA, fixed, block)
+            if live:
+                rest = functools.partial(_rest, work, file, offset + length)
+                link.send_live(Type.DATA, fixed, file.fd, offset, length, rest)
+            else:
+                link.send_frame(Type.DATA, fixed, block)
         outbox.tally.add(bytes=length)
 
     def _send_hole(self, link: Link, file: Outgoing, first: int, count: int) -> None:
@@ -148,12 +157,52 @@ class BlockSender:
         except OSError as error:
             file.fail(10, error.strerror or str(error))
         file.close()
-        root = b"" if file.code else assembly.root()
-        state = 3 if file.differs else 1 if file.code else 2 if asked.verb == m.COMPARE else 0
+        root = assembly.root()
+        with self._outbox.lanes.changed:  # decided in one with `recheck`, so that one of the two tells of a failure
+            state = 3 if file.differs else 1 if file.code else 2 if asked.verb == m.COMPARE else 0
+            asked.root, asked.ended = b"" if file.code else root, True
+        _send_end(link, file, state)
+
+    def recheck(self, link: Link, work: Scratch, file: Outgoing, index: int) -> None:
+        """Find out why block *index* reached the receiver with other bytes than were hashed (docs/protocol.md, section 6).
+
+        Raises DigestMismatch when the source still has them, for then it was the channel.
+        """
+        asked = file.asked
+        assembly = asked.assembly
+        assert assembly is not None
+        offset, length = index * assembly.block, assembly.length_of(index)
+        if file.still_gives(work.view(min(length, HASHED)), offset, length, assembly.digest_of(index)):
+            shown = printable(self._outbox.shown(asked.source, asked.path))
+            raise DigestMismatch(
+                f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
+            )
         with self._outbox.lanes.changed:
-            asked.root, asked.ended = root, True
-        body = frames.encode_end(frames.End(asked.id, state, file.code, asked.size, root or bytes(16), file.message))
-        link.send_frame(Type.END, body)
+            said_whole = asked.ended and not file.code
+            file.fail(10, file.CHANGED)
+            asked.root = b""
+        if said_whole:
+            _send_end(link, file, 1)
+
+
+def _send_end(link: Link, file: Outgoing, state: int) -> None:
+    asked = file.asked
+    end = frames.End(asked.id, state, file.code, asked.size, asked.root or bytes(16), file.message)
+    link.send_frame(Type.END, frames.encode_end(end))
+
+
+def _rest(work: Scratch, file: Outgoing, end: int, count: int) -> memoryview:
+    """Return the *count* bytes of *file* before *end*; zeros for what is no longer there, and the file has failed.
+
+    The frame has to be filled: its length was said.
+    """
+    buffer = work.view(count)
+    try:
+        file.read(buffer, end - count)
+    except OSError as error:
+        file.fail(10, error.strerror or str(error))
+        buffer[:] = bytes(count)
+    return buffer
 
 
 def _with_sparseness(one: Candidate) -> m.Entry:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from msgspec.structs import replace
 
 from hvcopy import fileio
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
-from hvcopy.files.incoming import Incoming
+from hvcopy.files.confined import Handle
+from hvcopy.files.incoming import Incoming, InUse
 from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, UPDATE, Sink
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
@@ -22,6 +24,8 @@ from hvcopy.wire.frames import Type
 
 SUMS_BLOCKS = 32768
 """Digests in one SUMS: 512 KiB."""
+LETTING_GO = 2.0
+"""Seconds, once a session, that a copy which has just failed may take to let go of what it was writing."""
 
 
 class Entrance:
@@ -29,6 +33,7 @@ class Entrance:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
+        self._patient_until = 0.0
 
     def take(self, sink: Sink, entries: list[m.Entry]) -> None:
         """Deal with *entries* in order; answers and acknowledgements leave in one batch each."""
@@ -152,7 +157,7 @@ class Entrance:
         directory, name = sink.parent(entry.source, entry.path)
         assembly = Assembly(entry.size)
         with self._inbox.lanes.watchdog.own_work():
-            incoming = Incoming(directory, name, entry, assembly, sync=self._inbox.plan.sync)
+            incoming = self._open_when_free(directory, name, entry, assembly)
         verb = m.REST if incoming.reused else m.ALL
         with self._inbox.lock:
             expected = self._inbox.book.expect(entry, verb, assembly)
@@ -161,6 +166,20 @@ class Entrance:
         self._inbox.tally.add(reused=incoming.reused, bytes=incoming.reused)
         self._inbox.tally.current = self._inbox.shown(entry.source, entry.path)
         return m.Answer(entry.id, verb), expected
+
+    def _open_when_free(self, directory: Handle, name: bytes, entry: m.Entry, assembly: Assembly) -> Incoming:
+        """Open the part; "run the same command again" must work at once, while the copy that failed is still ending."""
+        while True:
+            try:
+                return Incoming(directory, name, entry, assembly, sync=self._inbox.plan.sync)
+            except InUse:
+                now = time.monotonic()
+                self._patient_until = self._patient_until or now + LETTING_GO
+                if now >= self._patient_until:
+                    raise
+            with self._inbox.lanes.changed:
+                self._inbox.lanes.check()
+                self._inbox.lanes.changed.wait(0.05)
 
     def _send_sums(self, sink: Sink, one: Expected) -> None:
         assembly = one.assembly

@@ -45,7 +45,7 @@ def greet(
         return link, shake.agreed
     except HvcopyError as caught:
         error = named(caught, channel.peer)
-        if not shake.sent:
+        if not shake.sent and not link.told:
             link.send_preamble()
         link.refuse(error)
         raise error from caught

@@ -14,21 +14,18 @@ from hvcopy.session.receiver import ReceiverBook
 from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.tally import Tally
-from hvcopy.transfer.writing import Writer
 from hvcopy.wire import messages as m
 
 
 class Lane:
     """What one lane's thread has for itself."""
 
-    def __init__(self, lanes: Lanes, plan: Plan, link: Link) -> None:
+    def __init__(self, plan: Plan, link: Link) -> None:
         self.link = link
         self.sink = Sink(plan)
-        self.writer = Writer(lanes)
 
     def close(self) -> None:
-        """Close directories, and let the writer end."""
-        self.writer.close()
+        """Close directories."""
         self.sink.forget()
 
 

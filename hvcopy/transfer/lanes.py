@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
-from hvcopy.transfer.link import ERROR_WAIT, Link, named
+from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
 from hvcopy.wire.frames import MIB
@@ -17,8 +17,6 @@ GROW_AFTER = 32 * MIB
 """Bytes moved before further lanes are opened: each costs a handshake, which a small copy never earns back."""
 GROW_AFTER_PACKS = 8
 """Packs moved before further lanes are opened."""
-LAST_WORDS = 1.0
-"""Seconds to hear, or to let the peer hear, why a session ended."""
 MAX_LANES = 16
 """Connections of one session, docs/protocol.md section 1."""
 
@@ -33,7 +31,7 @@ class Lanes:
         self.error: BaseException | None = None
         self.finished = False
         self.changed = threading.Condition()
-        self._told = threading.Event()
+        self._said = threading.Event()
         self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
         self._threads: list[threading.Thread] = []
         self.on_join: Callable[[Link], None] | None = None
@@ -43,11 +41,11 @@ class Lanes:
         """Lane 0."""
         return self.links[0]
 
-    def begin(self, tally: Tally) -> None:
-        """Start the watchdog and the clock of *tally*: from here on bytes move."""
+    def begin(self, tally: Tally, *, sends: bool) -> None:
+        """Start the watchdog and the clock of *tally*: from here on bytes move, *sends* says whether from here."""
         tally.started = time.monotonic()
         self.control.watched = True
-        self.watchdog.start()
+        self.watchdog.start(every_lane=sends)
 
     def join(self, link: Link) -> bool:
         """Add a further lane; False when there are enough or the session is over."""
@@ -67,22 +65,28 @@ class Lanes:
             if first:
                 self.error = error
             self.changed.notify_all()
-        if first:
+        if first and not self._told:
             if isinstance(error, HvcopyError) and not isinstance(error, ConnectionLost):
                 self.control.send_error(error)
             elif isinstance(error, KeyboardInterrupt):
                 self.control.send_error(Interrupted("the other side was interrupted"))
             elif not isinstance(error, HvcopyError):
                 self.control.send_error(HvcopyError("internal error on the other side: please report it"))
-            self._told.set()
+        if first:
+            self._said.set()
         self._cancel()
 
     def _cancel(self) -> None:
         """End every blocked call, but not the one by which another thread just tells the peer what failed."""
         if self.error is not None:
-            self._told.wait(2 * ERROR_WAIT)
+            self._said.wait(2 * ERROR_WAIT)
         for link in list(self.links):
             link.channel.cancel()
+
+    @property
+    def _told(self) -> bool:
+        """Whether the peer has said why it gave up: it wants no answer, and nothing is waited for."""
+        return any(link.told for link in list(self.links))
 
     def fail_sending(self, error: BaseException) -> None:
         """The same, from a thread that only sends: a peer that gave up has said why on lane 0, so that goes first."""
@@ -125,8 +129,9 @@ class Lanes:
             self.finished = True
             self.changed.notify_all()
         self.watchdog.stop()
-        if isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted)):
-            self.control.channel.discard(LAST_WORDS)
+        said_why = isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted))
+        if said_why and not self._told:
+            self.control.linger()
         self._cancel()
         for link in list(self.links):
             link.channel.shutdown()

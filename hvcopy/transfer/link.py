@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, check_seal, header, parse_header
+from hvcopy.wire.frames import HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
 from hvcopy.wire.messages import Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ BACKSTOP = 24 * 3600.0
 
 ERROR_WAIT = 0.15
 """Seconds that telling the peer may take: Ctrl-C must not wait for a peer that does not read."""
+
+LAST_WORDS = 1.0
+"""Seconds to hear, or to let the peer hear, why a session ended."""
 
 
 FIRST_BODY = 64 * 1024
@@ -47,12 +50,12 @@ class Link:
         self.heartbeat_bytes = 0
         self.deadline = 0.0
         self.watched = False
+        self.told = False
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
         self._header = bytearray(HEADER.size)
         self._body = bytearray(FIRST_BODY)
-        self._spare: deque[bytearray] = deque()
 
     def send(self, *messages: Message) -> None:
         """Send control messages, as one write.  Blocks while the peer does not read."""
@@ -67,19 +70,23 @@ class Link:
             self._sequence += 1
             self._send(head, *parts)
 
-    def send_frame_from(self, kind: Type, covered: bytes, source: tuple[int, int], contents: memoryview) -> None:
-        """Send one frame whose body is *covered* and then *contents*, which *source* holds as well (``Channel.send_from``).
+    def send_live(
+        self, kind: Type, fixed: bytes, fd: int, offset: int, length: int, rest: Callable[[int], ReadableBuffer]
+    ) -> None:
+        """Send one frame of *fixed* and *length* bytes of file *fd*, or of a pipe with offset -1, without a copy on the way.
 
-        They leave from there without being copied, so a file that was changed since is sent as it is now, for its digest to
-        tell; what it no longer has leaves from *contents*, so that the frame is whole in any case.
+        Where the system could not send all of it, *rest* is asked for the last so many bytes.  Blocks as ``send``.
         """
         with self._sending:
-            head = header(kind, covered, length=len(covered) + len(contents), sequence=self._sequence)
+            head = header(kind, fixed, length=len(fixed) + length, flags=LIVE, sequence=self._sequence)
             self._sequence += 1
-            self._send(head, covered)
-            sent = self.channel.send_from(*source, len(contents), timeout=self._patience)
-            if sent < len(contents):
-                self._send(contents[sent:])
+            self._send(head, fixed)
+            if offset < 0:
+                left = length - self.channel.send_pipe(fd, length, timeout=self._patience)
+            else:
+                left = length - self.channel.send_file(fd, offset, length, timeout=self._patience)
+            if left:
+                self._send(rest(left))
             self.last_sent = time.monotonic()
 
     def send_greeting(self, data: bytes, *, sent: int) -> None:
@@ -112,16 +119,6 @@ class Link:
     def _send(self, *parts: ReadableBuffer) -> None:
         self.channel.send(*parts, timeout=self._patience)
         self.last_sent = time.monotonic()
-
-    def take_body(self) -> bytearray:
-        """Take the buffer that holds the last frame's body away from the link; give it back with ``give_body``."""
-        taken = self._body
-        self._body = self._spare.pop() if self._spare else bytearray(len(taken))
-        return taken
-
-    def give_body(self, body: bytearray) -> None:
-        """Return a buffer for further frames; for any thread."""
-        self._spare.append(body)
 
     def receive_magic(self) -> None:
         """Receive and check the peer's preamble.  Raises NotHvcopy with what came instead."""
@@ -167,6 +164,7 @@ class Link:
         finally:
             self.waiting = False
         if kind is Type.ERROR:
+            self.told = True
             raise self._peer_error(body)
         return Frame(kind, flags, body)
 
@@ -218,17 +216,18 @@ class Link:
                     self._sending.release()
 
     def refuse(self, error: HvcopyError) -> None:
-        """Send ERROR, let the peer read it, and close."""
-        self.send_error(error)
-        self.linger()
+        """Send ERROR, let the peer read it, and close; a peer that gave up itself is not answered."""
+        if not self.told:
+            self.send_error(error)
+            self.linger()
+        self.close()
 
-    def linger(self, seconds: float = 1.0) -> None:
-        """Close once the peer has closed, at most *seconds* later.
+    def linger(self) -> None:
+        """After the last word wait until the peer has closed, for at most LAST_WORDS.
 
         Closing with bytes unread resets a TCP connection and may take our last words along.
         """
-        self.channel.discard(seconds)
-        self.close()
+        self.channel.discard(LAST_WORDS)
 
     def close(self) -> None:
         """Close the connection."""

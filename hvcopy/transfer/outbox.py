@@ -78,6 +78,7 @@ class Outbox(Struct):
     outgoing: dict[int, Outgoing] = field(default_factory=dict)
     ready: deque[Outgoing] = field(default_factory=deque)
     active: deque[Outgoing] = field(default_factory=deque)
+    doubted: deque[tuple[Outgoing, int]] = field(default_factory=deque)
     links: list[LinkEntry] = field(default_factory=list)
     inodes: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
     working: int = 0

@@ -44,9 +44,9 @@ class Receiving:
 
     def run(self) -> m.Result:
         """Receive until RESULT is sent and the sender has said goodbye.  Raises HvcopyError; blocks."""
-        self._lanes.begin(self._inbox.tally)
+        self._lanes.begin(self._inbox.tally, sends=False)
         self._lanes.on_join = self._start_lane
-        lane = Lane(self._lanes, self._inbox.plan, self._lanes.control)
+        lane = Lane(self._inbox.plan, self._lanes.control)
         try:
             while True:
                 frame = lane.link.receive()
@@ -63,7 +63,7 @@ class Receiving:
         self._lanes.spawn(lambda: self._serve_lane(link), "lane")
 
     def _serve_lane(self, link: Link) -> None:
-        lane = Lane(self._lanes, self._inbox.plan, link)
+        lane = Lane(self._inbox.plan, link)
         try:
             while True:
                 self._take(lane, link.receive(), control=False)
@@ -91,6 +91,8 @@ class Receiving:
     def _take(self, lane: Lane, frame: Frame, *, control: bool) -> None:
         if self._arrivals.take(lane, frame):
             return
+        if not control and frame.type is Type.PING:
+            return  # it has come in sequence, which is all it is for
         if not control or frame.type not in (Type.PING, Type.ENTRIES, Type.TOTALS):
             raise NotHvcopy(f"the peer sent {frame.type.name}, which a sender never sends here")
         self._message(lane.sink, m.decode(frame.type, frame.body))

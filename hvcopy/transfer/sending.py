@@ -60,7 +60,7 @@ class Sending:
     def run(self) -> m.Result:
         """Send everything, wait for the receiver's result and return it.  Raises HvcopyError; blocks."""
         lanes, outbox = self._lanes, self._outbox
-        lanes.begin(self._tally)
+        lanes.begin(self._tally, sends=True)
         lanes.spawn(self._hear, "answers")
         lanes.spawn(self._gathering.run, "walker", sends=True)
         if outbox.options.totals:
@@ -129,6 +129,9 @@ class Sending:
     def _choose(self) -> Step | None:
         """Pick what a free worker does next, most nearly finished work first; called under ``lanes.changed``."""
         outbox, blocks = self._outbox, self._blocks
+        if outbox.doubted:
+            doubtful, index = outbox.doubted.popleft()
+            return lambda link, work: blocks.recheck(link, work, doubtful, index)
         while outbox.active:
             file = outbox.active[0]
             taken = file.take()
@@ -172,6 +175,10 @@ class Sending:
             asked = self._outbox.book.sums(ident, first, digests, last=bool(frame.flags & frames.LAST))
             if asked:
                 self._make_ready(asked)
+            return
+        if frame.type is Type.RECHECK:
+            asked, index = self._outbox.book.doubt(*frames.unpack(frames.RECHECK, frame.body, "RECHECK"))
+            self._outbox.doubted.append((self._outbox.outgoing[asked.id], index))
             return
         message = m.decode(frame.type, frame.body) if frame.type in m.SCHEMA else None
         match message:

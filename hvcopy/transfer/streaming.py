@@ -11,7 +11,7 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import StreamTally
 from hvcopy.transfer.throttle import Throttle
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import MAX_CHUNK, Frame, Type
+from hvcopy.wire.frames import LIVE, MAX_CHUNK, Frame, Type
 
 if TYPE_CHECKING:
     from hvcopy.pipeio import Inlet
@@ -77,7 +77,7 @@ class Streaming:
     def run(self) -> None:
         """Carry both directions to their acknowledged ends.  Raises HvcopyError; blocks."""
         lanes, control = self._lanes, self._lanes.control
-        lanes.begin(self._tally)
+        lanes.begin(self._tally, sends=True)
         lanes.spawn(self._receive, "incoming")
         lanes.spawn(self._send, "outgoing", sends=True)
         try:
@@ -91,12 +91,21 @@ class Streaming:
             tally.sent_digest, tally.received_digest = self._out.digest, self._in.digest
         except BaseException as error:
             lanes.fail(error)  # before the threads are called off, whose failures come of this one
-            raise lanes.error or error from None
+            raise self._explained(lanes.error or error) from None
         finally:
             if self._inlet:
                 self._inlet.cancel()
             self._sink.cancel()
             self._count()
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return *error*, or what is behind it: what leaves by reference is sent as it is then, not as it was hashed."""
+        if isinstance(error, DigestMismatch) and self._inlet and self._inlet.changed:
+            return LocalFailure(
+                f"{printable(self._inlet.name)} was changed while it was sent, and the peer has a mixture",
+                hint="run the same command again when nobody writes to it",
+            )
+        return error
 
     def _wait(self) -> None:
         lanes = self._lanes
@@ -161,7 +170,7 @@ class Streaming:
         link, lanes = self._lanes.control, self._lanes
         work = memoryview(bytearray(self._largest))
         while True:
-            if link.channel.takes_pages:
+            if link.channel.sends_files:
                 inlet.mark()
             with lanes.watchdog.own_work():
                 filled = self._fill(inlet, work)
@@ -173,11 +182,14 @@ class Streaming:
                 with lanes.watchdog.own_work():
                     self._throttle.pass_through(filled, lambda: lanes.error is not None)
             lanes.check()
-            source = inlet.reference(filled)
-            if source:
-                link.send_frame_from(Type.CHUNK, head, source, chunk)
-            else:
-                link.send_frame(Type.CHUNK, head, chunk)
+            self._leave(head, chunk, inlet.reference(filled))
+
+    def _leave(self, head: bytes, chunk: memoryview, source: tuple[int, int] | None) -> None:
+        """Send one chunk: from where it came, if that is possible, else from here."""
+        if source:
+            self._lanes.control.send_live(Type.CHUNK, head, *source, len(chunk), lambda left: chunk[-left:])
+        else:
+            self._lanes.control.send_frame(Type.CHUNK, head, chunk)
 
     def _fill(self, inlet: Inlet, work: memoryview) -> int:
         """Read what is to leave as one chunk: what is there at once, up to all of *work*; 0 at the end."""
@@ -199,7 +211,7 @@ class Streaming:
         while not self._over:
             frame = link.receive()
             if frame.type is Type.CHUNK:
-                contents = self._in.add(frame.body)
+                contents = self._in.add(frame.body, live=bool(frame.flags & LIVE))
                 with watchdog.own_work():
                     self._sink.write(contents)
             else:
@@ -228,15 +240,7 @@ class Streaming:
             self._inlet.end()
 
     def _acknowledged(self, ack: m.ChunkAck) -> None:
-        try:
-            self._out.acknowledged(ack)
-        except DigestMismatch as error:
-            if self._inlet and self._inlet.changed:
-                raise LocalFailure(
-                    f"{printable(self._inlet.name)} was changed while it was sent; the peer has a mixture",
-                    hint="run the same command again when nobody writes to it",
-                ) from error
-            raise
+        self._out.acknowledged(ack)
         self._settle()
 
     def _settle(self) -> None:

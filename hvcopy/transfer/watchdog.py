@@ -36,9 +36,11 @@ class Watchdog:
         self._worked = 0
         self._progress = 0
         self._peer: tuple[int, bool] = (0, False)
+        self._every_lane = False
 
-    def start(self) -> None:
-        """Begin to watch."""
+    def start(self, *, every_lane: bool = False) -> None:
+        """Begin to watch; with *every_lane* heartbeats go out on further lanes too, as a sender's must."""
+        self._every_lane = every_lane
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,10 +100,10 @@ class Watchdog:
         return self._progress
 
     def _beat(self, now: float) -> None:
-        link = self._links[0]
-        if now - link.last_sent >= HEARTBEAT:
-            with contextlib.suppress(HvcopyError, OSError):
-                link.send_if_free(Ping(self._own_progress(), self._busy > 0))
+        for link in list(self._links) if self._every_lane else self._links[:1]:
+            if now - link.last_sent >= HEARTBEAT:
+                with contextlib.suppress(HvcopyError, OSError):
+                    link.send_if_free(Ping(self._own_progress(), self._busy > 0))
 
     def _verdict(self, silent: float) -> HvcopyError:
         peer = self._links[0].channel.peer

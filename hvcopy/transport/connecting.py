@@ -44,7 +44,14 @@ def dial(
     while True:
         try:
             sock, identity = _attempt(address, Patience(timeout, cancelled), buffer)
-            return Channel(sock, peer=str(address), identity=identity, timeout=timeout, window=tuning.window(sock))
+            return Channel(
+                sock,
+                peer=str(address),
+                identity=identity,
+                timeout=timeout,
+                window=tuning.window(sock),
+                sends_files=tuning.sends_files(sock),
+            )
         except (NobodyListens, TimedOut) as error:
             left = until - time.monotonic()
             if left <= 0:

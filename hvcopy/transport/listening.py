@@ -85,7 +85,14 @@ class Listener:
         except OSError:  # a client gone before it could be looked at
             sock.close()
             return None
-        return Channel(sock, peer=peer, identity=identity, timeout=self._timeout, window=tuning.window(sock))
+        return Channel(
+            sock,
+            peer=peer,
+            identity=identity,
+            timeout=self._timeout,
+            window=tuning.window(sock),
+            sends_files=tuning.sends_files(sock),
+        )
 
 
 def listen(address: Address, *, buffer: int | None = None, backlog: int = 128, timeout: float = 30.0) -> Listener:

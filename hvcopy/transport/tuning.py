@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 
 from hvcopy.transport.options import plain
 
@@ -65,6 +66,14 @@ def window(sock: socket.socket) -> int:
         return min(sock.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF))
     except (OSError, struct.error):
         return 0
+
+
+def sends_files(sock: socket.socket) -> bool:
+    """Say whether sendfile(2) to *sock* saves a copy: unix and TCP sockets take pages by reference.
+
+    AF_VSOCK does not; there it would only cut large messages into small ones (docs/transports.md).
+    """
+    return sys.platform == "linux" and sock.family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 
 
 def _system_buffers(sock: socket.socket, size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from xxhash import xxh3_128_digest
+from xxhash import xxh3_128, xxh3_128_digest
 
 from hvcopy.wire.frames import MIB
 
@@ -19,6 +19,15 @@ MANY_BLOCKS = 1 << 18
 MAX_BLOCKS = 1 << 20
 MAX_BLOCK = 16 * MIB
 MAX_SIZE = MAX_BLOCKS * MAX_BLOCK
+
+
+HASHED = 256 * 1024
+"""Bytes to hash at once where there is a choice: a piece just read is then still in the processor's cache."""
+
+
+def hasher() -> xxh3_128:
+    """Return a new state whose digest, after its updates, is that of all of them joined."""
+    return xxh3_128()
 
 
 def digest(data: ReadableBuffer) -> bytes:

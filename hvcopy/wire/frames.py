@@ -51,6 +51,7 @@ class Type(IntEnum):
     SUMS = 0x21
     ACKS = 0x22
     RESULT = 0x23
+    RECHECK = 0x24
     LISTING = 0x30
     CHUNK = 0x40
     CHUNK_END = 0x41
@@ -62,6 +63,7 @@ HOLE = struct.Struct("<QQQ")
 KEEP = struct.Struct("<QQQQ")
 END = struct.Struct("<QIIQ16s")
 SUMS = struct.Struct("<QQ")
+RECHECK = struct.Struct("<QQ")
 PACK = struct.Struct("<16sQII")
 PACK_RECORD = struct.Struct("<QqIIIIQ")
 CHUNK = struct.Struct("<Q")
@@ -73,6 +75,8 @@ MAX_DATA_BODY = DATA.size + 16 * MIB
 MAX_MESSAGE = 1024
 LAST = 1
 """Flag of SUMS: the last of this file."""
+LIVE = 1
+"""Flag of DATA and CHUNK: after they were hashed, the bytes went from the source to the channel without a copy."""
 LINKED = 1
 """Flag of a pack's record: hard links to this file will follow."""
 SMALL = 128 * KIB

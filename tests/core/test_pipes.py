@@ -226,27 +226,25 @@ def test_bad_descriptors_and_misuse_are_told(pipe: Pipe, blocking: bool) -> None
     for call in (
         lambda: read(pipe[0], 1, blocking, SHORT_MS),
         lambda: core.write_all(pipe[0], b"x", core.Meter(), SHORT_MS, blocking),
-        lambda: core.send_from(pipe[0], pipe[1], 0, 1, core.Meter(), SHORT_MS),
     ):
         with pytest.raises(OSError, match="Bad file descriptor"):
             call()
     misuse: list[Callable[[], object]] = [
         lambda: read(pipe[1], 0, blocking),
         lambda: read(pipe[1], 1, blocking, -1),
-        lambda: core.send_from(pipe[1], pipe[1], -2, 1, core.Meter(), 1),
-        lambda: core.send_from(pipe[1], pipe[1], 1, -1, core.Meter(), 1),
-        lambda: core.send_from(pipe[1], pipe[1], 2**63 - 1, 1, core.Meter(), 1),
     ]
     for call in misuse:
         with pytest.raises(ValueError):  # noqa: PT011
             call()
 
 
-# ---- files into sockets
+# ---- pipes into sockets
+
+Sockets = tuple[socket.socket, socket.socket]
 
 
 @pytest.fixture
-def sockets(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+def sockets() -> Iterator[Sockets]:
     """Two connected unix sockets; the near one does not wait."""
     near, far = socket.socketpair()
     near.setblocking(False)
@@ -254,76 +252,11 @@ def sockets(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, soc
         yield near, far
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
-    """An open file of 3 MiB and a bit, and its contents."""
-    data = os.urandom((3 << 20) + 77)
-    (tmp_path / "f").write_bytes(data)
-    fd = os.open(tmp_path / "f", os.O_RDONLY)
-    yield fd, data
-    os.close(fd)
-
-
-Sockets = tuple[socket.socket, socket.socket]
-File = tuple[int, bytes]
-
-
 def receive(far: socket.socket, size: int) -> bytes:
     """So many bytes."""
     found = bytearray(size)
     core.recv_exact(far.fileno(), found, core.Meter(), SLOW_MS)
     return bytes(found)
-
-
-@pytest.mark.parametrize(("offset", "count"), [(0, (3 << 20) + 77), (5, 1), (1 << 20, 2 << 20), (4097, 0)])
-def test_send_from_sends_that_range_and_leaves_the_position(
-    sockets: Sockets, file: File, offset: int, count: int
-) -> None:
-    (near, far), (fd, data) = sockets, file
-    meter = core.Meter()
-    with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(core.send_from, near.fileno(), fd, offset, count, meter, SLOW_MS)
-        assert receive(far, count) == data[offset : offset + count]
-        assert sending.result() == count
-    assert meter.moved == count
-    assert os.lseek(fd, 0, os.SEEK_CUR) == 0
-
-
-def test_send_from_beyond_the_end_says_how_much_it_was(sockets: Sockets, file: File) -> None:
-    (near, far), (fd, data) = sockets, file
-    assert core.send_from(near.fileno(), fd, len(data) - 10, 100, core.Meter(), SLOW_MS) == 10
-    assert core.send_from(near.fileno(), fd, len(data) + 10, 100, core.Meter(), SLOW_MS) == 0
-    assert receive(far, 10) == data[-10:]
-
-
-def test_send_from_to_a_peer_that_does_not_read_times_out_or_is_cancelled(sockets: Sockets, file: File) -> None:
-    (near, _far), (fd, data) = sockets, file
-    meter = core.Meter()
-    with pytest.raises(TimeoutError):
-        core.send_from(near.fileno(), fd, 0, len(data), meter, SHORT_MS)
-    assert 0 < meter.moved < len(data)
-    meter.cancel()
-    with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)):
-        core.send_from(near.fileno(), fd, 0, len(data), meter, SLOW_MS)
-
-
-def test_send_from_to_a_peer_that_is_gone_raises_broken_pipe(sockets: Sockets, file: File) -> None:
-    (near, far), (fd, data) = sockets, file
-    far.close()
-    with pytest.raises(BrokenPipeError):
-        core.send_from(near.fileno(), fd, 0, len(data), core.Meter(), SLOW_MS)
-
-
-def test_send_from_of_what_is_no_file_raises_einval(sockets: Sockets) -> None:
-    reader, writer = os.pipe()
-    with pytest.raises(OSError, match=r"Invalid argument|Illegal seek") as caught:
-        core.send_from(sockets[0].fileno(), reader, 0, 1, core.Meter(), SHORT_MS)
-    assert caught.value.errno in (errno.EINVAL, errno.ESPIPE)
-    os.close(reader)
-    os.close(writer)
-
-
-# ---- pipes into sockets
 
 
 @pytest.fixture
@@ -347,13 +280,41 @@ def test_share_pipe_shares_what_is_there_and_takes_nothing_out(pipe: Pipe, large
         core.share_pipe(pipe[0], pipe[1], 1)
 
 
-def test_send_from_a_pipe_sends_what_it_holds(sockets: Sockets, large_pipe: Pipe) -> None:
+def test_send_pipe_sends_what_it_holds(sockets: Sockets, large_pipe: Pipe) -> None:
     near, far = sockets
     data, meter = os.urandom(900_000), core.Meter()
     assert os.write(large_pipe[1], data) == len(data)
     with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(core.send_from, near.fileno(), large_pipe[0], -1, len(data), meter, SLOW_MS)
+        sending = pool.submit(core.send_pipe, near.fileno(), large_pipe[0], len(data), meter, SLOW_MS)
         assert receive(far, len(data)) == data
         assert sending.result() == len(data)
     assert meter.moved == len(data)
-    assert core.send_from(near.fileno(), large_pipe[0], -1, 1, meter, SHORT_MS) == 0
+
+
+def test_send_pipe_of_one_that_holds_less_says_how_much_it_was(sockets: Sockets, large_pipe: Pipe) -> None:
+    near, far = sockets
+    assert core.send_pipe(near.fileno(), large_pipe[0], 1, core.Meter(), SLOW_MS) == 0
+    os.write(large_pipe[1], b"12345")
+    assert core.send_pipe(near.fileno(), large_pipe[0], 100, core.Meter(), SLOW_MS) == 5
+    assert receive(far, 5) == b"12345"
+
+
+def test_send_pipe_to_a_peer_that_does_not_read_times_out_or_is_cancelled(sockets: Sockets, large_pipe: Pipe) -> None:
+    meter = core.Meter()
+    size = os.write(large_pipe[1], bytes(1 << 20))
+    with pytest.raises(TimeoutError):
+        core.send_pipe(sockets[0].fileno(), large_pipe[0], size, meter, SHORT_MS)
+    assert 0 < meter.moved < size
+    meter.cancel()
+    with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)):
+        core.send_pipe(sockets[0].fileno(), large_pipe[0], size, meter, SLOW_MS)
+
+
+def test_send_pipe_that_cannot_leaves_it_to_the_caller_to_find_out(sockets: Sockets, large_pipe: Pipe) -> None:
+    near, far = sockets
+    os.write(large_pipe[1], b"12345")
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    assert core.send_pipe(near.fileno(), zero, 5, core.Meter(), SLOW_MS) == 0
+    os.close(zero)
+    far.close()
+    assert core.send_pipe(near.fileno(), large_pipe[0], 5, core.Meter(), SLOW_MS) == 0

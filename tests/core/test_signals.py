@@ -1,6 +1,6 @@
 """Signals while a call blocks: handlers run in time, what they raise comes out, else the call goes on.
 
-The only tests that assert a time: the contract says 200 ms, they allow one second.
+The contract says 200 ms; they allow what a busy machine may need, far below the calls' own 20 s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,6 +20,7 @@ from hvcopy import _core as core
 
 Pair = tuple[socket.socket, socket.socket]
 SLOW_MS = 20_000
+IN_TIME = 3.0
 
 
 class Rang(Exception):
@@ -54,7 +55,7 @@ def test_signal_whose_handler_raises_ends_a_blocked_call_in_time(pair: Pair, cal
     with alarm_in(0.05, raising=True) as rang, pytest.raises(Rang):
         getattr(core, call)(near.fileno(), buffer, meter, SLOW_MS)
     assert rang
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < IN_TIME
 
 
 def test_signal_after_a_partial_receive_ends_the_call_in_time(unix_pair: Pair) -> None:
@@ -65,7 +66,7 @@ def test_signal_after_a_partial_receive_ends_the_call_in_time(unix_pair: Pair) -
     with alarm_in(0.05, raising=True), pytest.raises(Rang):
         core.recv_exact(far.fileno(), bytearray(8), meter, SLOW_MS)
     assert meter.moved == 4
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < IN_TIME
 
 
 def test_signal_between_two_system_calls_is_served_though_no_call_is_interrupted(unix_pair: Pair) -> None:
@@ -88,7 +89,7 @@ def test_signal_between_two_system_calls_is_served_though_no_call_is_interrupted
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         stop.set()
         thread.join()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < IN_TIME
 
 
 def test_signal_whose_handler_returns_lets_the_transfer_go_on(pair: Pair) -> None:
@@ -116,7 +117,7 @@ def test_signals_that_never_stop_do_not_put_off_the_timeout(unix_pair: Pair) -> 
     with alarm_in(0.01, every=0.01, raising=False) as rang, pytest.raises(TimeoutError):
         core.recv_exact(unix_pair[0].fileno(), bytearray(1), core.Meter(), 200)
     assert len(rang) > 3
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < IN_TIME
 
 
 CTRL_C = """
@@ -137,7 +138,7 @@ threading.Thread(target=interrupt).start()
 try:
     {call}
 except KeyboardInterrupt:
-    print(time.monotonic() - sent_at[0] < 1)
+    print(time.monotonic() - sent_at[0])
 """
 
 
@@ -148,9 +149,8 @@ except KeyboardInterrupt:
         "core.send_all(a.fileno(), [bytes(64 << 20)], meter, 20_000)",
     ],
 )
-def test_ctrl_c_ends_a_call_that_already_moved_bytes_in_time(run_child: object, call: str) -> None:
-    assert callable(run_child)
-    assert run_child(CTRL_C.format(call=call)) == "True"
+def test_ctrl_c_ends_a_call_that_already_moved_bytes_in_time(run_child: Callable[[str], str], call: str) -> None:
+    assert float(run_child(CTRL_C.format(call=call))) < IN_TIME
 
 
 PACK = """

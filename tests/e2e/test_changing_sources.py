@@ -215,3 +215,30 @@ def test_a_directory_that_vanishes_is_reported_or_was_read(tmp_path: Path, proce
     done = trip.go(Moment(Type.JOB, 1, act))
     assert done.code == 0, done.err
     assert not (trip.target / "sub").exists()
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_file_that_is_written_all_the_time_fails_alone(
+    pull: bool, lanes: int, tmp_path: Path, processes: ExitStack
+) -> None:
+    """As a disk of a running machine, whose blocks change between being hashed and being sent."""
+    trip = Trip(tmp_path, processes, pull=pull, limit="0")
+    over, begun = threading.Event(), threading.Event()
+
+    def scribble() -> None:
+        with (trip.source / "changing").open("r+b", buffering=0) as file:
+            while not over.is_set():
+                for at in range(0, SIZE, 64 * 1024):
+                    os.pwrite(file.fileno(), os.urandom(16), at)
+                begun.set()
+
+    writer = threading.Thread(target=scribble)
+    writer.start()
+    try:
+        assert begun.wait(20)
+        done = trip.go(Moment(Type.DATA, 1, lambda: None), "--lanes", lanes)
+    finally:
+        over.set()
+        writer.join()
+    assert_only_that_one_failed(done, trip.target)

@@ -50,7 +50,7 @@ def test_demo_copies_both_ways_and_leaves_nothing(temporary: Path, small_library
 def test_demo_interrupted_leaves_nothing(
     temporary: Path, small_library: dict[str, str], number: signal.Signals, moment: str
 ) -> None:
-    with Running("demo", "--size", "200M", env={**small_library, "TMPDIR": str(temporary)}) as demo:
+    with Running("demo", "--size", "64M", env={**small_library, "TMPDIR": str(temporary)}) as demo:
         demo.line(moment)
         demo.signal(number)
         done = demo.finish()
@@ -58,8 +58,8 @@ def test_demo_interrupted_leaves_nothing(
     assert list(temporary.iterdir()) == []
 
 
-def test_demo_without_room_says_how_to_need_less(temporary: Path) -> None:
-    done = run("demo", "--size", "1000T", env={"TMPDIR": str(temporary)})
+def test_demo_without_room_says_how_to_need_less(temporary: Path, small_library: dict[str, str]) -> None:
+    done = run("demo", "--size", "1000T", env={**small_library, "TMPDIR": str(temporary)})
     assert (done.code, "--size" in done.err, done.out.count("push")) == (10, True, 1)
     assert list(temporary.iterdir()) == []
 

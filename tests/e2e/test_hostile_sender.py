@@ -312,7 +312,7 @@ def test_a_hard_link_only_leads_to_what_this_session_delivered(server: Server) -
 def pulled_from(script: Callable[[Peer], None], tmp_path: Path, *options: str) -> tuple[int, str]:
     """Pull ``t`` from a scripted server into ``tmp_path/got``; returns the exit code and what was said."""
     with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
-        done = run("cp", "-r", "--timeout", "3", *options, f"{listening.address}:/t", tmp_path / "got")
+        done = run("cp", "-r", "--timeout", "15", *options, f"{listening.address}:/t", tmp_path / "got")
     return done.code, done.err
 
 
@@ -382,7 +382,7 @@ def test_a_directory_that_was_not_asked_for_is_not_pulled(tmp_path: Path) -> Non
         peer.error_or_result()
 
     with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
-        done = run("cp", "--timeout", "3", f"{listening.address}:/t", tmp_path / "got")
+        done = run("cp", "--timeout", "15", f"{listening.address}:/t", tmp_path / "got")
     assert done.code == 7, done.err
     assert not (tmp_path / "got").exists()
 

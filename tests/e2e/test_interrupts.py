@@ -15,8 +15,8 @@ from e2e.trees import MIB, leftovers, noise, resumable, write
 
 SIZE = 40 * MIB
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-SOON = 4.0
-"""Seconds: a second or so on an idle machine, with room for a busy one."""
+SOON = 10.0
+"""Seconds: a second or so on an idle machine, with room for a busy one; left alone these commands would take 30."""
 
 
 def seconds_to_end(running: Running, number: signal.Signals) -> tuple[int, float, str]:

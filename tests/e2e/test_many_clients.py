@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,7 +71,9 @@ def test_a_second_copy_of_a_file_under_way_is_told_so(
     source = write(here / "f", noise(24 * MIB))
     slow = processes.enter_context(Running("cp", source, server.at(), "--bwlimit", "8M"))
     eventually(lambda: leftovers(server.root), what="the part")
+    slow.signal(signal.SIGSTOP)  # however slow this machine is, it is still under way
     second = run("cp", source, server.at())
+    slow.signal(signal.SIGCONT)
     assert second.code == 10, second.err
     assert "another copy is writing" in second.err
     assert slow.finish().code == 0
@@ -82,7 +85,7 @@ def test_silent_connections_do_not_hold_up_others(server: Server, processes: Exi
         processes.enter_context(connect(server.address))
     listed = run("ls", server.address)
     assert listed.code == 0, listed.err
-    assert listed.seconds < 5
+    assert listed.seconds < 8  # the silent ones are given up after 10
 
 
 def test_more_connections_than_the_server_takes_are_told_so_and_pass(

@@ -202,14 +202,14 @@ def partner(command: str, folder: Path) -> Iterator[Running | None]:
     if command not in partners:
         yield None
         return
-    with Running(*partners[command]) as running:
+    with Running(*partners[command], anew=True) as running:
         running.line("(serving|listening)")
         yield running
 
 
 @pytest.mark.parametrize("command", ["cp", "ls", "send", "key", "serve", "recv"])
 def test_the_example_in_help_works(command: str, tmp_path: Path, processes: ExitStack) -> None:
-    """With a socket that this machine has in place of the vsock address, and folders of the test."""
+    """With a socket that this machine has in place of the vsock address, folders of the test, a new interpreter each."""
     plant(
         tmp_path,
         {"project/f": b"f", "image.raw": b"raw", "top/srv": None, "root/images/a": b"a", "incoming": None},
@@ -220,7 +220,7 @@ def test_the_example_in_help_works(command: str, tmp_path: Path, processes: Exit
     )
     arguments = [one.replace("~", str(tmp_path)) for one in shlex.split(example)[1:]]
     with partner(command, tmp_path) as other:
-        running = processes.enter_context(Running(*arguments, cwd=tmp_path))
+        running = processes.enter_context(Running(*arguments, cwd=tmp_path, anew=True))
         if command in ("serve", "recv"):
             running.line("(serving|listening)")
             return
@@ -232,5 +232,5 @@ def test_the_example_in_help_works(command: str, tmp_path: Path, processes: Exit
 
 
 def test_version_is_printed() -> None:
-    done = run("--version")
+    done = run("--version", anew=True)
     assert re.fullmatch(r"hvcopy \d+\.\d+\S*\n", done.out)

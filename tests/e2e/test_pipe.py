@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import HVCOPY, eventually, run, serving
+from commands import eventually, run, serving
 from peers import Framed, Gate, Listening, Peer, Relay, drain, says, server
+from starting import HVCOPY
 from xxhash import xxh3_128_hexdigest
 
 from e2e.plumbing import Piped, feed, joined, listening, pipeline

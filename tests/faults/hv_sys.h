@@ -29,6 +29,12 @@ static inline hv_result hv_fault_recv(hv_socket sock, unsigned char *into, size_
     return got;
 }
 
+static inline hv_result hv_fault_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
+{
+    HV_FAULT("send_file");
+    return hv_send_file(sock, fd, offset, hv_least(size, fault.limit));
+}
+
 static inline hv_result hv_fault_wait(hv_socket sock, int what, int timeout_ms)
 {
     HV_FAULT("wait");
@@ -59,12 +65,6 @@ static inline hv_result hv_fault_tee(hv_socket from, hv_socket to, size_t size)
 {
     HV_FAULT("tee");
     return hv_tee(from, to, hv_least(size, fault.limit));
-}
-
-static inline hv_result hv_fault_sendfile(hv_socket sock, int fd, int64_t offset, size_t size)
-{
-    HV_FAULT("sendfile");
-    return hv_sendfile(sock, fd, offset, hv_least(size, fault.limit));
 }
 
 static inline hv_result hv_fault_pread(int fd, unsigned char *into, size_t size, int64_t offset)
@@ -124,12 +124,12 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 
 #define hv_send hv_fault_send
 #define hv_recv hv_fault_recv
+#define hv_send_file hv_fault_send_file
 #define hv_wait hv_fault_wait
 #define hv_read hv_fault_read
 #define hv_write hv_fault_write
 #define hv_splice hv_fault_splice
 #define hv_tee hv_fault_tee
-#define hv_sendfile hv_fault_sendfile
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite
 #define hv_close hv_fault_close

@@ -56,22 +56,27 @@ def test_read_some_failing_raises_after_what_came_before(run_faulty: Run) -> Non
 SEND = """
 a, b = socket.socketpair()
 a.setblocking(False)
-fd = os.open("f", os.O_RDWR | os.O_CREAT)
-os.write(fd, b"0123456789")
+r, w = os.pipe2(os.O_NONBLOCK)
+os.write(w, b"23456789")
 meter = core.Meter()
-sent = outcome(core.send_from, a.fileno(), fd, 2, 8, meter, 1000)
+sent = outcome(core.send_pipe, a.fileno(), r, 8, meter, 1000)
 a.close()
 say(sent=sent, received=b.recv(100).decode(), moved=meter.moved)
 """
 
 
-@pytest.mark.parametrize("plan", ["sendfile: short:1*", "sendfile: EINTR EAGAIN short:3 EAGAIN ok; wait: EINTR ok"])
-def test_send_from_cut_short_or_interrupted_sends_every_byte(run_faulty: Run, plan: str) -> None:
+@pytest.mark.parametrize("plan", ["splice: short:1*", "splice: EINTR EAGAIN short:3 EAGAIN ok; wait: ok EINTR ok"])
+def test_send_pipe_cut_short_or_interrupted_sends_every_byte(run_faulty: Run, plan: str) -> None:
     assert run_faulty(plan, SEND) == {"sent": 8, "received": "23456789", "moved": 8}
 
 
 @pytest.mark.parametrize("error", ["EINVAL", "EPIPE", "reset", "EIO"])
-def test_send_from_failing_midway_raises_and_counts_what_was_sent(run_faulty: Run, error: str) -> None:
-    facts = run_faulty(f"sendfile: short:3 {error}", SEND)
-    name = "ECONNRESET" if error == "reset" else error
-    assert facts == {"sent": name, "received": "234", "moved": 3}
+def test_send_pipe_failing_midway_says_how_much_was_sent(run_faulty: Run, error: str) -> None:
+    assert run_faulty(f"splice: short:3 {error}", SEND) == {"sent": 3, "received": "234", "moved": 3}
+
+
+def test_share_pipe_interrupted_shares_nothing_and_failing_raises(run_faulty: Run) -> None:
+    code = "r, w = os.pipe(); s, t = os.pipe(); os.write(w, b'x'); say(got=outcome(core.share_pipe, r, t, 10))"
+    assert run_faulty("tee: EINTR", code) == {"got": 0}
+    assert run_faulty("tee: ENOMEM", code) == {"got": "ENOMEM"}
+    assert run_faulty("", code) == {"got": 1}

@@ -123,3 +123,29 @@ def test_start_writeback_failing_is_ignored(run_faulty: Run) -> None:
 def test_plan_that_cannot_be_read_ends_the_process(run_faulty: Run) -> None:
     with pytest.raises(AssertionError, match="status 99"):
         run_faulty("send: ENOSUCH", SEND)
+
+
+SEND_FILE = """
+import tempfile
+a, b = socket.socketpair()
+file = tempfile.TemporaryFile()
+file.write(b"0123456789")
+file.flush()
+meter = core.Meter()
+got = outcome(core.send_file, a.fileno(), file.fileno(), 2, 8, meter, 1000)
+a.close()
+received = b""
+while more := b.recv(100):
+    received += more
+say(got=got, received=received.decode(), moved=meter.moved)
+"""
+
+
+@pytest.mark.parametrize("plan", ["send_file: short:1*", "send_file: EINTR short:3 EAGAIN short:1 EINTR ok; wait: EINTR ok"])
+def test_send_file_cut_short_or_interrupted_sends_all(run_faulty: Run, plan: str) -> None:
+    assert run_faulty(plan, SEND_FILE) == {"got": 8, "received": "23456789", "moved": 8}
+
+
+@pytest.mark.parametrize("error", ["EINVAL", "ENOSYS", "EIO", "EPIPE"])
+def test_send_file_that_fails_midway_says_how_much_went(run_faulty: Run, error: str) -> None:
+    assert run_faulty(f"send_file: short:3 {error}", SEND_FILE) == {"got": 3, "received": "234", "moved": 3}

@@ -107,6 +107,7 @@ FIXED: dict[str, tuple[Type, int, bytes]] = {
         frames.LAST,
         frames.SUMS.pack(2, 32768) + xxh3_128_digest(BLOCK) + NO_DIGEST + xxh3_128_digest(b""),
     ),
+    "recheck": (Type.RECHECK, 0, frames.RECHECK.pack(9, 5 * MIB)),
     "chunk": (Type.CHUNK, 0, frames.CHUNK.pack(MIB) + b"stream\n"),
 }
 
@@ -192,6 +193,10 @@ def test_data_vector_is_understood() -> None:
 
 def test_hole_vector_is_understood() -> None:
     assert frames.unpack(frames.HOLE, split(vector("hole"))[2], "HOLE") == (9, MIB, 2 * MIB)
+
+
+def test_recheck_vector_is_understood() -> None:
+    assert frames.unpack(frames.RECHECK, split(vector("recheck"))[2], "RECHECK") == (9, 5 * MIB)
 
 
 def test_keep_vector_is_understood() -> None:

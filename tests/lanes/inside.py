@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from commands import HVCOPY, Finished
+from commands import Finished
+from starting import HVCOPY
 
 from lanes.uml import GuestProcess, KernelDied
 

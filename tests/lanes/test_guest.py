@@ -26,9 +26,9 @@ LARGE = 1024 * MIB
 MEMORY = "2560M"  # half of it is the most that the guest's tmpfs takes
 RECORD_HEAD, RECORD_BLOCK = 64, 24  # hvcopy/files/blocks.py
 SILENCE = 3.0  # --timeout where it is to run out
-MARGIN = 5.0
+MARGIN = 15.0
 
-pytestmark = [pytest.mark.lane, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("guest"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")

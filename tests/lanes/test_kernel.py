@@ -27,7 +27,7 @@ assert ctypes.CDLL(None).prctl({PR_CAPBSET_DROP}, {NET_BIND_SERVICE}, 0, 0, 0) =
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
-pytestmark = [pytest.mark.lane, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("kernel"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

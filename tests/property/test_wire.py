@@ -115,15 +115,15 @@ def test_a_message_comes_back_as_it_was_sent(kind: Type, data: st.DataObject) ->
     assert m.decode(kind, body) == message
 
 
-@pytest.mark.parametrize("kind", CONTROL)
 @given(body=st.binary(max_size=200) | ANYTHING.map(msgspec.msgpack.encode))
-def test_decode_of_anything_is_a_message_or_refused(kind: Type, body: bytes) -> None:
-    try:
-        message = m.decode(kind, body)
-    except NotHvcopy:
-        return
-    assert type(message) is m.SCHEMA[kind]
-    m.encode(message)
+def test_decode_of_anything_is_a_message_or_refused(body: bytes) -> None:
+    for kind in CONTROL:
+        try:
+            message = m.decode(kind, body)
+        except NotHvcopy:
+            continue
+        assert type(message) is m.SCHEMA[kind]
+        m.encode(message)
 
 
 @pytest.mark.parametrize("kind", CONTROL)
@@ -241,7 +241,7 @@ def test_unpack_of_anything_is_the_layout_or_refused(body: bytes, layout: Any) -
         assert len(body) != layout.size
 
 
-@given(entries=st.lists(ENTRY, max_size=30), weight=st.integers(1, 4000))
+@given(entries=st.lists(ENTRY, max_size=12), weight=st.integers(1, 4000))
 def test_in_batches_keeps_every_entry_in_order(entries: list[m.Entry], weight: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(m, "BATCH_BYTES", weight)

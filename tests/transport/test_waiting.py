@@ -95,7 +95,7 @@ def test_silence_is_tried_again_and_ends_as_a_timeout(tmp_path: Path) -> None:
     address = HybridAddress(str(tmp_path / "v.sock"), 1)
     with Muxer(address.path, silent) as muxer:
         with pytest.raises(TimedOut, match="gave up after"):
-            dial(address, wait=0.3, timeout=0.05)
+            dial(address, wait=0.6, timeout=0.05)
         assert len(muxer.lines) >= 2
 
 

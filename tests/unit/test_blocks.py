@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hvcopy.files import blocks
-from hvcopy.files.blocks import BlockRecord
+from hvcopy.files.blocks import BlockRecord, make_durable
 from hvcopy.session.assembly import Assembly
 from hvcopy.wire.digests import digest
 
@@ -245,3 +245,28 @@ def test_flush_to_a_full_disk_costs_the_record_and_not_the_copy(files: Files) ->
     record.add(1, bytes(16))
     record.close()
     assert files.restored() == [0]
+
+
+def test_what_is_on_disk_is_vouched_for(files: Files) -> None:
+    files.note(0, 1)
+    record = files.open()
+    make_durable(files.part, record)
+    record.close()
+    assert record.vouches
+    assert files.restored() == [0, 1]
+
+
+def test_a_part_that_could_not_be_made_durable_is_vouched_for_by_nothing(files: Files) -> None:
+    files.note(0, 1)
+    record = files.open()
+    record.restore(files.part, IDENTITY, Assembly(SIZE))
+    record.add(2, digest(files.block(2)))
+    nowhere, end = os.pipe()
+    with pytest.raises(OSError, match="Invalid"):  # what fsync(2) says of a pipe
+        make_durable(nowhere, record)
+    for one in (nowhere, end):
+        os.close(one)
+    assert not record.vouches
+    record.add(3, digest(files.block(3)))  # another lane may have been about to
+    record.close()
+    assert files.restored() == []

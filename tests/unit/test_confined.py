@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from descriptors import opened_below
 
 from hvcopy.files.confined import Directories, Handle, enter, open_directory
 
@@ -128,13 +129,13 @@ def test_open_directory_follows_the_links_of_its_own_user(root: Path) -> None:
 
 def test_only_a_few_directories_stay_open(handle: Handle, root: Path) -> None:
     directories = Directories(handle, keep=3)
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(root)
     for number in range(20):
         directories.get(b"d%d" % number, create=True)
-    assert len(os.listdir("/proc/self/fd")) - before == 3
+    assert opened_below(root) - before == 3
     assert same(directories.get(b"d0"), root / "d0")
     directories.forget()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(root) == before
 
 
 def test_the_directory_used_last_stays_open(handle: Handle) -> None:
@@ -152,10 +153,10 @@ def test_a_deep_path_works_with_few_open_directories(handle: Handle, root: Path)
 
 
 def test_handle_is_closed_with_its_last_reference(root: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(root)
     handle = open_directory(os.fsencode(root))
     other = handle
     del handle
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert opened_below(root) == before + 1
     del other
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(root) == before

@@ -28,7 +28,7 @@ def test_types_have_the_numbers_of_the_page() -> None:
     assert {kind.name: int(kind) for kind in Type} == {
         "HELLO": 0x01, "PROOF": 0x02, "JOB": 0x03, "READY": 0x04, "LANE": 0x05, "ERROR": 0x06, "PING": 0x07,
         "BYE": 0x08, "ENTRIES": 0x10, "PACK": 0x11, "DATA": 0x12, "HOLE": 0x13, "KEEP": 0x14, "END": 0x15,
-        "TOTALS": 0x16, "FINISH": 0x17, "ANSWERS": 0x20, "SUMS": 0x21, "ACKS": 0x22, "RESULT": 0x23,
+        "TOTALS": 0x16, "FINISH": 0x17, "ANSWERS": 0x20, "SUMS": 0x21, "ACKS": 0x22, "RESULT": 0x23, "RECHECK": 0x24,
         "LISTING": 0x30, "CHUNK": 0x40, "CHUNK_END": 0x41, "CHUNK_ACK": 0x42,
     }  # fmt: skip
 

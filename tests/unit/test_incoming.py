@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from descriptors import opened_below
 
 from hvcopy.errors import DigestMismatch, LocalFailure
 from hvcopy.files import incoming, place
@@ -219,6 +220,23 @@ def test_finish_killed_around_the_name_never_delivers_zeros(
     assert (folder / "disk.img").read_bytes() == contents()
 
 
+def test_what_the_disk_did_not_take_is_not_gone_on_with(
+    handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system may say so once only, and forget the data: a network file system whose server is full does."""
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    copy = Copy(handle, sync=True).write_rest()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            copy.incoming.finish(replace=False)
+    assert not copy.incoming.abandon(keep=True)
+    assert os.listdir(folder) == []
+
+
 def test_finish_does_without_a_record_that_somebody_removed(handle: Handle, folder: Path) -> None:
     copy = Copy(handle).write_rest()
     (folder / BLOCKS).unlink()
@@ -294,17 +312,19 @@ def test_a_second_copy_at_the_same_time_is_refused(handle: Handle, folder: Path)
 
 def test_a_failed_open_lets_go_of_its_locks(handle: Handle, folder: Path) -> None:
     """In a server that lives on, a forgotten descriptor would keep the name locked for good."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(folder)
     with (folder / BLOCKS).open("wb") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
         with pytest.raises(LocalFailure):
             Copy(handle)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(folder) == before
     Copy(handle).incoming.abandon(keep=False)
 
 
-def test_a_restore_that_fails_lets_go_of_its_locks(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+def test_a_restore_that_fails_lets_go_of_its_locks(
+    handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = opened_below(folder)
 
     def restore(*_: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -313,13 +333,13 @@ def test_a_restore_that_fails_lets_go_of_its_locks(handle: Handle, monkeypatch: 
         patch.setattr(incoming.BlockRecord, "restore", restore)
         with pytest.raises(OSError, match="error"):
             Copy(handle)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(folder) == before
     Copy(handle).incoming.abandon(keep=False)
 
 
 @pytest.mark.parametrize("size", [1 << 40, 4 * MIB])
 def test_a_file_too_large_for_the_file_system_leaves_nothing_open(handle: Handle, folder: Path, size: int) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(folder)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, limits[1]))
     try:
@@ -327,7 +347,7 @@ def test_a_file_too_large_for_the_file_system_leaves_nothing_open(handle: Handle
             Copy(handle, entry(size))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(folder) == before
     assert os.listdir(folder) == []
 
 

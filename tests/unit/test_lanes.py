@@ -18,7 +18,7 @@ class SlowLink:
 
     def __init__(self) -> None:
         self.telling, self.may_go_on = threading.Event(), threading.Event()
-        self.cancelled = False
+        self.cancelled = self.told = False
         self.heard: list[str] = []
         self.channel = SimpleNamespace(peer="unix:/s", cancel=self._cancel)
 

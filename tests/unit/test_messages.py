@@ -26,7 +26,7 @@ def test_encode_is_a_frame_with_its_type_and_length() -> None:
 
 
 def test_schema_covers_every_control_type() -> None:
-    fixed = {Type.DATA, Type.HOLE, Type.KEEP, Type.END, Type.SUMS, Type.PACK, Type.CHUNK}
+    fixed = {Type.DATA, Type.HOLE, Type.KEEP, Type.END, Type.SUMS, Type.RECHECK, Type.PACK, Type.CHUNK}
     assert set(m.SCHEMA) == set(Type) - fixed
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hvcopy.channel import Channel
-from hvcopy.errors import DigestMismatch, HvcopyError, NotHvcopy
+from hvcopy.errors import DigestMismatch, HvcopyError, Interrupted, NotHvcopy
 from hvcopy.files.confined import open_directory
 from hvcopy.files.sink import OVERWRITE, REFUSE, Plan
+from hvcopy.transfer import entrance
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.receiving import receive
@@ -86,9 +88,10 @@ class Session:
         """Announce."""
         self.peer.send(m.Entries(list(entries)))
 
-    def data(self, ident: int, offset: int, block: bytes, value: bytes = b"") -> None:
+    def data(self, ident: int, offset: int, block: bytes, value: bytes = b"", *, live: bool = False) -> None:
         """Send a block."""
-        self.frame(Type.DATA, frames.DATA.pack(ident, offset, value or digest(block)) + block, frames.DATA.size)
+        fixed = frames.DATA.pack(ident, offset, value or digest(block))
+        self.peer.send_frame(Type.DATA, fixed, block, flags=frames.LIVE if live else 0)
 
     def hole(self, ident: int, offset: int, length: int) -> None:
         """Send a hole."""
@@ -157,6 +160,10 @@ class Session:
         assert self._thread is not None
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
+
+    def interrupt(self) -> None:
+        """End the receiver from another thread."""
+        self._lanes.fail(Interrupted("interrupted"))
 
     def close(self) -> None:
         """Hang up, whatever the state."""
@@ -325,6 +332,49 @@ def test_a_damaged_block_ends_the_session_and_nothing_has_the_name(session: Sess
     session.answer()
     session.data(1, 0, BLOCKS[0], digest(b"other"))
     assert isinstance(session.refusal(), DigestMismatch)
+    assert session.tree == []
+
+
+def doubt(session: Session) -> None:
+    """Bring the receiver to doubt file 1: its first block, said to be live, is not what its digest says."""
+    session.start().entries(file(1))
+    session.answer()
+    session.data(1, 0, BLOCKS[0], digest(b"other"), live=True)
+    frame = session.peer.receive(timeout=PATIENCE)
+    assert (frame.type, frames.RECHECK.unpack(frame.body)) == (Type.RECHECK, (1, 0))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["not yet ended", "ended as whole before"])
+def test_a_live_block_that_changed_costs_its_file_and_the_rest_goes_on(ended: bool, session: Session) -> None:
+    doubt(session)
+    session.data(1, MIB, BLOCKS[1], digest(b"different"), live=True)  # no second question
+    if ended:
+        session.end(1, *BLOCKS)
+    session.end(1, state=1, code=10, message="it changed while it was read")
+    ack = session.ack()
+    assert (ack.id, ack.state, ack.code) == (1, m.FAILED, 10)
+    session.entries(file(2, b"g"))
+    assert send_whole(session, 2).state == m.DONE
+    session.finish()
+    assert session.tree == ["g"]
+
+
+def test_a_doubtful_file_is_never_whole(session: Session) -> None:
+    doubt(session)
+    session.data(1, 0, BLOCKS[0])
+    session.data(1, MIB, BLOCKS[1])
+    session.end(1, *BLOCKS)
+    session.peer.send(m.Finish(1, 1))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+@pytest.mark.parametrize("state", [0, 2, 3])
+def test_a_second_end_of_a_doubtful_file_may_only_say_that_it_failed(state: int, session: Session) -> None:
+    doubt(session)
+    session.end(1, *BLOCKS)
+    session.end(1, *BLOCKS, state=state)
+    assert isinstance(session.refusal(), NotHvcopy)
     assert session.tree == []
 
 
@@ -504,3 +554,59 @@ def test_a_sender_that_vanishes_leaves_nothing_under_the_name(session: Session) 
     assert isinstance(session.error, HvcopyError)
     assert session.error.exit_code == 6
     assert session.tree == []
+
+
+# ---- a part that another copy holds
+
+LARGE = 8 * MIB
+
+
+@pytest.fixture
+def held(session: Session) -> Iterator[Callable[[], None]]:
+    """A copy of ``f`` that failed a moment ago and has not let go of its part: call it to let go."""
+    fd = os.open(session.root / ".f.hvcopy-part", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def announce_large(session: Session) -> None:
+    """Announce ``f``, large enough to be resumed."""
+    session.start().entries(file(1, size=LARGE, extra=m.Extra(identity=b"the same source.")))
+
+
+def assert_no_answer_yet(session: Session) -> None:
+    """What comes first is a heartbeat that says: busy."""
+    frame = session.peer.receive(timeout=PATIENCE)
+    assert frame.type is Type.PING
+    ping = m.decode(frame.type, frame.body)
+    assert isinstance(ping, m.Ping)
+    assert ping.busy
+
+
+def test_a_copy_that_failed_a_moment_ago_is_waited_for(session: Session, held: Callable[[], None]) -> None:
+    announce_large(session)
+    assert_no_answer_yet(session)
+    held()
+    assert session.answer() == m.Answer(1, m.ALL)
+
+
+def test_a_copy_that_goes_on_is_not_waited_for_longer(
+    session: Session, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "LETTING_GO", 0.1)
+    announce_large(session)
+    answer = session.answer()
+    assert (answer.verb, answer.code) == (m.REFUSE, 10)
+    assert "another copy is writing" in answer.message
+
+
+def test_an_interrupt_does_not_wait_for_another_copy(
+    session: Session, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "LETTING_GO", 3600.0)
+    announce_large(session)
+    assert_no_answer_yet(session)
+    session.interrupt()
+    session.join()
+    assert isinstance(session.error, Interrupted)

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from descriptors import opened_below
 
 from hvcopy.files import walk as walking
 from hvcopy.files.confined import open_directory
@@ -138,8 +139,8 @@ def test_two_walks_over_one_handle_do_not_share_a_position(tmp_path: Path) -> No
 def test_walk_lets_go_of_its_directories(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     handle = open_directory(os.fsencode(tmp_path))
-    before = len(os.listdir("/proc/self/fd"))
+    before = opened_below(tmp_path)
     for _ in walk(handle):
         pass
     del _
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert opened_below(tmp_path) == before

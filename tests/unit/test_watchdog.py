@@ -79,11 +79,13 @@ class Bench:
         self.verdicts: list[HvcopyError] = []
         self.dog = Watchdog(self.links, timeout=TIMEOUT, fail=self.verdicts.append)  # type: ignore[arg-type]
 
-    def pass_time(self, seconds: float, step: Callable[[], None] = lambda: None) -> HvcopyError | None:
+    def pass_time(
+        self, seconds: float, step: Callable[[], None] = lambda: None, *, every_lane: bool = False
+    ) -> HvcopyError | None:
         """Watch for *seconds*, doing *step* each tick; returns the verdict, if there is one."""
         self.clock.step = step
         self.clock.end = self.clock.now + seconds
-        self.dog.start()
+        self.dog.start(every_lane=every_lane)
         assert len(self.verdicts) <= 1
         return self.verdicts[0] if self.verdicts else None
 
@@ -274,12 +276,30 @@ def test_progress_in_pings_never_falls(bench: Callable[..., Bench]) -> None:
     assert progress == sorted(progress)
 
 
-def test_beat_stays_on_lane_0(bench: Callable[..., Bench]) -> None:
+def test_the_receivers_beat_stays_on_lane_0(bench: Callable[..., Bench]) -> None:
     """Nobody reads the receiver's words on further lanes: they would fill the connection in the end (section 9)."""
     one = bench(3)
     one.pass_time(4.0, lambda: one.link.hear(1))
     assert one.link.pings
     assert [link.pings for link in one.links[1:]] == [[], []]
+
+
+def test_the_sender_beats_on_every_lane_that_is_silent(bench: Callable[..., Bench]) -> None:
+    one = bench(3)
+
+    def step() -> None:
+        one.link.hear(1)
+        one.links[1].last_sent = one.clock.now
+
+    one.pass_time(4.0, step, every_lane=True)
+    assert [len(link.pings) for link in one.links] == [4.0 / HEARTBEAT, 0, 4.0 / HEARTBEAT]
+
+
+def test_a_lane_that_is_broken_keeps_no_other_from_its_beat(bench: Callable[..., Bench]) -> None:
+    one = bench(3)
+    one.links[1].broken = True
+    one.pass_time(1.0, lambda: one.link.hear(1), every_lane=True)
+    assert one.links[2].pings
 
 
 def test_a_ping_that_cannot_be_sent_is_left_to_the_verdict(bench: Callable[..., Bench]) -> None:
