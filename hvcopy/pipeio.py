@@ -162,7 +162,8 @@ class FileInlet(Inlet):
     def __init__(self, fd: int, name: str, *, owned: bool) -> None:
         super().__init__(fd, name, owned=owned)
         found = os.fstat(fd)
-        self._position = self._marked = os.lseek(fd, 0, os.SEEK_CUR)
+        self._position = os.lseek(fd, 0, os.SEEK_CUR)
+        self._marked: int | None = None
         self._as_opened = found.st_size, found.st_mtime_ns
         if found.st_size:  # a file of /proc says it is empty, and is not
             self.size = max(found.st_size - self._position, 0)
@@ -173,7 +174,7 @@ class FileInlet(Inlet):
 
     def reference(self, count: int) -> tuple[int, int] | None:
         """The file itself."""
-        return self.fd, self._marked
+        return None if self._marked is None else (self.fd, self._marked)
 
     @property
     def changed(self) -> bool:

@@ -182,6 +182,18 @@ def test_people_are_told_whose_input_is_waited_for_when_one_way_is_done(
     assert "the input of this side" in heard[1].notes[0]
 
 
+def test_over_a_socket_that_takes_no_pages_everything_is_copied(ends: Ends, stack: ExitStack, tmp_path: Path) -> None:
+    """As AF_VSOCK is; chunk after chunk comes from its own place."""
+    content = os.urandom(3 * MIB + 7)
+    (tmp_path / "f").write_bytes(content)
+    for lanes in ends.lanes:
+        lanes.control.channel.sends_files = False
+    source = open_inlet(os.open(tmp_path / "f", os.O_RDONLY), owned=True)
+    running = ends.start(0, source, nowhere()), ends.start(1, None, into(tmp_path / "copy"))
+    assert [one.result(PATIENCE) for one in running] == [None, None]
+    assert (tmp_path / "copy").read_bytes() == content
+
+
 def test_both_ends_count_both_ways_and_know_the_digests(ends: Ends, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"one way")
     source = open_inlet(os.open(tmp_path / "f", os.O_RDONLY), owned=True)
