@@ -74,5 +74,6 @@ cdef class Meter:
 
 
 include "streams.pxi"
+include "pipes.pxi"
 include "files.pxi"
 include "packs.pxi"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hvcopy.client import Client, connect
     from hvcopy.errors import HvcopyError
     from hvcopy.server import Admission, Server, serve
+    from hvcopy.streams import Stream, open_stream
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "Client",
     "HvcopyError",
     "Server",
+    "Stream",
     "__version__",
     "connect",
+    "open_stream",
     "parse_address",
     "serve",
 ]
@@ -33,6 +36,8 @@ _HOMES = {
     "Admission": "server",
     "Server": "server",
     "serve": "server",
+    "Stream": "streams",
+    "open_stream": "streams",
     "connect": "client",
     "parse_address": "address",
 }

@@ -55,6 +55,27 @@ def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, 
 def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
     """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
 
+def read_some(fd: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, blocking: bool, once: bool, /) -> int:
+    """Wait for something to read from any descriptor, and read it and whatever else is there by then, up to *into*.
+
+    Returns 0 at the end.  *blocking* says that reads of *fd* may wait (O_NONBLOCK is not set on it): it is then only read when
+    the system says that something is there, once, which another reader of the same pipe can still make wait.  *once*: one
+    successful read(2) and not a second one, for terminals, which tell their end only once."""
+
+def write_all(fd: int, data: ReadableBuffer, meter: Meter, timeout_ms: int, blocking: bool, /) -> None:
+    """Write all bytes to any descriptor.  *blocking* as above, of a pipe or terminal: at most 4096 bytes at once, and only when
+    there is room for them.  To a file, whose writes may take long but never wait for a reader, say False."""
+
+def share_pipe(source: int, target: int, limit: int, /) -> int:
+    """Let pipe *target* hold what pipe *source* holds just now, up to *limit*, without taking it out of *source* (tee(2)).
+
+    Returns how much that is, 0 when there is nothing.  Never waits.  OSError(EINVAL) for what are not two pipes."""
+
+def send_pipe(sock: int, pipe: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
+    """Send *length* bytes that *pipe* holds, without a copy through this process.
+
+    Returns the bytes sent, fewer than asked when the pipe holds no more, or as for ``send_file``."""
+
 def read_at(fd: int, into: WriteableBuffer, offset: int, /) -> int:
     """Read from file *fd* at *offset* until *into* is full or the file ends.  Returns the bytes read."""
 

@@ -1,6 +1,7 @@
-"""A connected socket with a no-progress deadline and meters.  With ``fileio`` the only importer of ``hvcopy._core``.
+"""A connected socket with a no-progress deadline and meters.
 
-It moves bytes and turns the system's errors into ours.  It knows no frame, no address grammar and no retry.
+With ``fileio`` and ``pipeio`` it alone imports ``hvcopy._core``.  It moves bytes and
+turns the system's errors into ours.  It knows no frame, no address grammar and no retry.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file
+from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file, send_pipe
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 
 if TYPE_CHECKING:
@@ -66,6 +67,15 @@ class Channel:
         """
         try:
             return send_file(self.sock.fileno(), fd, offset, length, self.sent, self._ms(timeout))
+        except TimeoutError:
+            raise TimedOut(self._stuck("sent")) from None
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def send_pipe(self, fd: int, length: int, *, timeout: float | None = None) -> int:
+        """Send *length* bytes that pipe *fd* holds without a copy; otherwise as ``send_file``."""
+        try:
+            return send_pipe(self.sock.fileno(), fd, length, self.sent, self._ms(timeout))
         except TimeoutError:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:

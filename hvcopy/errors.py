@@ -13,7 +13,8 @@ This file knows no socket and no path: it only carries what happened, to whom, a
     ├── NotAllowed        9
     ├── LocalFailure      10
     ├── UnsafeName        11
-    └── Interrupted       130
+    ├── Interrupted       130
+    └── ReaderGone        141
 """
 
 from __future__ import annotations
@@ -112,6 +113,13 @@ class Interrupted(HvcopyError):
     meaning = "interrupted"
 
 
+class ReaderGone(HvcopyError):
+    """What a stream is written to takes no more, here or at the peer: 128 + SIGPIPE, as a shell shows it."""
+
+    exit_code = 141
+    meaning = "the reader of a stream closed before its end, here or at the peer (what a shell shows for SIGPIPE)"
+
+
 BY_EXIT_CODE: dict[int, type[HvcopyError]] = {
     kind.exit_code: kind
     for kind in (
@@ -126,6 +134,7 @@ BY_EXIT_CODE: dict[int, type[HvcopyError]] = {
         LocalFailure,
         UnsafeName,
         Interrupted,
+        ReaderGone,
     )
 }
 """The one table of exit codes; ``docs/exit-codes.md`` is generated from it."""

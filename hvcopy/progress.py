@@ -76,6 +76,9 @@ class Progress:
         self._bar.total = max(tally.total_bytes, tally.bytes) if tally.counted else None
         self._bar.n = tally.bytes
         name = printable(tally.current)[-30:]
+        if not tally.counts_files:
+            self._bar.refresh()
+            return
         files = f"{tally.files + tally.same}/{tally.total_files}" if tally.counted else str(tally.files + tally.same)
         self._bar.set_postfix_str(f"{files} files {name}".strip(), refresh=False)
         self._bar.refresh()
@@ -89,7 +92,8 @@ class Progress:
             text += f" of {format_size(tally.total_bytes)} ({share} %)"
             if rate > 0:
                 text += f", {max(0, tally.total_bytes - tally.bytes) / rate:.0f} s left"
-        return f"hvcopy: {text}, {format_rate(rate)}, {tally.files} files {printable(tally.current)}".rstrip()
+        files = f", {tally.files} files {printable(tally.current)}" if tally.counts_files else ""
+        return f"hvcopy: {text}, {format_rate(rate)}{files}".rstrip()
 
     def _object(self, now: float) -> dict[str, object]:
         tally = self._tally

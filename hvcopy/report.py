@@ -5,8 +5,9 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from hvcopy.errors import HvcopyError, printable
-from hvcopy.transfer.tally import Tally
+from hvcopy.transfer.tally import StreamTally, Tally
 from hvcopy.units import format_rate, format_size
+from hvcopy.wire.messages import SYNCED
 
 SCHEMA = 1
 MAX_FAILURES = 1000
@@ -71,6 +72,41 @@ class Report(Struct):
         how = {"synced": "verified, on disk there", "cached": "verified", "dry": "nothing written (dry run)"}
         state = how.get(tally.durability, "not confirmed")
         return f"{', '.join(parts)} in {seconds:.2f} s{rate}; {state}"
+
+
+class StreamReport(Report):
+    """Says what became of a stream session."""
+
+    def json(self, tally: Tally, seconds: float, error: HvcopyError | None = None) -> dict[str, object]:
+        """Return the result object; *error* is what ended the session, if anything did."""
+        assert isinstance(tally, StreamTally)
+        result: dict[str, object] = {
+            "schema": SCHEMA,
+            "command": self.command,
+            "peer": self.peer,
+            "ok": error is None,
+            "exit_code": error.exit_code if error else 0,
+            "sent_bytes": tally.sent,
+            "sent_digest": tally.sent_digest.hex(),
+            "received_bytes": tally.received,
+            "received_digest": tally.received_digest.hex(),
+            "bytes": tally.bytes,
+            "seconds": round(seconds, 6),
+            "bytes_per_second": round(tally.bytes / seconds) if seconds > 0 else 0,
+            "durability": tally.durability,
+            "window": tally.window,
+        }
+        if error:
+            result["error"] = {"message": error.message, "hint": error.hint}
+        return result
+
+    def summary(self, tally: Tally, seconds: float) -> str:
+        """Return one line about a session that ended well."""
+        assert isinstance(tally, StreamTally)
+        rate = f" ({format_rate(tally.bytes / seconds)})" if seconds > 0 and tally.bytes else ""
+        disk = ", on disk there" if tally.durability == SYNCED else ""
+        moved = f"sent {format_size(tally.sent)}, received {format_size(tally.received)}"
+        return f"{moved} in {seconds:.2f} s{rate}; verified{disk}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -63,9 +63,9 @@ class Finished:
 
 
 class Running:
-    """One process of the command, its output in files, so that no full pipe can stop it.
+    """One process of the command, its output in files, so that no full pipe can stop it, unless *stdout* is given.
 
-    With *prefix*, *env* or *anew* it has an interpreter of its own.
+    With *prefix*, *env*, *stdin*, *stdout* or *anew* it has an interpreter of its own.
     """
 
     def __init__(
@@ -75,14 +75,16 @@ class Running:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         anew: bool = False,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self._start = time.monotonic()
-        outputs = self._out.fileno(), self._err.fileno()
+        outputs = self._out.fileno() if stdout is None else stdout, self._err.fileno()
         words, folder = [*map(str, arguments)], cwd or Path.cwd()
         environment = {**os.environ, "COLUMNS": "100", **(env or {})}
-        if prefix or env or anew:
-            self.process = execute(words, *outputs, cwd=folder, env=environment, prefix=prefix)
+        if prefix or env or anew or stdout is not None or stdin != subprocess.DEVNULL:
+            self.process = execute(words, *outputs, cwd=folder, env=environment, prefix=prefix, stdin=stdin)
         else:
             self.process = start(words, *outputs, cwd=folder, env=environment)
 

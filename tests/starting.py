@@ -49,11 +49,18 @@ def start(arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mappi
 
 
 def execute(
-    arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str], prefix: Sequence[str] = ()
+    arguments: Sequence[str],
+    out: int,
+    err: int,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    prefix: Sequence[str] = (),
+    stdin: int = subprocess.DEVNULL,
 ) -> Process:
     """The same in an interpreter of its own, behind *prefix*."""
     command = [*prefix, *HVCOPY, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd, env=dict(env))
+    return subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=dict(env))
 
 
 class Forked:

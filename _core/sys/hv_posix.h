@@ -80,6 +80,31 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     return ready;
 }
 
+/* ---- streams of any kind ---- */
+
+static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
+{
+    return hv_returned(read(fd, into, size));
+}
+
+static inline hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
+{
+    return hv_returned(write(fd, data, size));
+}
+
+/* Move bytes by reference; one of the two is a pipe.  The flag keeps pipes from waiting, not sockets or files
+ * (fs/splice.c). */
+static inline hv_result hv_splice(hv_socket from, hv_socket to, size_t size)
+{
+    return hv_returned(splice(from, NULL, to, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK));
+}
+
+/* Both are pipes; what *from* holds stays in it. */
+static inline hv_result hv_tee(hv_socket from, hv_socket to, size_t size)
+{
+    return hv_returned(tee(from, to, size, SPLICE_F_NONBLOCK));
+}
+
 /* ---- files ---- */
 
 static inline hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)

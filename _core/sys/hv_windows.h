@@ -92,6 +92,10 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
         return hv_failed(ENOSYS);                                                                         \
     }
 
+HV_NO_FILES(hv_read(hv_socket fd, unsigned char *into, size_t size), (void)fd; (void)into; (void)size)
+HV_NO_FILES(hv_write(hv_socket fd, const unsigned char *data, size_t size), (void)fd; (void)data; (void)size)
+HV_NO_FILES(hv_splice(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
+HV_NO_FILES(hv_tee(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
 HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),
             (void)fd; (void)into; (void)size; (void)offset)
 HV_NO_FILES(hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset),

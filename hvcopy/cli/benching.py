@@ -134,7 +134,7 @@ class Bench:
 
     def _run(self, measurer: Measurer, found: list[Plan]) -> None:
         self._measurer = measurer
-        self._command.interrupt = measurer.interrupt
+        self._command.interruptible(measurer.interrupt)
         self._say(f"hvcopy: measuring against {'a second process' if self._peer == 'self' else self._peer}")
         for mode, plan in zip(self._wishes.modes, found, strict=True):
             if mode == SWEEP:
@@ -215,7 +215,7 @@ def answer(
         else:
             most = wishes.buffer or MOST_BUFFER
             server = BenchServer(listener, admission, timeout=timeout, most_buffer=most, events=log, measured=measured)
-        command.interrupt = lambda error: server.stop()
+        command.interruptible(lambda error: server.stop())
         if not command.quiet:
             say(f"hvcopy: answering to bench on {listener.address}")
         server.run()

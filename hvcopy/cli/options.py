@@ -39,3 +39,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print one result object on s
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more: the connection, its buffers, each session.")]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would be copied; write nothing.")]
+KeepOpen = Annotated[
+    bool, typer.Option("-k", "--keep-open", help="With -l: go on with the next peer when one is done, until stopped.")
+]

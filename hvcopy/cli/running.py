@@ -47,6 +47,8 @@ class Command:
         self.interrupted = False
         self._interrupt: Callable[[BaseException], None] | None = None
         self.resume_hint = False
+        self.results: list[str] = []
+        self.results_to = sys.stdout
         self.stops_cleanly = False
         self.epilogue: Callable[[HvcopyError | None], None] | None = None
         self._kind = "none" if quiet else progress
@@ -68,7 +70,7 @@ class Command:
     def noted(self, path: bytes, message: str) -> None:
         """Tell of a skipped entry; called from the transfer's threads."""
         if not self.quiet:
-            self._later(f"hvcopy: {printable(path)}: {message}")
+            self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
 
     def _later(self, line: str) -> None:
         with self._lock:
@@ -155,8 +157,11 @@ class Command:
                 say(f"  {printable(hint)}")
         elif not self.quiet and self.tally.durability:
             say(f"hvcopy: {self.report.summary(self.tally, seconds)}")
+        if not error:
+            for line in self.results:
+                print(line, file=self.results_to, flush=True)
         if self.as_json:
-            print(json.dumps(self.report.json(self.tally, seconds, error)), flush=True)
+            print(json.dumps(self.report.json(self.tally, seconds, error)), file=self.results_to, flush=True)
         sys.exit(error.exit_code if error else self.tally.exit_code)
 
     def _how_to_go_on(self, error: HvcopyError) -> str:

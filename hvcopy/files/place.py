@@ -12,20 +12,21 @@ from hvcopy.files.confined import Handle
 _NO_ANONYMOUS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS}
 
 
-def open_temporary(directory: Handle, name: bytes) -> tuple[int, bytes | None]:
+def open_temporary(directory: Handle, name: bytes, *, mode: int = 0o600) -> tuple[int, bytes | None]:
     """Open a new file in *directory* for writing; returns (descriptor, its name or None when it has none).
 
     It is anonymous (O_TMPFILE, open(2)) where the file system knows that, so that a kill leaves nothing; else it is *name*.
+    Its mode is what the umask leaves of *mode*.
     """
     try:
-        return os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory.fd), None
+        return os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, mode, dir_fd=directory.fd), None
     except OSError as error:
         if error.errno not in _NO_ANONYMOUS:
             raise
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory.fd)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=directory.fd), name
+    return os.open(name, flags, mode, dir_fd=directory.fd), name
 
 
 def give_name(directory: Handle, fd: int, temporary: bytes | None, name: bytes, *, replace: bool) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
-from hvcopy.transfer.link import LAST_WORDS, Link, named
+from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
 from hvcopy.wire.frames import MIB
@@ -31,8 +31,8 @@ class Lanes:
         self.error: BaseException | None = None
         self.finished = False
         self.changed = threading.Condition()
+        self._said = threading.Event()
         self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
-        self._told = threading.Event()
         self._threads: list[threading.Thread] = []
         self.on_join: Callable[[Link], None] | None = None
 
@@ -41,7 +41,7 @@ class Lanes:
         """Lane 0."""
         return self.links[0]
 
-    def begin(self, tally: Tally, *, sends: bool) -> None:
+    def begin(self, tally: Tally, *, sends: bool = False) -> None:
         """Start the watchdog and the clock of *tally*: from here on bytes move, *sends* says whether from here."""
         tally.started = time.monotonic()
         self.control.watched = True
@@ -72,9 +72,14 @@ class Lanes:
                 self.control.send_error(Interrupted("the other side was interrupted"))
             elif not isinstance(error, HvcopyError):
                 self.control.send_error(HvcopyError("internal error on the other side: please report it"))
-            self._told.set()
-        elif self.error is not None:
-            self._told.wait(LAST_WORDS)  # or cancelling here would cut off what another thread is telling the peer
+        if first:
+            self._said.set()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """End every blocked call, but not the one by which another thread just tells the peer what failed."""
+        if self.error is not None:
+            self._said.wait(2 * ERROR_WAIT)
         for link in list(self.links):
             link.channel.cancel()
 
@@ -127,8 +132,8 @@ class Lanes:
         said_why = isinstance(self.error, HvcopyError) and not isinstance(self.error, (ConnectionLost, Interrupted))
         if said_why and not self._told:
             self.control.linger()
+        self._cancel()
         for link in list(self.links):
-            link.channel.cancel()
             link.channel.shutdown()
         for thread in list(self._threads):
             if thread is not threading.current_thread():

@@ -74,7 +74,7 @@ class Link:
     def send_live(
         self, kind: Type, fixed: bytes, fd: int, offset: int, length: int, rest: Callable[[int], ReadableBuffer]
     ) -> None:
-        """Send one frame of *fixed* and *length* bytes of file *fd*, which are not copied on the way.
+        """Send one frame of *fixed* and *length* bytes of file *fd*, or of a pipe with offset -1, without a copy on the way.
 
         Where the system could not send all of it, *rest* is asked for the last so many bytes.  Blocks as ``send``.
         """
@@ -82,7 +82,10 @@ class Link:
             head = header(kind, fixed, length=len(fixed) + length, flags=LIVE, sequence=self._sequence)
             self._sequence += 1
             self._send(head, fixed)
-            left = length - self.channel.send_file(fd, offset, length, timeout=self._patience)
+            if offset < 0:
+                left = length - self.channel.send_pipe(fd, length, timeout=self._patience)
+            else:
+                left = length - self.channel.send_file(fd, offset, length, timeout=self._patience)
             if left:
                 self._send(rest(left))
             self.last_sent = time.monotonic()

@@ -55,6 +55,8 @@ class Tally(Struct):
     failures: Counter[int] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    counts_files = True
+
     def add(self, **counts: int) -> None:
         """Add to the named counts."""
         with self._lock:
@@ -82,3 +84,13 @@ class Tally(Struct):
         if not more and (code == 11 or not self.files + self.same + self.skipped):
             return code
         return 3
+
+
+class StreamTally(Tally):
+    """What a stream session has done so far; digests are of all bytes until now."""
+
+    sent: int = 0
+    received: int = 0
+    sent_digest: builtins.bytes = b""
+    received_digest: builtins.bytes = b""
+    counts_files = False

@@ -78,8 +78,8 @@ def in_use(address: Address) -> HvcopyError:
 def start_there(server: str) -> str:
     """The hint for whoever found nobody listening."""
     return (
-        f"start it there first (hvcopy serve {server} --root DIR, or hvcopy recv -l {server}), "
-        "or keep trying with --wait 30"
+        f"start it there first (hvcopy serve {server} --root DIR, hvcopy recv -l {server}, "
+        f"or hvcopy pipe -l {server}), or keep trying with --wait 30"
     )
 
 

@@ -81,7 +81,7 @@ MAX_MESSAGE = 1024
 LAST = 1
 """Flag of SUMS: the last of this file."""
 LIVE = 1
-"""Flag of DATA: after it was hashed, the block went from the source to the channel without a copy."""
+"""Flag of DATA and CHUNK: after they were hashed, the bytes went from the source to the channel without a copy."""
 LINKED = 1
 """Flag of a pack's record: hard links to this file will follow."""
 SMALL = 128 * KIB

@@ -264,6 +264,10 @@ class Group(Message, frozen=True):
 _Groups = Annotated[list[Group], Meta(max_length=MAX_LISTED)]
 
 
+PASSED, CACHED, SYNCED = "passed", "cached", "synced"
+"""How durable it is: handed on to a reader there, in a file, on disk."""
+
+
 class ChunkEnd(Message, frozen=True):
     """Section 10: everything of this direction was sent."""
 
@@ -272,12 +276,11 @@ class ChunkEnd(Message, frozen=True):
 
 
 class ChunkAck(Message, frozen=True):
-    """Section 10: everything of that direction was written, or why not."""
+    """Section 10: everything of that direction is where it goes."""
 
     length: Count
     digest: Digest
-    state: Small
-    message: Text = ""
+    durability: Word
 
 
 MAX_MEASURED_MILLIS = 3_600_000

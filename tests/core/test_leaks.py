@@ -29,6 +29,8 @@ def exercise(folder: int, round_: int) -> None:
         into = bytearray(1 << 16)
         core.send_all(near.fileno(), [b"head", into[:1000]], core.Meter(), 1000)
         core.recv_some(far.fileno(), into, core.Meter(), 1000)
+        core.write_all(near.fileno(), into[:100], core.Meter(), 1000, False)
+        core.read_some(far.fileno(), into, core.Meter(), 1000, True, False)
         for call in (
             lambda: core.recv_exact(far.fileno(), into, core.Meter(), 0),
             lambda: core.send_all(near.fileno(), [b"x", 5], core.Meter(), 0),  # type: ignore[list-item]
@@ -39,6 +41,9 @@ def exercise(folder: int, round_: int) -> None:
             lambda: core.write_files(bytes(4), [b"a"], b"", b"", b"t", 0),
             lambda: core.write_files(bytes(4), [b"a"], bytes(40), 5, b"t", 0),  # type: ignore[arg-type]
             lambda: core.read_at(folder, into, 0),
+            lambda: core.read_some(folder, into, core.Meter(), 0, False, False),
+            lambda: core.write_all(folder, into, core.Meter(), 0, True),
+            lambda: core.send_pipe(near.fileno(), folder, 1, core.Meter(), 0),
         ):
             with suppress(OSError, ValueError, TypeError):
                 call()

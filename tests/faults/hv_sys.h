@@ -41,6 +41,32 @@ static inline hv_result hv_fault_wait(hv_socket sock, int what, int timeout_ms)
     return hv_wait(sock, what, timeout_ms);
 }
 
+static inline hv_result hv_fault_read(hv_socket fd, unsigned char *into, size_t size)
+{
+    HV_FAULT("read");
+    hv_result got = hv_read(fd, into, hv_least(size, fault.limit));
+    hv_fault_flip("read", fault, into, got.value);
+    return got;
+}
+
+static inline hv_result hv_fault_write(hv_socket fd, const unsigned char *data, size_t size)
+{
+    HV_FAULT("write");
+    return hv_write(fd, data, hv_least(size, fault.limit));
+}
+
+static inline hv_result hv_fault_splice(hv_socket from, hv_socket to, size_t size)
+{
+    HV_FAULT("splice");
+    return hv_splice(from, to, hv_least(size, fault.limit));
+}
+
+static inline hv_result hv_fault_tee(hv_socket from, hv_socket to, size_t size)
+{
+    HV_FAULT("tee");
+    return hv_tee(from, to, hv_least(size, fault.limit));
+}
+
 static inline hv_result hv_fault_pread(int fd, unsigned char *into, size_t size, int64_t offset)
 {
     HV_FAULT("pread");
@@ -100,6 +126,10 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 #define hv_recv hv_fault_recv
 #define hv_send_file hv_fault_send_file
 #define hv_wait hv_fault_wait
+#define hv_read hv_fault_read
+#define hv_write hv_fault_write
+#define hv_splice hv_fault_splice
+#define hv_tee hv_fault_tee
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite
 #define hv_close hv_fault_close

@@ -91,7 +91,7 @@ CONTROL: dict[str, m.Message] = {
         True,
     ),
     "chunk_end": m.ChunkEnd(MIB + 7, ID),
-    "chunk_ack": m.ChunkAck(MIB + 7, ID, 2, "Broken pipe"),
+    "chunk_ack": m.ChunkAck(MIB + 7, ID, "passed"),
     "measure": m.Measure("flood", "down", 10_000, 65_536, 4, MIB),
     "lull": m.Lull(),
     "figures": m.Figures(5_000_000_123, 10_000_400, 0, 0, 700_000, 2_100_000, 212_992),

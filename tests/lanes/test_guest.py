@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from commands import Finished, Running, Server, answering, eventually, run
+from e2e.plumbing import Piped, feed
 
 from lanes.guest import Guest
-from lanes.inside import PATIENCE, answering_inside, manifest_inside, run_inside, serving_inside
+from lanes.inside import PATIENCE, answering_inside, manifest_inside, run_inside, serving_inside, start_inside
 from lanes.manifest import assert_same, manifest
 from lanes.material import MIB, SMALL_FILES, make_file, make_small_files, make_source_tree
 from lanes.parts import require
@@ -102,17 +103,13 @@ def test_host_copies_a_large_file_in_and_out(guest: Guest, served: str, light: P
 
 
 @pytest.mark.parametrize("make", [make_small_files, make_source_tree])
-def test_host_copies_a_tree_in_and_out(
-    guest: Guest, served: str, light: Path, make: Callable[[Path], Path]
-) -> None:
+def test_host_copies_a_tree_in_and_out(guest: Guest, served: str, light: Path, make: Callable[[Path], Path]) -> None:
     tree = make(light / "tree")
     there = copied(run("cp", "-r", tree, into(guest), "--no-fsync", "--json", timeout=PATIENCE))
     assert make is not make_small_files or there.result["files"] == SMALL_FILES
     wanted = manifest(tree)
     assert_same(manifest_inside(guest, f"{served}/tree"), wanted)
-    back = copied(
-        run("cp", "-r", into(guest, "/tree"), light / "back", "--no-fsync", "--json", timeout=PATIENCE)
-    )
+    back = copied(run("cp", "-r", into(guest, "/tree"), light / "back", "--no-fsync", "--json", timeout=PATIENCE))
     assert back.result["files"] == there.result["files"]
     assert_same(manifest(light / "back"), wanted)
 
@@ -221,6 +218,44 @@ def test_nobody_on_the_host_is_4(guest: Guest) -> None:
     assert done.seconds < 2 + MARGIN
 
 
+# ---- streams
+
+
+@pytest.mark.parametrize("listener", ["guest", "host"])
+def test_streams_go_both_ways_at_once_where_nobody_can_half_close(guest: Guest, here: Path, listener: str) -> None:
+    there, back = make_file(here / "there", 40 * MIB + 1), make_file(here / "back", 9 * MIB)
+    inside = ["-i", back, "-o", f"{guest.tmpfs}/got", "--no-fsync"]
+    if listener == "guest":
+        process = start_inside(guest, "pipe", "-l", SERVED, "--allow", "vsock:2", *inside)
+        process.wait_output("listening on", PATIENCE)
+        right = Piped(f"hybrid:{guest.hybrid}:{PORT}", "--json")
+    else:
+        right = Piped("-l", f"hybrid:{guest.hybrid}:{OTHER_PORT}", "--open", "--json")
+        right.line("listening on")
+        process = start_inside(guest, "pipe", f"vsock:host:{OTHER_PORT}", *inside)
+    with right:
+        tap = right.tap()
+        feed(right, there.read_bytes())
+        assert (right.finish(PATIENCE).code, process.wait(PATIENCE)) == (0, 0), right.err + process.output()
+        assert tap.all() == back.read_bytes()
+    assert guest.run(f"cmp {guest.tmpfs}/got {there}; rm {guest.tmpfs}/got", PATIENCE).stdout == ""
+
+
+def test_a_stream_outlasts_a_pause_of_the_guest(guest: Guest, here: Path) -> None:
+    source = make_file(here / "source", 64 * MIB)
+    process = start_inside(guest, "pipe", "-l", SERVED, "--allow", "vsock:2", "-o", f"{guest.tmpfs}/got", "--no-fsync")
+    process.wait_output("listening on", PATIENCE)
+    options = ["--progress", "json", "--timeout", "20", "--bwlimit", "20M"]
+    with Running("pipe", f"hybrid:{guest.hybrid}:{PORT}", "-i", source, *options) as sending:
+        sending.line('"event": "progress"')
+        guest.pause()
+        time.sleep(3)  # what is tested: longer than six heartbeats, shorter than the timeout
+        assert not sending.ended
+        guest.resume()
+        assert (sending.finish(PATIENCE).code, process.wait(PATIENCE)) == (0, 0), sending.err + process.output()
+    assert guest.run(f"cmp {guest.tmpfs}/got {source}; rm {guest.tmpfs}/got", PATIENCE).stdout == ""
+
+
 # ---- a guest that stops
 
 
@@ -321,3 +356,18 @@ def test_a_copy_is_completed_after_a_power_cut_of_the_guest(here: Path, pull: bo
         assert copy.SIZE // 4 <= done.result["reused_bytes"] < copy.SIZE
         assert "reused" in done.err
         assert [path.name for path in copy.target.parent.glob(".*hvcopy*")] == []
+        if not pull:
+            assert_a_stream_notices_a_power_cut(guest)
+
+
+def assert_a_stream_notices_a_power_cut(guest: Guest) -> None:
+    """The host's end hears nothing more, ever, and an idle input is no reason to wait for it."""
+    process = start_inside(guest, "pipe", "-l", SERVED, "--allow", "vsock:2")
+    process.wait_output("listening on", PATIENCE)
+    with Piped(f"hybrid:{guest.hybrid}:{PORT}", "-v", "--timeout", f"{SILENCE:g}") as idle:
+        idle.send(b"the only line")
+        idle.line("connected to")
+        guest.kill()
+        done = idle.finish(SILENCE + MARGIN)
+    assert done.code == 6, done.err
+    assert "nothing was heard from the peer for 3 s" in done.err

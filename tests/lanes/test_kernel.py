@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starting import HVCOPY
 
 from lanes.inside import PATIENCE, answering_inside, run_inside, serving_inside, start_inside
 from lanes.kernel import booted
@@ -87,16 +89,12 @@ def test_a_tree_and_a_large_file_go_there_and_back(kernel: Kernel, here: Path, r
 
 
 @pytest.mark.parametrize("listener", ["send", "recv"])
-def test_either_end_of_a_one_shot_copy_may_listen(
-    kernel: Kernel, here: Path, root: Path, listener: str
-) -> None:
+def test_either_end_of_a_one_shot_copy_may_listen(kernel: Kernel, here: Path, root: Path, listener: str) -> None:
     source = make_file(here / "source", 20 * MIB)
     commands = {"send": ["send", source], "recv": ["recv"]}
     ends = {"send": ["--no-fsync"], "recv": [root, "--no-fsync"]}
     dialer = "recv" if listener == "send" else "send"
-    listening = start_inside(
-        kernel, *commands[listener], "-l", SERVED, *ends[listener], "--allow", "vsock:local"
-    )
+    listening = start_inside(kernel, *commands[listener], "-l", SERVED, *ends[listener], "--allow", "vsock:local")
     listening.wait_output("listening on", PATIENCE)
     dialed = run_inside(kernel, *commands[dialer], DIALED, *ends[dialer])
     assert (dialed.code, listening.wait(PATIENCE)) == (0, 0), dialed.err + listening.output()
@@ -171,3 +169,31 @@ def test_a_benchmark_measures_vsock_and_its_buffers(kernel: Kernel) -> None:
     assert windows == {0: 4 * MIB, 64 * 1024: 64 * 1024}
     rates = {(one["length"], one["buffer"]): one["bits_per_second"] for one in done.result["sweep"] if one["streams"] == 1}
     assert rates[256 * 1024, 0] > rates[16 * 1024, 0]  # message size is everything on AF_VSOCK
+
+
+def test_streams_go_both_ways_at_once(kernel: Kernel, here: Path) -> None:
+    there, back = make_file(here / "there", 20 * MIB + 1), make_file(here / "back", 9 * MIB)
+    left = start_inside(kernel, "pipe", "-l", SERVED, "-i", back, "-o", here / "left", *LET_IN)
+    left.wait_output("listening on", PATIENCE)
+    right = run_inside(kernel, "pipe", DIALED, "-i", there, "-o", here / "right", "--no-fsync", "--json")
+    assert (right.code, left.wait(PATIENCE)) == (0, 0), right.err + left.output()
+    assert (right.result["sent_bytes"], right.result["received_bytes"]) == (20 * MIB + 1, 9 * MIB)
+    kernel.sync()
+    assert (here / "left").read_bytes() == there.read_bytes()
+    assert (here / "right").read_bytes() == back.read_bytes()
+
+
+@pytest.mark.parametrize(("producer", "reader", "status"), [("tiny", "cat", 0), ("yes", "head -c 10", 141)])
+def test_tiny_writes_arrive_and_a_reader_may_leave(
+    kernel: Kernel, here: Path, producer: str, reader: str, status: int
+) -> None:
+    """Each tiny write as a packet of its own would be reset by some kernels (libkrun#795)."""
+    tiny = f"{sys.executable} -c 'import os\nfor _ in range(5000): os.write(1, b\"tiny.\")'"
+    hvcopy, sends = shlex.join(HVCOPY), {"tiny": tiny, "yes": "yes"}[producer]
+    listening = f"{hvcopy} pipe -l {SERVED} --allow vsock:1 | {reader} > {here}/got; exit ${{PIPESTATUS[0]}}"
+    left = kernel.start(listening)
+    left.wait_output("listening on", PATIENCE)
+    right = kernel.run(f"{sends} | {hvcopy} pipe {DIALED}; exit ${{PIPESTATUS[1]}}", PATIENCE)
+    assert (right.returncode, left.wait(PATIENCE)) == (status, status), right.stderr + left.output()
+    kernel.sync()
+    assert (here / "got").read_bytes() == (b"tiny." * 5000 if producer == "tiny" else b"y\n" * 5)

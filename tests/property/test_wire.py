@@ -86,7 +86,7 @@ MESSAGES: dict[Type, st.SearchStrategy[Any]] = {
         m.Listing, st.lists(st.builds(m.Listed, PATH, WORD, COUNT, TIME, SMALL), max_size=4), st.booleans()
     ),
     Type.CHUNK_END: st.builds(m.ChunkEnd, COUNT, exactly(16)),
-    Type.CHUNK_ACK: st.builds(m.ChunkAck, COUNT, exactly(16), SMALL, TEXT),
+    Type.CHUNK_ACK: st.builds(m.ChunkAck, COUNT, exactly(16), WORD),
     Type.MEASURE: st.builds(
         m.Measure, WORD, WORD, st.integers(1, 3_600_000), st.integers(1, 2**20), st.integers(1, 16), st.integers(0, 2**31 - 1)
     ),

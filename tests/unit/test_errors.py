@@ -25,7 +25,7 @@ def test_table_has_each_kind_of_failure_once() -> None:
 
 
 def test_codes_are_those_promised_to_users() -> None:
-    assert sorted(BY_EXIT_CODE) == [*range(2, 12), 130]
+    assert sorted(BY_EXIT_CODE) == [*range(2, 12), 130, 141]
     assert HvcopyError.exit_code == 1
 
 

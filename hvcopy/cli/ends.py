@@ -1,0 +1,142 @@
+"""What `hvcopy pipe` reads from and writes to: standard input and output, or the files of -i and -o."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import os
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from hvcopy.errors import LocalFailure, printable
+from hvcopy.pipeio import Outlet, open_inlet
+from hvcopy.wire.messages import PASSED
+
+if TYPE_CHECKING:
+    from hvcopy.pipeio import Inlet
+    from hvcopy.transfer.streaming import Sink
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+PLAIN_CONTROLS = frozenset("\t\n\r\b\f\a")
+
+
+def fill_standard_descriptors() -> None:
+    """Open the null device where descriptors 0 to 2 are closed, so that no socket gets one of these numbers."""
+    for fd in (STDIN, STDOUT, STDERR):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+class Ends:
+    """Opens both ends: once, or for each of *many* sessions, which then read no standard input.
+
+    The ``with`` block begins by opening them, so that what is wrong is told before anything is sent (LocalFailure).
+    """
+
+    def __init__(self, input_file: str, output_file: str, *, sync: bool, force: bool, many: bool) -> None:
+        self._input = input_file
+        self._output = output_file
+        self._sync = sync
+        self._force = force
+        self._many = many
+        self._opened: tuple[Inlet | None, Sink] | None = None
+
+    def __enter__(self) -> Ends:
+        self._opened = self._inlet(), self._sink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for end in self._opened or ():
+            if end:
+                end.close()
+
+    def take(self) -> tuple[Inlet | None, Sink]:
+        """Return what to send and where to write for the next session; each is used once."""
+        taken, self._opened = self._opened, None
+        return taken or (self._inlet(), self._sink())
+
+    def _inlet(self) -> Inlet | None:
+        if self._input not in ("", "-"):
+            return open_inlet(_open(self._input, os.O_RDONLY), self._input, owned=True)
+        if sys.stdin is None or (self._many and not self._input):
+            return None
+        if not self._input and os.isatty(STDIN) and not self._is_conversation():
+            return None
+        return open_inlet(STDIN)
+
+    def _is_conversation(self) -> bool:
+        """Whether somebody sits at a terminal, reads there what comes, and has no other program to type to."""
+        with contextlib.suppress(OSError):
+            here = os.tcgetpgrp(STDIN) == os.getpgrp()
+            return here and self._output in ("", "-") and os.isatty(STDOUT)
+        return False
+
+    def _sink(self) -> Sink:
+        if self._output not in ("", "-"):
+            from hvcopy.files.output import OutputFile, is_replaceable
+
+            if is_replaceable(self._output):
+                return OutputFile(self._output, sync=self._sync)
+            return Outlet(_open(self._output, os.O_WRONLY), self._output, owned=True)
+        if sys.stdout is None:
+            return Closed()
+        outlet = Outlet(STDOUT, stays=self._many)
+        return outlet if self._force or not os.isatty(STDOUT) else Screen(outlet)
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="nothing was sent; check the path") from None
+
+
+class Screen:
+    """A terminal: text passes, and what could take it over or only clutter it does not."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._text = codecs.getincrementaldecoder("utf-8")()
+        self.lost, self.finish, self.cancel, self.close = outlet.lost, outlet.finish, outlet.cancel, outlet.close
+
+    def write(self, data: memoryview) -> None:
+        """Show *data*.  Raises LocalFailure when it is not plain text."""
+        try:
+            text = self._text.decode(data)
+        except UnicodeDecodeError:
+            text = "\0"
+        if not all(one.isprintable() or one in PLAIN_CONTROLS for one in text):
+            raise LocalFailure(
+                "what comes is not plain text, and standard output is a terminal",
+                hint="send it on with > FILE or | PROGRAM, give -o FILE, or --force it",
+            )
+        self._outlet.write(data)
+
+
+class Closed:
+    """A standard output that was closed from the beginning: fine as long as nothing comes."""
+
+    def write(self, data: memoryview) -> None:
+        """Raise LocalFailure."""
+        raise LocalFailure("standard output is closed", hint="open it, or give -o FILE")
+
+    def lost(self) -> None:
+        """Nothing: nobody was there that could leave."""
+
+    def finish(self) -> str:
+        """Nothing came."""
+        return PASSED
+
+    def cancel(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is open."""

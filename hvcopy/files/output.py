@@ -1,0 +1,102 @@
+"""A file that is written from beginning to end by what the user named it, and has that name only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hvcopy import fileio
+from hvcopy.errors import LocalFailure, printable
+from hvcopy.files import place
+from hvcopy.files.confined import open_directory
+from hvcopy.wire.frames import MIB
+from hvcopy.wire.messages import CACHED, SYNCED
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+WRITEBACK = 16 * MIB
+"""Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""
+
+
+def is_replaceable(path: str) -> bool:
+    """Say whether *path* is a regular file or nothing yet: a device or FIFO is written to as it is."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
+
+
+class OutputFile:
+    """Writes what ``finish`` gives the name *path*, replacing a file that has it; without that, nothing is left.
+
+    A symbolic link is followed.  Modes are those of the file that is replaced, or what the umask leaves.  *sync*: on disk first.
+    """
+
+    def __init__(self, path: str, *, sync: bool) -> None:
+        """Raises LocalFailure when the folder is missing or cannot be written to."""
+        self.name = path
+        self._sync = sync
+        self._length = 0
+        real = os.path.realpath(os.fsencode(path))
+        self._called = os.path.basename(real)
+        with _told_of(self.name):
+            if path.endswith(os.sep):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._directory = open_directory(os.path.dirname(real))
+            self._fd, self._temporary = place.open_temporary(self._directory, place.temporary_name(), mode=0o666)
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(self._fd, stat.S_IMODE(os.stat(real).st_mode) & 0o777)
+
+    def write(self, data: ReadableBuffer) -> None:
+        """Add *data*.  Raises LocalFailure."""
+        with _told_of(self.name):
+            size = memoryview(data).nbytes
+            fileio.write_at(self._fd, data, self._length, False)
+            before, self._length = self._length, self._length + size
+            if self._sync and before // WRITEBACK != self._length // WRITEBACK:
+                start = before // WRITEBACK * WRITEBACK
+                fileio.start_writeback(self._fd, start, WRITEBACK)
+
+    def lost(self) -> None:
+        """Nothing: a file has no reader that could leave."""
+
+    def finish(self) -> str:
+        """Give the file its name; returns how durable it is.  Raises LocalFailure."""
+        with _told_of(self.name):
+            if self._sync:
+                os.fsync(self._fd)
+            place.give_name(self._directory, self._fd, self._temporary, self._called, replace=True)
+        self._temporary = None
+        self.close()
+        return SYNCED if self._sync else CACHED
+
+    def cancel(self) -> None:
+        """Nothing: a write to a file waits for no reader."""
+
+    def close(self) -> None:
+        """Let go; what was not finished is gone.  Harmless when done already."""
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary, dir_fd=self._directory.fd)
+            self._temporary = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+@contextlib.contextmanager
+def _told_of(path: str) -> Iterator[None]:
+    """Turn the system's failures into one that names the file."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise LocalFailure(
+            f"{printable(path)}: {error.strerror or error}",
+            hint="make room there and run the same command again" if full else "",
+        ) from error

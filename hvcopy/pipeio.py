@@ -1,0 +1,324 @@
+"""Descriptors as the ends of a stream: pipes, terminals, sockets, devices and files, read or written from beginning to end.
+
+Any wait can be ended by another thread, and the mode of no descriptor is changed: a pipe or terminal is shared with the
+processes on both sides of it, and O_NONBLOCK would be theirs as well (fcntl(2)).  Knows no stream's meaning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from hvcopy._core import Meter, read_at, read_some, recv_some, send_all, share_pipe, write_all
+from hvcopy.errors import Interrupted, LocalFailure, ReaderGone, printable
+from hvcopy.wire.messages import PASSED
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+PIPE_SIZE = 1 << 20
+"""Bytes that a pipe is made to hold, as many as any user may (pipe(7)): fewer changes between two processes."""
+WORTH_SHARING = 128 << 10
+"""Bytes in a pipe from which on it takes less time to share its pages than to copy them."""
+FIONREAD = 0x541B  # ioctl_pipe(2), asm-generic/ioctls.h; the module termios would be loaded for this number alone
+BACKSTOP_MS = 24 * 3600 * 1000
+"""After so long a wait is begun anew: a producer may be silent for days."""
+
+
+def _is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _enlarge(fd: int) -> bool:
+    """Let a pipe hold PIPE_SIZE bytes, unless it holds more; False when this user may not."""
+    with contextlib.suppress(OSError):
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) >= PIPE_SIZE or fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE) > 0
+    return False
+
+
+def _own(fd: int, flags: int) -> tuple[int, bool]:
+    """Return (descriptor, whether calls on it can wait for ever): a pipe or terminal opened once more, non-blocking (proc(5)).
+
+    Where that cannot be (another user's terminal, no /proc), *fd* itself, which is then polled before every call.
+    Files and devices never wait for anybody.
+    """
+    if not _is_pipe(fd) and not os.isatty(fd):
+        return fd, False
+    with contextlib.suppress(OSError):
+        return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), False
+    return fd, True
+
+
+def _failure(name: str, error: OSError) -> LocalFailure | Interrupted | ReaderGone:
+    if error.errno == errno.ECANCELED:
+        return Interrupted("interrupted")
+    hint = "make room there and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return LocalFailure(f"{printable(name)}: {error.strerror or error}", hint=hint)
+
+
+def open_inlet(fd: int, name: str = "standard input", *, owned: bool = False) -> Inlet:
+    """Return what reads *fd*, whatever that is; it is left open at the end unless it is *owned*."""
+    mode = os.fstat(fd).st_mode
+    kinds = {stat.S_IFREG: FileInlet, stat.S_IFIFO: PipeInlet, stat.S_IFSOCK: SocketInlet}
+    return kinds.get(stat.S_IFMT(mode), Inlet)(fd, name, owned=owned)
+
+
+class Inlet:
+    """Reads a descriptor to its end: here a terminal or device.  One thread reads; ``end`` and ``cancel`` are for any.
+
+    ``size`` is how much is to come, None when nobody knows.
+    """
+
+    size: int | None = None
+
+    def __init__(self, fd: int, name: str, *, owned: bool) -> None:
+        self.fd = fd
+        self.name = name
+        self.is_terminal = os.isatty(fd)
+        self._owned = owned
+        self._own, self._blocking = _own(fd, os.O_RDONLY)
+        self._meter = Meter()
+        self._ended = False
+
+    def read(self, into: memoryview) -> int:
+        """Wait until there is something, and read it.  Returns 0 at the end.  Raises LocalFailure or Interrupted."""
+        while True:
+            try:
+                return self._told(into, BACKSTOP_MS)
+            except TimeoutError:
+                continue
+            except Interrupted:
+                if self._ended:
+                    return 0
+                raise
+
+    def read_more(self, into: memoryview) -> int:
+        """Read what is there at once.  Returns 0 when there is nothing just now, or nothing more at all."""
+        if self.is_terminal:  # its end is told by one empty read, which belongs to ``read``
+            return 0
+        try:
+            return self._told(into, 0)
+        except TimeoutError:
+            return 0
+
+    def mark(self) -> None:
+        """Prepare for ``reference`` to what is read from here on."""
+
+    def reference(self, count: int) -> tuple[int, int] | None:
+        """Return (descriptor, offset or -1) from where the *count* bytes read since ``mark`` can be sent, None if they cannot."""
+        return None
+
+    @property
+    def changed(self) -> bool:
+        """Whether what was read has certainly been changed by somebody since."""
+        return False
+
+    def end(self) -> None:
+        """Let ``read`` return 0 from now on, within 200 ms."""
+        self._ended = True
+        self._meter.cancel()
+
+    def cancel(self) -> None:
+        """Let ``read`` raise Interrupted from now on, within 200 ms; a read of a file ends by itself."""
+        self._meter.cancel()
+
+    def close(self) -> None:
+        """Let go of the descriptor; harmless when done already."""
+        if self._own != self.fd:
+            os.close(self._own)
+            self._own = self.fd
+        if self._owned and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _told(self, into: memoryview, timeout_ms: int) -> int:
+        try:
+            return self._read(into, timeout_ms)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise _failure(self.name, error) from error
+
+    def _read(self, into: memoryview, timeout_ms: int) -> int:
+        return read_some(self._own, into, self._meter, timeout_ms, self._blocking, self.is_terminal)
+
+
+class SocketInlet(Inlet):
+    """A socket, as a parent that is a server may give."""
+
+    def _read(self, into: memoryview, timeout_ms: int) -> int:
+        return recv_some(self.fd, into, self._meter, timeout_ms)
+
+
+class FileInlet(Inlet):
+    """A regular file, read from where the descriptor stands; that is moved along at the end, for whoever shares it."""
+
+    def __init__(self, fd: int, name: str, *, owned: bool) -> None:
+        super().__init__(fd, name, owned=owned)
+        found = os.fstat(fd)
+        self._position = os.lseek(fd, 0, os.SEEK_CUR)
+        self._marked: int | None = None
+        self._as_opened = found.st_size, found.st_mtime_ns
+        if found.st_size:  # a file of /proc says it is empty, and is not
+            self.size = max(found.st_size - self._position, 0)
+
+    def mark(self) -> None:
+        """The position is enough."""
+        self._marked = self._position
+
+    def reference(self, count: int) -> tuple[int, int] | None:
+        """The file itself."""
+        return None if self._marked is None else (self.fd, self._marked)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is another one than it was when it was opened."""
+        found = os.fstat(self.fd)
+        return (found.st_size, found.st_mtime_ns) != self._as_opened
+
+    def close(self) -> None:
+        """Let go of the descriptor, and move it along first: whoever shares it goes on behind what was sent."""
+        with contextlib.suppress(OSError):
+            os.lseek(self.fd, self._position, os.SEEK_SET)
+        super().close()
+
+    def _read(self, into: memoryview, timeout_ms: int) -> int:
+        count = read_at(self.fd, into, self._position)
+        self._position += count
+        return count
+
+
+class PipeInlet(Inlet):
+    """A pipe.  When it is well filled, a second pipe is made to hold the same pages, which leave by reference."""
+
+    def __init__(self, fd: int, name: str, *, owned: bool) -> None:
+        super().__init__(fd, name, owned=owned)
+        _enlarge(fd)
+        self._twin: tuple[int, int] | None = None
+        self._left = self._shared = 0
+        self._tries = not self._blocking
+
+    def mark(self) -> None:
+        """Share what is there, if that pays; then no more than that is read until the next mark."""
+        self._left = self._shared = 0
+        if not self._tries or _waiting(self._own) < WORTH_SHARING:
+            return
+        try:
+            self._twin = self._twin or _new_twin()
+            if _waiting(self._twin[0]) == 0:  # else the system does not send from pipes
+                self._left = self._shared = share_pipe(self._own, self._twin[1], PIPE_SIZE)
+                return
+        except OSError:
+            pass
+        self._tries = False
+
+    def reference(self, count: int) -> tuple[int, int] | None:
+        """The second pipe, when it holds just what was read."""
+        return (self._twin[0], -1) if self._twin and count == self._shared and not self._left else None
+
+    def close(self) -> None:
+        """Let go of all pipes."""
+        super().close()
+        for end in self._twin or ():
+            os.close(end)
+        self._twin = None
+
+    def _read(self, into: memoryview, timeout_ms: int) -> int:
+        if not self._shared:
+            return super()._read(into, timeout_ms)
+        if not self._left:
+            raise TimeoutError  # what came in since belongs to the next chunk
+        count = super()._read(into[: self._left], timeout_ms)
+        self._left -= count
+        return count
+
+
+def _new_twin() -> tuple[int, int]:
+    ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    if not _enlarge(ends[1]):
+        for end in ends:
+            os.close(end)
+        raise PermissionError
+    return ends
+
+
+def _waiting(pipe: int) -> int:
+    """Return how many bytes a pipe holds."""
+    return int.from_bytes(fcntl.ioctl(pipe, FIONREAD, bytes(4)), sys.byteorder)
+
+
+class Outlet:
+    """Writes *fd* to its end.  One thread writes; ``lost`` and ``cancel`` are for any.  *fd* stays open unless it is *owned*.
+
+    ``finish`` lets the reader see the end: *fd* then leads to the null device; with *stays* it remains as it is.
+    """
+
+    def __init__(self, fd: int, name: str = "standard output", *, owned: bool = False, stays: bool = False) -> None:
+        self.fd = fd
+        self.name = name
+        self._owned = owned
+        self._stays = stays
+        self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        if _is_pipe(fd):
+            _enlarge(fd)
+        self._own, self._blocking = _own(fd, os.O_WRONLY)
+        self._meter = Meter()
+        self._watched = select.poll()
+        self._watched.register(fd, 0)
+
+    def write(self, data: ReadableBuffer) -> None:
+        """Write all of *data*, however long its reader takes.  Raises ReaderGone, LocalFailure or Interrupted."""
+        before = self._meter.moved
+        while True:
+            rest = memoryview(data)[self._meter.moved - before :]
+            try:
+                if self._is_socket:
+                    send_all(self.fd, (rest,), self._meter, BACKSTOP_MS)
+                else:
+                    write_all(self._own, rest, self._meter, BACKSTOP_MS, self._blocking)
+                return
+            except TimeoutError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                raise self._gone() from None
+            except OSError as error:
+                raise _failure(self.name, error) from error
+
+    def _gone(self) -> ReaderGone:
+        return ReaderGone(f"the reader of {printable(self.name)} closed it after {self._meter.moved} bytes")
+
+    def lost(self) -> ReaderGone | None:
+        """Return what ``write`` would raise when nobody is there any more to read, None while somebody is."""
+        gone = any(events & (select.POLLERR | select.POLLHUP) for _, events in self._watched.poll(0))
+        return self._gone() if gone else None
+
+    def finish(self) -> str:
+        """Let the reader see the end; returns how durable what was written is."""
+        self._close_own()
+        if not self._stays:
+            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, self.fd, inheritable=False)  # in its place, so that no other file takes the number
+            os.close(null)
+        return PASSED
+
+    def cancel(self) -> None:
+        """Let ``write`` raise Interrupted from now on, within 200 ms."""
+        self._meter.cancel()
+
+    def close(self) -> None:
+        """Let go of *fd*, whatever was written; harmless when done already."""
+        self._close_own()
+        if self._owned and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _close_own(self) -> None:
+        if self._own != self.fd:
+            os.close(self._own)
+            self._own = self.fd

@@ -1,0 +1,105 @@
+"""One stream each way: offsets, lengths, digests, and what was said of them (docs/protocol.md, section 10).
+
+The two directions share nothing, so that a thread each may drive them.
+"""
+
+from __future__ import annotations
+
+from xxhash import xxh3_128
+
+from hvcopy.errors import DigestMismatch, NotHvcopy
+from hvcopy.wire.frames import CHUNK, MAX_CHUNK
+from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd
+
+
+class OutgoingStream:
+    """What this end sends.  ``add`` before the chunk leaves; ``end`` once."""
+
+    def __init__(self) -> None:
+        self._digest = xxh3_128()
+        self.length = 0
+        self.end: ChunkEnd | None = None
+        self.durability = ""
+
+    @property
+    def over(self) -> bool:
+        """True once the peer has all of it and has said so."""
+        return self.durability != ""
+
+    def add(self, contents: memoryview) -> bytes:
+        """Count and hash the next chunk's contents; returns the fixed part of its body."""
+        assert self.end is None
+        head = CHUNK.pack(self.length)
+        self._digest.update(contents)
+        self.length += len(contents)
+        return head
+
+    def finish(self) -> ChunkEnd:
+        """Return what is to be said when nothing more will be added."""
+        assert self.end is None
+        self.end = ChunkEnd(self.length, self._digest.digest())
+        return self.end
+
+    def acknowledged(self, ack: ChunkAck) -> None:
+        """Take the peer's word.  Raises NotHvcopy out of turn, DigestMismatch when it has something else."""
+        if self.end is None or self.over or ack.durability not in (PASSED, CACHED, SYNCED):
+            raise NotHvcopy("the peer acknowledged the stream out of turn")
+        if (ack.length, ack.digest) != (self.end.length, self.end.digest):
+            raise DigestMismatch("the peer has other bytes than were sent", hint="run the same command again")
+        self.durability = ack.durability
+
+    @property
+    def digest(self) -> bytes:
+        """XXH3-128 of what was added until now."""
+        return self._digest.digest()
+
+
+class IncomingStream:
+    """What the peer sends.  ``add`` for each chunk, ``ended`` once."""
+
+    def __init__(self) -> None:
+        self._digest = xxh3_128()
+        self.length = 0
+        self.has_ended = False
+        self._live = False
+        self.durability = ""
+
+    @property
+    def over(self) -> bool:
+        """True once everything is where it goes and was acknowledged."""
+        return self.durability != ""
+
+    def add(self, body: memoryview | bytes, *, live: bool = False) -> memoryview:
+        """Count and hash the contents of a chunk, and return them.  Raises NotHvcopy unless it comes next."""
+        self._live |= live
+        size = len(body) - CHUNK.size
+        if self.has_ended or not 0 < size <= MAX_CHUNK or CHUNK.unpack_from(body) != (self.length,):
+            raise NotHvcopy("the peer sent a piece of its stream that does not come next")
+        contents = memoryview(body)[CHUNK.size :]
+        self._digest.update(contents)
+        self.length += size
+        return contents
+
+    def ended(self, end: ChunkEnd) -> None:
+        """Take the peer's end.  Raises NotHvcopy out of turn, DigestMismatch when something else arrived."""
+        if self.has_ended:
+            raise NotHvcopy("the peer ended its stream twice")
+        if (end.length, end.digest) != (self.length, self.digest):
+            perhaps = "; perhaps somebody wrote to its source meanwhile" if self._live else ""
+            raise DigestMismatch(
+                f"{self.length} bytes arrived, but the peer has the digest of others{perhaps}",
+                hint="use nothing of what came; run the same commands again",
+            )
+        self.has_ended = True
+
+    def acknowledge(self, durability: str) -> ChunkAck:
+        """Return what is to be said when everything is where it goes."""
+        assert self.has_ended
+        assert not self.over
+        self.durability = durability
+        return ChunkAck(self.length, self.digest, durability)
+
+    @property
+    def digest(self) -> bytes:
+        """XXH3-128 of what was added until now."""
+        return self._digest.digest()

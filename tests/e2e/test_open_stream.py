@@ -1,0 +1,140 @@
+"""Streams for Python programs: hvcopy.open_stream, with the command at the other end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import eventually
+from peers import Listening, Peer, server
+
+import hvcopy
+from e2e.plumbing import Piped, feed, listening
+from e2e.trees import MIB, noise
+from hvcopy.errors import BadUsage, ConnectionLost, Interrupted, NobodyListens, ReaderGone
+from hvcopy.wire import messages as m
+
+
+@pytest.fixture
+def left(tmp_path: Path, processes: ExitStack) -> Piped:
+    """`pipe -l` on a unix socket."""
+    return processes.enter_context(listening(f"unix:{tmp_path}/s"))
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> hvcopy.Address:
+    """Where it listens."""
+    return hvcopy.parse_address(f"unix:{tmp_path}/s")
+
+
+def test_a_question_and_its_answer(left: Piped, address: hvcopy.Address) -> None:
+    with hvcopy.open_stream(address) as stream:
+        assert stream.peer == str(address)
+        assert stream.window > 0
+        stream.write(b"what is ")
+        stream.write(memoryview(b"the time?\n"))
+        stream.end()
+        assert left.tap().all() == b"what is the time?\n"
+        left.send(b"late\n")
+        left.end()
+        assert stream.read(2) == b"la"
+        assert stream.read() == b"te\n"
+        assert stream.read() == b""
+    assert left.finish().code == 0
+
+
+def test_much_goes_both_ways_at_once(left: Piped, address: hvcopy.Address) -> None:
+    there, back = noise(5 * MIB), noise(3 * MIB, 1)
+    tap = left.tap()
+    feed(left, back)
+    with hvcopy.open_stream(address) as stream:
+        writer = threading.Thread(target=lambda: (stream.write(there), stream.end()))
+        writer.start()
+        assert stream.read() == back
+        writer.join()
+    assert left.finish().code == 0
+    assert tap.all() == there
+
+
+def test_leaving_the_block_is_the_end_and_waits_for_the_peer(left: Piped, address: hvcopy.Address) -> None:
+    left.end()
+    with hvcopy.open_stream(address) as stream:
+        stream.write(b"all of it")
+    assert left.finish().code == 0
+    assert left.tap().all() == b"all of it"
+
+
+def test_what_was_not_read_is_an_error_on_both_sides(left: Piped, address: hvcopy.Address) -> None:
+    feed(left, bytes(3 * MIB))
+    with pytest.raises(ReaderGone, match="did not read it to its end"), hvcopy.open_stream(address) as stream:
+        assert stream.read(10) == bytes(10)
+    assert left.finish().code == 141
+
+
+def test_a_program_that_fails_fails_the_stream(left: Piped, address: hvcopy.Address) -> None:
+    class Mishap(Exception):
+        pass
+
+    def use() -> None:
+        with hvcopy.open_stream(address) as stream:
+            stream.write(b"x")
+            raise Mishap
+
+    with pytest.raises(Mishap):
+        use()
+    assert left.finish().code == 130
+
+
+def test_a_peer_that_is_killed_is_told_to_whoever_reads_or_writes(left: Piped, address: hvcopy.Address) -> None:
+    stream = hvcopy.open_stream(address)
+    stream.write(b"x")
+    assert os.read(left.reads, 1) == b"x"
+    left.signal(signal.SIGKILL)
+    with pytest.raises(ConnectionLost):
+        stream.read()
+
+    def write() -> bool:
+        stream.write(bytes(MIB))
+        return False
+
+    with pytest.raises(ConnectionLost):
+        eventually(write, what="the failure")
+    with pytest.raises(ConnectionLost), stream:
+        pass
+
+
+def test_misuse_and_absence_are_told(left: Piped, address: hvcopy.Address, tmp_path: Path) -> None:
+    left.end()
+    with hvcopy.open_stream(address) as stream:
+        stream.end()
+        stream.end()
+        with pytest.raises(BadUsage):
+            stream.write(b"x")
+    with pytest.raises(NobodyListens):
+        hvcopy.open_stream(hvcopy.parse_address(f"unix:{tmp_path}/none"))
+
+
+def test_a_stream_that_was_not_used_is_closed(left: Piped, address: hvcopy.Address) -> None:
+    with hvcopy.open_stream(address):
+        pass
+    assert left.finish().code == 6
+
+
+def test_a_stream_can_be_interrupted_from_another_thread(tmp_path: Path) -> None:
+    def silent(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Ready(b"", 1, "", []))
+        peer.beat()
+        peer.idle()
+
+    with Listening(f"unix:{tmp_path}/s", server(silent)) as scripted:
+        stream = hvcopy.open_stream(hvcopy.parse_address(scripted.address))
+        threading.Timer(0.1, stream.interrupt, [Interrupted("enough")]).start()
+        with pytest.raises(Interrupted, match="enough"):
+            stream.read()
+        with pytest.raises(Interrupted), stream:
+            pass

@@ -1,0 +1,397 @@
+"""What hvcopy pipe reads from and writes to: files by name, terminals, closed descriptors; its options; many peers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import shlex
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from commands import PATIENCE, Running, eventually, run
+from starting import HVCOPY
+from transport.muxer import Muxer, half_close_is_full_close
+from xxhash import xxh3_128_hexdigest
+
+from e2e.boxes import small_disk
+from e2e.plumbing import Piped, feed, joined, listening, pipeline
+from e2e.trees import MIB, noise, write
+
+# ---- -i and -o
+
+
+def test_files_by_name_both_ways(tmp_path: Path, here: Path, root: Path) -> None:
+    there, back = write(here / "there", noise(3 * MIB)), write(root / "back", noise(MIB, 1))
+    with listening(f"unix:{tmp_path}/s", "-i", back, "-o", root / "got", "--json", "--no-fsync") as left:
+        right = run("pipe", f"unix:{tmp_path}/s", "-i", there, "-o", here / "got", "--json")
+        done = left.finish()
+        told = left.tap().all()
+    assert (right.code, done.code) == (0, 0), right.err + done.err
+    assert (root / "got").read_bytes() == there.read_bytes()
+    assert (here / "got").read_bytes() == back.read_bytes()
+    assert right.result["durability"] == "cached", "the peer was told not to wait for its disk"
+    assert json.loads(told)["durability"] == "synced"
+
+
+def test_the_file_of_o_has_its_name_only_when_it_is_whole(tmp_path: Path, root: Path) -> None:
+    target = write(root / "f", b"old")
+    target.chmod(0o640)
+    with listening(f"unix:{tmp_path}/s", "-o", target) as left, Piped(f"unix:{tmp_path}/s") as right:
+        left.end()
+        right.send(b"half")
+        left.line("listening")
+        assert target.read_bytes() == b"old"
+        right.send(b" and half")
+        right.end()
+        assert (left.finish().code, right.finish().code) == (0, 0)
+    assert target.read_bytes() == b"half and half"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert os.listdir(root) == ["f"]
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "interrupted"])
+def test_an_end_in_the_middle_leaves_the_old_file(killed: bool, tmp_path: Path, root: Path) -> None:
+    target = write(root / "f", b"old")
+    with listening(f"unix:{tmp_path}/s", "-o", target) as left, Piped(f"unix:{tmp_path}/s") as right:
+        right.send(noise(MIB))
+        eventually(lambda: _written(left) >= MIB, what="a part of it")
+        left.signal(signal.SIGKILL if killed else signal.SIGTERM)
+        assert left.finish().code == (-signal.SIGKILL if killed else 130)
+        assert right.finish().code in (6, 130)
+    assert target.read_bytes() == b"old"
+    assert os.listdir(root) == ["f"]
+
+
+def _written(running: Running) -> int:
+    """Bytes a process has written by now, to anywhere (proc(5))."""
+    return int(Path(f"/proc/{running.pid}/io").read_text().split("wchar: ")[1].split()[0])
+
+
+def test_a_full_disk_is_10_on_both_sides_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f"{shlex.join(HVCOPY)} pipe -l unix:{tmp_path}/s -o {disk}/f; code=$?; ls -A {disk} >&2; exit $code"
+    with Running("pipe", prefix=[*small_disk(disk, "2m"), "sh", "-c", script, "sh"]) as left:
+        left.line("listening on")
+        done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", bytes(4 * MIB)))
+        received = left.finish()
+    assert (done.code, received.code) == (10, 10), done.err + received.err
+    assert f"{disk}/f: No space left on device" in received.err
+    assert "says: " in done.err
+    assert received.err.splitlines()[-1].startswith("  make room"), "something was left on the disk"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-i", "missing"], "missing: No such file"),
+        (["-i", "."], ".: Is a directory"),
+        (["-o", "missing/f"], "missing/f: No such file"),
+    ],
+)
+def test_files_that_cannot_be_opened_are_told_before_anything_else(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    done = run("pipe", "-l", f"unix:{tmp_path}/s", *arguments, cwd=tmp_path)
+    assert done.code == 10
+    assert said in done.err
+    assert "listening" not in done.err
+
+
+def test_devices_and_fifos_are_written_to_as_they_are(tmp_path: Path, processes: ExitStack) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    left = processes.enter_context(Running("pipe", "-l", f"unix:{tmp_path}/s", "-o", tmp_path / "fifo"))
+    with open(tmp_path / "fifo", "rb") as fifo:
+        left.line("listening on")
+        done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f"), "-o", "/dev/null", "--json")
+        assert fifo.read() == b"content\n"
+    assert (done.code, left.finish().code) == (0, 0), done.err
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
+
+
+# ---- standard input and output of every kind
+
+
+@pytest.mark.parametrize("how", ["<&-", "< /dev/null", "< empty"])
+def test_an_input_with_nothing_in_it_is_one_direction_only(how: str, tmp_path: Path) -> None:
+    write(tmp_path / "empty", b"")
+    with listening(f"unix:{tmp_path}/s") as left:
+        feed(left, b"only this way")
+        done = pipeline(f"{shlex.join(HVCOPY)} pipe unix:{tmp_path}/s {how}", tmp_path)
+        assert (done.code, left.finish().code) == (0, 0), done.err
+        assert done.out == "only this way"
+
+
+def test_a_closed_output_is_fine_until_something_comes(tmp_path: Path) -> None:
+    for content, code in ((b"", 0), (b"x", 10)):
+        with listening(f"unix:{tmp_path}/s") as left:
+            feed(left, content)
+            done = pipeline(f"{shlex.join(HVCOPY)} pipe unix:{tmp_path}/s <&- >&-", tmp_path)
+            assert (done.code, left.finish().code) == (code, code), done.err
+    assert "standard output is closed" in done.err
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    """(the side of whoever types and reads, the terminal itself)."""
+    master, slave = pty.openpty()
+    try:
+        yield master, slave
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+IN_THE_FOREGROUND = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def at_terminal(*arguments: object, slave: int) -> Running:
+    """Start ``pipe`` in a session of its own whose terminal is *slave*, as a shell's job in the foreground."""
+    prefix = [sys.executable, "-c", IN_THE_FOREGROUND]
+    return Running("pipe", *arguments, prefix=prefix, stdin=slave, stdout=slave)
+
+
+def typed(master: int, text: bytes) -> None:
+    """Type *text*."""
+    os.write(master, text)
+
+
+def shown(master: int, until: bytes) -> bytes:
+    """What stands on the screen once *until* does."""
+    found = b""
+    while until not in found:
+        found += os.read(master, 1000)
+    return found
+
+
+def test_two_people_at_terminals_talk_until_one_of_them_ends(tmp_path: Path) -> None:
+    with (
+        terminal() as (here, here_tty),
+        terminal() as (there, there_tty),
+        at_terminal("-l", f"unix:{tmp_path}/s", slave=here_tty) as left,
+        at_terminal("--wait", "20", f"unix:{tmp_path}/s", slave=there_tty) as right,
+    ):
+        typed(here, b"good morning\n")
+        assert b"good morning\r\n" in shown(there, b"good morning\r\n")
+        typed(there, b"good evening\n")
+        shown(here, b"good evening\r\n")
+        typed(there, b"\x04")
+        assert (left.finish().code, right.finish().code) == (0, 0), left.err + right.err
+
+
+def test_a_terminal_is_not_read_when_the_output_goes_on_to_a_program(tmp_path: Path) -> None:
+    """What is typed there is for that program, as in hvcopy pipe -l ... | less."""
+    with terminal() as (_, slave), Piped("-l", f"unix:{tmp_path}/s", stdin=slave) as left:
+        left.line("listening")
+        done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", b"text\n"))
+        assert (done.code, left.finish().code) == (0, 0), left.err
+        assert left.tap().all() == b"text\n"
+
+
+@pytest.mark.parametrize("content", [b"\x1b[2J", b"a\0b", bytes(range(128, 256)), "\x9b2J".encode()])
+def test_what_is_no_plain_text_does_not_reach_a_terminal(content: bytes, tmp_path: Path) -> None:
+    source = write(tmp_path / "f", b"caf\xc3\xa9\n" + content)
+    with terminal() as (master, slave), at_terminal("-l", f"unix:{tmp_path}/s", slave=slave) as left:
+        left.line("listening")
+        done = run("pipe", f"unix:{tmp_path}/s", "-i", source)
+        refused = left.finish()
+        assert (refused.code, done.code) == (10, 10), refused.err + done.err
+        assert "--force" in refused.err
+        os.write(slave, b"end")
+        assert shown(master, b"end") == b"end"
+
+
+def test_plain_text_and_anything_that_is_forced_reach_a_terminal(tmp_path: Path) -> None:
+    for options, content in ((["--force"], b"\x1b[1mbold\x1b[0m\n"), ([], "café\tnaïve 日本\n".encode())):
+        with terminal() as (master, slave), at_terminal("-l", f"unix:{tmp_path}/s", *options, slave=slave) as left:
+            left.line("listening")
+            with Piped(f"unix:{tmp_path}/s") as right:
+                for byte in content:  # characters in pieces
+                    right.send(bytes([byte]))
+                right.end()
+                assert shown(master, b"\r\n") == content.replace(b"\n", b"\r\n")
+                assert (left.finish().code, right.finish().code) == (0, 0), left.err + right.err
+
+
+# ---- options
+
+
+def test_digest_prints_what_xxh128sum_would(tmp_path: Path) -> None:
+    content = noise(MIB)
+    with listening(f"unix:{tmp_path}/s", "--digest") as left:
+        left.end()
+        done = run(
+            "pipe", "-q", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", content), "-o", "/dev/null", "--digest"
+        )
+        received = left.finish()
+    empty, digest = xxh3_128_hexdigest(b""), xxh3_128_hexdigest(content)
+    assert done.out == f"{digest}  sent\n{empty}  received\n"
+    assert f"{empty}  sent\n{digest}  received\n" in received.err
+
+
+def test_progress_knows_the_size_of_a_file_on_both_sides_and_of_a_pipe_on_none(tmp_path: Path) -> None:
+    size = 3 * MIB // 2
+    source = write(tmp_path / "f", noise(size))
+    options = ["--progress", "json", "--bwlimit", "1M"]
+    for known in (True, False):
+        with listening(f"unix:{tmp_path}/s", "-o", "/dev/null", *options) as left:
+            left.end()
+            with Piped(f"unix:{tmp_path}/s", *options, *(["-i", source] if known else [])) as right:
+                feed(right, source.read_bytes())
+                done = right.finish(), left.finish()
+        assert [one.code for one in done] == [0, 0]
+        assert 1 < done[0].seconds < 6, "1.5 MiB at 1 MiB a second"
+        for one in done:
+            last = json.loads([line for line in one.err.splitlines() if line.startswith("{")][-1])
+            assert last["total_bytes"] == (size if known else None)
+            assert 0 < last["bytes"] <= size
+
+
+def test_keys_and_lists_decide_who_is_let_in_and_others_do_not_end_it(tmp_path: Path, processes: ExitStack) -> None:
+    key, other = tmp_path / "key", tmp_path / "other"
+    for path in (key, other):
+        assert run("key", path).code == 0
+    where = f"unix:{tmp_path}/s"
+    left = processes.enter_context(listening(where, "--key-file", key))
+    left.end()
+    tap = left.tap()
+    wrong, none = run("pipe", where, "--key-file", other), run("pipe", where)
+    assert (wrong.code, none.code) == (9, 9), wrong.err + none.err
+    done = run("pipe", where, "--key-file", key, "-i", write(tmp_path / "f"))
+    assert (done.code, left.finish().code) == (0, 0), done.err
+    assert tap.all() == b"content\n"
+    refusing = processes.enter_context(listening(f"unix:{tmp_path}/t", "--allow", f"unix:{os.getuid() + 1}"))
+    refused = run("pipe", f"unix:{tmp_path}/t")
+    assert refused.code == 9
+    assert f"--allow unix:{os.getuid()}" in refused.err
+    refusing.line("is not on the list")
+    assert not refusing.ended
+
+
+def test_listening_on_tcp_needs_a_decision(tmp_path: Path) -> None:
+    done = run("pipe", "-l", "tcp:127.0.0.1:0")
+    assert done.code == 2
+    assert "--open" in done.err
+    assert run("pipe", "-k", f"unix:{tmp_path}/s").code == 2
+
+
+def test_who_comes_second_finds_nobody(tmp_path: Path) -> None:
+    """Without -k one peer is served, and the place is given up at once, as with nc."""
+    with joined(f"unix:{tmp_path}/s") as (left, right):
+        left.send(b"x")
+        assert os.read(right.reads, 1) == b"x"
+        assert run("pipe", f"unix:{tmp_path}/s").code == 4
+
+
+# ---- many peers
+
+
+def test_ten_peers_at_once_are_taken_one_after_the_other(tmp_path: Path, processes: ExitStack) -> None:
+    left = processes.enter_context(listening(f"unix:{tmp_path}/s", "-k", "--digest"))
+    left.end()
+    tap = left.tap()
+    contents = [bytes([65 + number]) * (300_000 + number) for number in range(10)]
+    peers = [
+        processes.enter_context(
+            Running("pipe", "-q", f"unix:{tmp_path}/s", "-i", write(tmp_path / str(number), content))
+        )
+        for number, content in enumerate(contents)
+    ]
+    for peer in peers:
+        done = peer.finish(PATIENCE)
+        assert done.code == 0, done.err
+    assert not left.ended
+    left.signal(signal.SIGINT)
+    done = left.finish()
+    assert done.code == 0, done.err
+    found = tap.all()
+    assert sorted(found) == sorted(b"".join(contents))
+    assert sum(found[at] != found[at - 1] for at in range(1, len(found))) == 9, "streams were mixed"
+    assert all(f"{xxh3_128_hexdigest(content)}  received" in done.err for content in contents)
+
+
+def test_a_failure_does_not_end_a_listener_that_goes_on(tmp_path: Path, processes: ExitStack) -> None:
+    target = write(tmp_path / "out", b"old")
+    left = processes.enter_context(listening(f"unix:{tmp_path}/s", "-k", "-o", target, "--json"))
+    with Piped(f"unix:{tmp_path}/s", "-v") as broken:
+        broken.send(b"half")
+        broken.line("connected to")
+        broken.kill()
+    left.line("the connection")
+    assert target.read_bytes() == b"old"
+    for content in (b"one", b"two"):
+        assert run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", content)).code == 0
+        assert eventually(lambda: target.read_bytes() in (b"one", b"two"), what="the file")
+        assert target.read_bytes() == content
+    left.signal(signal.SIGTERM)
+    assert left.finish().code == 0
+    results = [json.loads(line) for line in left.tap().all().splitlines()]
+    assert [one["exit_code"] for one in results] == [6, 0, 0]
+
+
+def test_a_file_is_served_to_many(tmp_path: Path, processes: ExitStack) -> None:
+    source = write(tmp_path / "f", noise(MIB))
+    left = processes.enter_context(listening(f"unix:{tmp_path}/s", "-k", "-i", source))
+    for number in range(3):
+        done = run("pipe", f"unix:{tmp_path}/s", "-o", tmp_path / str(number))
+        assert done.code == 0, done.err
+        assert (tmp_path / str(number)).read_bytes() == source.read_bytes()
+    assert not left.ended
+
+
+def test_a_listener_that_goes_on_ends_when_its_own_reader_does(tmp_path: Path, processes: ExitStack) -> None:
+    left = processes.enter_context(listening(f"unix:{tmp_path}/s", "-k"))
+    left.leave()
+    done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f"))
+    assert (done.code, left.finish().code) == (141, 141), done.err
+
+
+# ---- where nobody can half-close
+
+
+def test_a_stream_is_whole_through_a_vmm_that_turns_half_close_into_full_close(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    """Firecracker and vhost-device-vsock do; the ends of streams are in-band, so nothing is lost either way."""
+    there, back = noise(5 * MIB + 3), noise(2 * MIB, 1)
+    left = processes.enter_context(listening(f"unix:{tmp_path}/guest"))
+    vmm = processes.enter_context(Muxer(str(tmp_path / "v.sock"), half_close_is_full_close))
+    right = processes.enter_context(Piped(f"hybrid:{tmp_path}/v.sock:18518"))
+    relay(vmm, f"{tmp_path}/guest")
+    taps = left.tap(), right.tap()
+    feed(right, there)
+    feed(left, back)
+    assert (left.finish().code, right.finish().code) == (0, 0), left.err + right.err
+    assert (taps[0].all(), taps[1].all()) == (there, back)
+
+
+def relay(vmm: Muxer, path: str) -> None:
+    """Join the guest's end of the next connection with what listens on *path*."""
+    import socket
+    import threading
+
+    guest, service = vmm.guest(), socket.socket(socket.AF_UNIX)
+    service.connect(path)
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    for source, sink in ((guest, service), (service, guest)):
+        threading.Thread(target=copy, args=(source, sink), daemon=True).start()

@@ -1,0 +1,104 @@
+"""The file of -o: it has its name when it is whole, and until then the old one stands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hvcopy.errors import LocalFailure
+from hvcopy.files import place
+from hvcopy.files.output import OutputFile, is_replaceable
+
+
+@pytest.fixture(params=["anonymous", "named"])
+def _temporary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without O_TMPFILE, which some file systems lack."""
+    if request.param == "named":
+        really = os.open
+
+        def refuse(path: object, flags: int, *arguments: object, **keywords: object) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                raise OSError(95, "Operation not supported")
+            return really(path, flags, *arguments, **keywords)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(place.os, "open", refuse)
+
+
+pytestmark = pytest.mark.usefixtures("_temporary")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_it_appears_whole_with_what_the_umask_leaves(tmp_path: Path, sync: bool) -> None:
+    before = os.umask(0o027)
+    try:
+        file = OutputFile(str(tmp_path / "f"), sync=sync)
+    finally:
+        os.umask(before)
+    for piece in (b"one ", b"two ", bytes(20 << 20)):
+        file.write(piece)
+        assert not (tmp_path / "f").exists()
+    assert file.lost() is None
+    assert file.finish() == ("synced" if sync else "cached")
+    assert (tmp_path / "f").read_bytes() == b"one two " + bytes(20 << 20)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o640
+    file.close()
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    (tmp_path / "f").chmod(0o604)
+    file = OutputFile(str(tmp_path / "f"), sync=False)
+    file.write(b"new")
+    assert (tmp_path / "f").read_bytes() == b"old"
+    file.finish()
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o604
+
+
+def test_what_was_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    file = OutputFile(str(tmp_path / "f"), sync=True)
+    file.write(b"half of it")
+    file.close()
+    file.close()
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/f").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("inner/f")
+    file = OutputFile(str(tmp_path / "link"), sync=False)
+    file.write(b"new")
+    file.finish()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "inner/f").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["missing/f", "f/", "plain/f"])
+def test_a_place_that_cannot_be_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    with pytest.raises(LocalFailure, match=name):
+        OutputFile(str(tmp_path) + "/" + name, sync=False)
+
+
+def test_a_name_that_became_a_directory_meanwhile_is_told(tmp_path: Path) -> None:
+    file = OutputFile(str(tmp_path / "f"), sync=False)
+    (tmp_path / "f").mkdir()
+    with pytest.raises(LocalFailure):
+        file.finish()
+    file.close()
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_only_what_is_a_file_or_nothing_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "f").write_bytes(b"")
+    assert is_replaceable(str(tmp_path / "f"))
+    assert is_replaceable(str(tmp_path / "new"))
+    assert not is_replaceable(str(tmp_path / "fifo"))
+    assert not is_replaceable("/dev/null")
