@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
@@ -340,6 +341,8 @@ SCHEMA: dict[Type, type[Message]] = {
 _TYPE_OF = {message: kind for kind, message in SCHEMA.items()}
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+_making = threading.Lock()
+"""msgspec 0.22 crashes when a decoder is made of a structure that another thread has half looked into."""
 
 M = TypeVar("M")
 
@@ -380,7 +383,8 @@ def place_in_pack(groups: list[Group], index: int) -> tuple[int, bytes]:
 def _checked(schema: Any, body: bytes | memoryview, name: str) -> Any:
     decoder = _decoders.get(schema)
     if decoder is None:
-        decoder = _decoders[schema] = msgspec.msgpack.Decoder(schema)
+        with _making:
+            decoder = _decoders[schema] = _decoders.get(schema) or msgspec.msgpack.Decoder(schema)
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -36,7 +36,7 @@ def test_eight_copies_at_once_all_arrive(server: Server, here: Path, processes: 
     ]
     for number, copy in enumerate(copies):
         done = copy.finish(40)
-        assert done.code == 0, done.err
+        assert done.code == 0, done.err + server.err
         if number % 2:
             assert picture(here / f"back{number}") == picture(server.root / str(number))
         else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
@@ -201,3 +204,33 @@ def test_place_in_pack_counts_over_groups() -> None:
 def test_place_in_pack_beyond_it_is_refused(index: int) -> None:
     with pytest.raises(NotHvcopy):
         m.place_in_pack([group([b"a"])], index)
+
+
+FIRST_DECODES = """
+import sys, threading
+from hvcopy.wire import messages as m
+from hvcopy.wire.frames import HEADER
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+nested = [
+    m.Entries([m.Entry(m.FILE, 1, 0, b"x", extra=m.Extra(to=(1, b"y")))]),
+    m.Answers([m.Answer(1, 0)]),
+    m.Acks([m.Ack(1, 0, failures=[(1, 10, "")])]),
+    m.Listing([m.Listed(b"x", "f", 0, 0, 0)], True),
+    m.Job("push", [b"x"], m.Options(), b"", 1),
+]
+def decode():
+    for message in nested:
+        body = m.encode(message)[HEADER.size:]
+        start.wait()
+        assert m.decode(m._TYPE_OF[type(message)], body) == message
+threads = [threading.Thread(target=decode) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_first_messages_of_several_threads_at_once_are_decoded() -> None:
+    """Many clients connect at once to a server that has just started: in a process that has decoded nothing yet."""
+    done = subprocess.run([sys.executable, "-c", FIRST_DECODES], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
