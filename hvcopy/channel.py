@@ -9,6 +9,7 @@ import contextlib
 import errno
 import select
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,31 @@ class Channel:
         """End both directions, which wakes threads that wait for the peer; harmless when it is over already."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
+
+    def end_sending(self) -> None:
+        """Tell the peer that nothing more comes (half-close); harmless when the connection is over already."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def takes_more(self) -> bool:
+        """Say whether the peer may still be sent to: False when it is known to have closed.
+
+        Sends nothing.  Meant for after the peer's end of stream; TCP cannot tell a half-close from a close.
+        """
+        try:
+            self.sock.send(b"")
+        except BlockingIOError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Close so that the peer sees a broken connection and not an end, where the transport can say that (TCP)."""
+        with contextlib.suppress(OSError):
+            if self.sock.family in (socket.AF_INET, socket.AF_INET6):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def discard(self, seconds: float) -> None:
         """Receive and throw away until the peer closes, for at most *seconds*; works after ``cancel``, raises nothing."""

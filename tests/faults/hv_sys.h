@@ -35,6 +35,26 @@ static inline hv_result hv_fault_wait(hv_socket sock, int what, int timeout_ms)
     return hv_wait(sock, what, timeout_ms);
 }
 
+static inline hv_result hv_fault_read(hv_socket fd, unsigned char *into, size_t size)
+{
+    HV_FAULT("read");
+    hv_result got = hv_read(fd, into, hv_least(size, fault.limit));
+    hv_fault_flip("read", fault, into, got.value);
+    return got;
+}
+
+static inline hv_result hv_fault_write(hv_socket fd, const unsigned char *data, size_t size)
+{
+    HV_FAULT("write");
+    return hv_write(fd, data, hv_least(size, fault.limit));
+}
+
+static inline hv_result hv_fault_splice(hv_socket from, hv_socket to, size_t size)
+{
+    HV_FAULT("splice");
+    return hv_splice(from, to, hv_least(size, fault.limit));
+}
+
 static inline hv_result hv_fault_pread(int fd, unsigned char *into, size_t size, int64_t offset)
 {
     HV_FAULT("pread");
@@ -73,6 +93,9 @@ static inline hv_result hv_fault_close(int fd)
         return call;                                                                                      \
     }
 
+HV_WRAP(wait_any, (hv_watch *watches, int count, int timeout_ms), hv_wait_any(watches, count, timeout_ms))
+HV_WRAP(kind, (hv_socket fd), hv_kind(fd))
+HV_WRAP(pipe, (int ends[2], int size), hv_pipe(ends, (int)hv_least((size_t)size, fault.limit)))
 HV_WRAP(writeback, (int fd, int64_t offset, int64_t size), hv_start_writeback(fd, offset, size))
 HV_WRAP(open, (int dirfd, const char *name), hv_open_file(dirfd, name))
 HV_WRAP(tmpfile, (int dirfd), hv_create_anonymous(dirfd))
@@ -93,6 +116,12 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 #define hv_send hv_fault_send
 #define hv_recv hv_fault_recv
 #define hv_wait hv_fault_wait
+#define hv_wait_any hv_fault_wait_any
+#define hv_kind hv_fault_kind
+#define hv_read hv_fault_read
+#define hv_write hv_fault_write
+#define hv_splice hv_fault_splice
+#define hv_pipe hv_fault_pipe
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite
 #define hv_close hv_fault_close
