@@ -2,7 +2,7 @@
 
 cdef enum:
     BULK = 64 << 10     # bytes at once from which moving by reference costs less than copying (docs/architecture.md)
-    PIPE_ROOM = 1 << 20
+    PIPE_ROOM = 256 << 10
     PIPE_BUF = 4096     # a pipe that poll(2) calls writable takes so much without waiting (pipe(7))
 
 FLOWING = 0
@@ -274,6 +274,8 @@ cdef Turn attend(Relay *relay) noexcept nogil:
         left = min(left, max(<int64_t>0, relay.moving_at + relay.timeout_ms - now))
     if left and relay.ends_at >= 0:
         left = min(left, max(<int64_t>0, relay.ends_at - now))
+    if count == 0:
+        return GO
     seen = hv_wait_any(watches, count, <int>left)
     if seen.err:
         relay.err = seen.err
