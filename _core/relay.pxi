@@ -230,11 +230,12 @@ cdef bint can_act(const Track *track) noexcept nogil:
 
 
 cdef int why_gone(const End *sink) noexcept nogil:
-    """EPIPE for one that was closed; a connection that broke has its own error, and may have lost what was sent."""
-    cdef int err = 0
-    if sink.kind == HV_SOCKET:
-        err = <int>hv_pending_error(sink.fd).value
-    return err if err else EPIPE
+    """EPIPE for one that was closed.  A connection that broke may have lost what was sent, and has an error of its own,
+    which after the peer's end is EPIPE as well (net/ipv4/tcp_input.c tcp_reset)."""
+    cdef int64_t err = hv_pending_error(sink.fd).value if sink.kind == HV_SOCKET else 0
+    if err == 0:
+        return EPIPE
+    return ECONNRESET if err == EPIPE else <int>err
 
 
 cdef void heed(Track *track, const hv_watch *seen, bint gives) noexcept nogil:

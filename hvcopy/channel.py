@@ -96,10 +96,13 @@ class Channel:
             self.sock.shutdown(socket.SHUT_WR)
 
     def takes_more(self) -> bool:
-        """Say whether the peer may still be sent to: False when it is known to have closed.
+        """Say whether the peer, whose end of stream was read, may still be sent to.
 
-        Sends nothing.  Meant for after the peer's end of stream; TCP cannot tell a half-close from a close.
+        False when an AF_VSOCK peer has closed, of which poll(2) says nothing (net/vmw_vsock/af_vsock.c vsock_poll); other
+        families either say so there or cannot tell.  Sends nothing.
         """
+        if self.sock.family != getattr(socket, "AF_VSOCK", 40):
+            return True
         try:
             self.sock.send(b"")
         except BlockingIOError:

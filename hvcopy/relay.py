@@ -77,14 +77,14 @@ class Direction:
 
     @property
     def failure(self) -> HvcopyError | None:
-        """What broke it; None also for a sink that is gone while nothing was on its way to it."""
+        """What broke it; None also for a peer that takes no more while nothing was on its way to it."""
         if self._flow.state in (FLOWING, DELIVERED):
             return None
         reading = self._flow.state == SOURCE_FAILED
         code, waiting = self._flow.errno, self._flow.waiting
-        if not reading and code == errno.EPIPE and not waiting:
-            return None
         end = self.source if reading else self.sink
+        if not reading and code == errno.EPIPE and not waiting and not end.local:
+            return None
         words = os.strerror(code)
         if end.local:
             if not reading and code == errno.EPIPE:

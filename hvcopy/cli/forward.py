@@ -12,12 +12,15 @@ MaxConnections = Annotated[
     int, typer.Option("-m", "--max-conns", metavar="N", min=1, max=1000, help="Connections at once; more of them wait.")
 ]
 IdleTimeout = Annotated[
-    str, typer.Option("-i", "--idle-timeout", metavar="SECS", help="End a connection on which nothing moves for so long.")
+    str,
+    typer.Option("-i", "--idle-timeout", metavar="SECS", help="End a connection on which nothing moves for so long."),
 ]
 Wait = Annotated[
     str, typer.Option("--wait", metavar="SECS", help="Keep trying to reach TARGET for so long, for each connection.")
 ]
-Timeout = Annotated[str, typer.Option("--timeout", metavar="SECS", help="Give up one attempt to reach TARGET after so long.")]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="SECS", help="Give up one attempt to reach TARGET after so long.")
+]
 
 
 def forward(

@@ -13,7 +13,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -299,9 +299,8 @@ def test_a_stalled_direction_does_not_hold_up_the_other(pairs: tuple[Pair, Pair]
     left, right = pairs
     there, back = flow(left[1].fileno(), right[0].fileno()), flow(right[0].fileno(), left[1].fileno())
     left[0].setblocking(False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            left[0].send(bytes(MIB))
+    with suppress(BlockingIOError):
+        while left[0].send(bytes(MIB)):
             core.relay([there, back], SLOW_MS, 1)
     right[1].sendall(b"x" * 100)
     assert not core.relay([there, back], SLOW_MS, 50)
@@ -434,6 +433,20 @@ def test_a_reset_ends_an_idle_direction_as_a_failure() -> None:
         far.close()
         assert core.relay([one], SLOW_MS, FOREVER)
         assert (one.state, one.errno) == (core.SINK_FAILED, errno.ECONNRESET)
+    os.close(out)
+    os.close(into)
+
+
+def test_a_reset_after_the_peers_end_is_a_failure_too() -> None:
+    near, far = connected("tcp")
+    out, into = os.pipe()
+    with near, far:
+        one = flow(out, near.fileno())
+        far.close()
+        assert drained(near.fileno()) == b""
+        os.write(into, b"to nobody")
+        assert core.relay([one], SLOW_MS, FOREVER)
+        assert (one.state, one.errno, one.waiting) == (core.SINK_FAILED, errno.ECONNRESET, 0)
     os.close(out)
     os.close(into)
 

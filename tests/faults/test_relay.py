@@ -133,7 +133,7 @@ def test_waiting_that_fails_raises_its_errno(run_faulty: Run) -> None:
 
 
 def test_an_end_that_cannot_be_looked_at_is_refused(run_faulty: Run) -> None:
-    code = 'say(got=outcome(core.Flow, 0, 1, core.Meter(), 4096, 0))'
+    code = "say(got=outcome(core.Flow, 0, 1, core.Meter(), 4096, 0))"
     assert run_faulty("kind: ok EIO", code)["got"] == "EIO"
 
 
