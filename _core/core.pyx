@@ -11,7 +11,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINVAL, EIO, ETIMEDOUT
+from libc.errno cimport ECONNRESET, EINVAL, EIO, ENOMEM, ENOSYS, EPIPE, ETIMEDOUT
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
@@ -75,5 +75,6 @@ cdef class Meter:
 
 include "streams.pxi"
 include "pipes.pxi"
+include "relay.pxi"
 include "files.pxi"
 include "packs.pxi"

@@ -14,9 +14,20 @@ cdef extern from "hv_sys.h" nogil:
         HV_MAX_SPANS
         HV_READABLE
         HV_WRITABLE
+        HV_GONE
+        HV_SOCKET
+        HV_PIPE
+        HV_FILE
+        HV_OTHER
         HV_WAIT_FIRST
+        HV_MAX_WATCHES
         ECANCELED
+    ctypedef struct hv_watch:
+        hv_socket fd
+        int want
+        int got
 
+    hv_result hv_failed(int err)
     int64_t hv_now_ms()
     bint hv_interrupted(int err)
     bint hv_would_block(int err)
@@ -24,9 +35,15 @@ cdef extern from "hv_sys.h" nogil:
     hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
     hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
     hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
+    hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms)
+    hv_result hv_pending_error(hv_socket sock)
+    hv_result hv_kind(hv_socket fd)
+    hv_result hv_nonblocking(hv_socket fd)
     hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
     hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
     hv_result hv_splice(hv_socket source, hv_socket sink, size_t size)
+    hv_result hv_pipe(int *ends, int size)
+    hv_result hv_close(int fd)
     hv_result hv_tee(hv_socket source, hv_socket sink, size_t size)
     hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
     hv_result hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)

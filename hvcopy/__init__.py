@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hvcopy.address import Address, parse_address
+    from hvcopy.admission import Admission
     from hvcopy.client import Client, connect
     from hvcopy.errors import HvcopyError
-    from hvcopy.server import Admission, Server, serve
+    from hvcopy.server import Server, serve
     from hvcopy.streams import Stream, open_stream
 
 __version__ = "0.1.0"
@@ -33,7 +34,7 @@ _HOMES = {
     "Address": "address",
     "Client": "client",
     "HvcopyError": "errors",
-    "Admission": "server",
+    "Admission": "admission",
     "Server": "server",
     "serve": "server",
     "Stream": "streams",

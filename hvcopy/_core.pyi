@@ -10,7 +10,7 @@ for ``timeout_ms``, ``ValueError`` for misuse.
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import Self, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -75,6 +75,39 @@ def send_pipe(sock: int, pipe: int, length: int, meter: Meter, timeout_ms: int, 
     """Send *length* bytes that *pipe* holds, without a copy through this process.
 
     Returns the bytes sent, fewer than asked when the pipe holds no more, or as for ``send_file``."""
+
+FLOWING: int
+DELIVERED: int
+SOURCE_FAILED: int
+SINK_FAILED: int
+
+@final
+class Flow:
+    """One direction of a relay: what comes out of descriptor *source* goes into descriptor *sink*, of whatever kind.
+
+    At most *room* bytes (4096 at least) wait in between, or 1 MiB while they move by reference; an idle flow holds
+    nothing.  *meter* counts what the sink took.  Up to *by_reference* bytes may move without being copied (splice(2)),
+    where both ends can: pipes, files, non-blocking sockets.  A file that is changed in place while its bytes are under
+    way so is delivered changed.  No end is waited for by a call of its own, whatever its mode; files are.
+    """
+
+    def __new__(cls, source: int, sink: int, meter: Meter, room: int, by_reference: int, /) -> Self: ...
+    @property
+    def state(self) -> int:
+        """FLOWING; DELIVERED: the source has ended and the sink has taken everything; SOURCE_FAILED, SINK_FAILED."""
+    @property
+    def errno(self) -> int:
+        """The system's error that ended it; EPIPE also when a sink is gone for which nothing waits; 0 when none did."""
+    @property
+    def waiting(self) -> int:
+        """Bytes taken from the source that the sink has not taken."""
+
+def relay(flows: Sequence[Flow], timeout_ms: int, limit_ms: int, /) -> bool:
+    """Move bytes along 1 or 2 flows until at least one is over; returns False when *limit_ms* were over before.
+
+    Call it again with the flow that goes on; it has lost nothing.  What an end of one direction means for the other is
+    the caller's to decide, and so is passing it on to the sink.  Both times may be negative, which means never: a
+    relay in which nothing moves for *timeout_ms* raises TimeoutError."""
 
 def read_at(fd: int, into: WriteableBuffer, offset: int, /) -> int:
     """Read from file *fd* at *offset* until *into* is full or the file ends.  Returns the bytes read."""

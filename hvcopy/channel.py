@@ -10,6 +10,7 @@ import contextlib
 import errno
 import select
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,34 @@ class Channel:
         """End both directions, which wakes threads that wait for the peer; harmless when it is over already."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
+
+    def end_sending(self) -> None:
+        """Tell the peer that nothing more comes (half-close); harmless when the connection is over already."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def takes_more(self) -> bool:
+        """Say whether the peer, whose end of stream was read, may still be sent to.
+
+        False when an AF_VSOCK peer has closed, of which poll(2) says nothing (net/vmw_vsock/af_vsock.c vsock_poll); other
+        families either say so there or cannot tell.  Sends nothing.
+        """
+        if self.sock.family != getattr(socket, "AF_VSOCK", 40):
+            return True
+        try:
+            self.sock.send(b"")
+        except BlockingIOError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Close so that the peer sees a broken connection and not an end, where the transport can say that (TCP)."""
+        with contextlib.suppress(OSError):
+            if self.sock.family in (socket.AF_INET, socket.AF_INET6):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def discard(self, seconds: float) -> None:
         """Receive and throw away until the peer closes, for at most *seconds*; works after ``cancel``, raises nothing."""

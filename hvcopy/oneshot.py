@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.client import DEFAULT_LANES, Client
 from hvcopy.errors import HvcopyError, Interrupted, NotHvcopy
-from hvcopy.server import POLL_SECONDS, Admission, carry_out
+from hvcopy.server import POLL_SECONDS, carry_out
 from hvcopy.transfer.greeting import refuse
 from hvcopy.transfer.jobs import Served
 from hvcopy.transfer.lanes import Lanes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hvcopy.address import Address, UnixAddress
+from hvcopy.admission import Admission as Admission
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NotAllowed, NotHvcopy, printable
 from hvcopy.files.confined import open_directory
@@ -18,7 +18,6 @@ from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, new_token
 from hvcopy.transfer.tally import Tally
 from hvcopy.transport import Listener, listen
-from hvcopy.transport.peer import allowed
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -40,22 +39,6 @@ class Events:
 
     def failed(self, peer: str, error: HvcopyError) -> None:
         """A connection or session failed."""
-
-
-@dataclass(slots=True)
-class Admission:
-    """Who may connect: peers on the list, or everyone if the list is None; *key* must be proven if given."""
-
-    allow: Sequence[str] | None = None
-    key: bytes | None = None
-
-    def check(self, channel: Channel) -> None:
-        """Raise NotAllowed when the peer is not on the list."""
-        if self.allow is not None and not allowed(channel.identity, self.allow):
-            raise NotAllowed(
-                f"{channel.identity} is not on the list of allowed peers",
-                hint=f"start the listening side with --allow {channel.identity}",
-            )
 
 
 def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally, grow: Grow = None) -> None:

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -82,6 +83,70 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 
 /* ---- streams of any kind ---- */
 
+typedef struct {
+    hv_socket fd;
+    int want;   /* HV_READABLE, HV_WRITABLE, or 0: only whether it is gone */
+    int got;
+} hv_watch;
+
+enum { HV_MAX_WATCHES = 4 };
+
+/* value: how many of *watches* have something to say; a source that failed counts as readable. */
+static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms)
+{
+    struct pollfd entries[HV_MAX_WATCHES];
+    hv_result ready;
+    for (int i = 0; i < count; i++) {
+        entries[i].fd = watches[i].fd;
+        entries[i].events = watches[i].want == HV_READABLE ? POLLIN : watches[i].want ? POLLOUT : 0;
+        entries[i].revents = 0;
+    }
+    ready = hv_returned(poll(entries, (nfds_t)count, timeout_ms));
+    for (int i = 0; i < count; i++) {
+        int seen = entries[i].revents;
+        if (seen & POLLNVAL)
+            return hv_failed(EBADF);
+        watches[i].got = (seen & (POLLIN | POLLERR | POLLHUP) ? HV_READABLE : 0)
+            | (seen & (POLLOUT | POLLERR | POLLHUP) ? HV_WRITABLE : 0)
+            | (seen & (POLLERR | POLLHUP) ? HV_GONE : 0);
+    }
+    return ready;
+}
+
+/* value: the error that waits on a socket, which this takes off it; 0 for none. */
+static inline hv_result hv_pending_error(hv_socket sock)
+{
+    int pending = 0;
+    socklen_t size = sizeof pending;
+    hv_result asked = hv_returned(getsockopt(sock, SOL_SOCKET, SO_ERROR, &pending, &size));
+    asked.value = pending;
+    return asked;
+}
+
+/* /dev/null and its kin: major 1 (Documentation/admin-guide/devices.txt). */
+static inline int hv_is_memory(const struct stat *of) { return S_ISCHR(of->st_mode) && major(of->st_rdev) == 1; }
+
+/* value: HV_SOCKET, HV_PIPE, HV_FILE or HV_OTHER. */
+static inline hv_result hv_kind(hv_socket fd)
+{
+    struct stat now;
+    hv_result done = hv_returned(fstat(fd, &now));
+    if (!done.err)
+        done.value = S_ISSOCK(now.st_mode) ? HV_SOCKET
+            : S_ISFIFO(now.st_mode) ? HV_PIPE
+            : S_ISREG(now.st_mode) || S_ISBLK(now.st_mode) || hv_is_memory(&now) ? HV_FILE
+                                                                                 : HV_OTHER;
+    return done;
+}
+
+/* value: 1 when calls on it never wait. */
+static inline hv_result hv_nonblocking(hv_socket fd)
+{
+    hv_result flags = hv_returned(fcntl(fd, F_GETFL));
+    flags.value = !flags.err && flags.value & O_NONBLOCK;
+    return flags;
+}
+
 static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
 {
     return hv_returned(read(fd, into, size));
@@ -103,6 +168,17 @@ static inline hv_result hv_splice(hv_socket from, hv_socket to, size_t size)
 static inline hv_result hv_tee(hv_socket from, hv_socket to, size_t size)
 {
     return hv_returned(tee(from, to, size, SPLICE_F_NONBLOCK));
+}
+
+/* A new pipe that holds up to *size* bytes; value: what it really holds, less when this user has too many
+ * (pipe(7), pipe-user-pages-soft). */
+static inline hv_result hv_pipe(int ends[2], int size)
+{
+    hv_result made = hv_returned(pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+    if (made.err)
+        return made;
+    fcntl(ends[1], F_SETPIPE_SZ, size);
+    return hv_returned(fcntl(ends[1], F_GETPIPE_SZ));
 }
 
 /* ---- files ---- */

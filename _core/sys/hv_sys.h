@@ -41,7 +41,16 @@ typedef struct {
 enum {
     HV_MAX_SPANS = 8,   /* parts of one vectored send */
     HV_READABLE = 1,
-    HV_WRITABLE = 2
+    HV_WRITABLE = 2,
+    HV_GONE = 4         /* nobody will read what is written there */
+};
+
+/* What a descriptor is, as far as moving bytes goes. */
+enum {
+    HV_SOCKET,
+    HV_PIPE,
+    HV_FILE,    /* always ready: a regular file, a block device, /dev/null */
+    HV_OTHER    /* a terminal or another device */
 };
 
 static inline hv_result hv_failed(int err)

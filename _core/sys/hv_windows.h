@@ -83,6 +83,62 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     return result;
 }
 
+/* ---- streams of any kind: sockets only ---- */
+
+typedef struct {
+    hv_socket fd;
+    int want;   /* HV_READABLE, HV_WRITABLE, or 0: only whether it is gone */
+    int got;
+} hv_watch;
+
+enum { HV_MAX_WATCHES = 4 };
+
+static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms)
+{
+    WSAPOLLFD entries[HV_MAX_WATCHES];
+    hv_result result;
+    int ready, i;
+    for (i = 0; i < count; i++) {
+        entries[i].fd = watches[i].fd;
+        entries[i].events = watches[i].want == HV_READABLE ? POLLRDNORM : watches[i].want ? POLLWRNORM : 0;
+        entries[i].revents = 0;
+    }
+    ready = WSAPoll(entries, (ULONG)count, timeout_ms);
+    result = hv_returned_socket(ready == SOCKET_ERROR ? SOCKET_ERROR : 0, ready);
+    for (i = 0; i < count; i++) {
+        int seen = entries[i].revents;
+        if (!result.err && (seen & POLLNVAL))
+            return hv_failed(WSAENOTSOCK);
+        watches[i].got = (seen & (POLLRDNORM | POLLERR | POLLHUP) ? HV_READABLE : 0)
+            | (seen & (POLLWRNORM | POLLERR | POLLHUP) ? HV_WRITABLE : 0)
+            | (seen & (POLLERR | POLLHUP) ? HV_GONE : 0);
+    }
+    return result;
+}
+
+static inline hv_result hv_pending_error(hv_socket sock)
+{
+    int pending = 0, size = sizeof pending;
+    hv_result asked = hv_returned_socket(getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&pending, &size), 0);
+    asked.value = pending;
+    return asked;
+}
+
+static inline hv_result hv_kind(hv_socket fd)
+{
+    hv_result socket = {HV_SOCKET, 0};
+    (void)fd;
+    return socket;
+}
+
+/* Winsock does not tell; whoever owns the socket has made it so. */
+static inline hv_result hv_nonblocking(hv_socket fd)
+{
+    hv_result yes = {1, 0};
+    (void)fd;
+    return yes;
+}
+
 /* ---- files: not on Windows yet ---- */
 
 #define HV_NO_FILES(declaration, ignore)                                                                  \
@@ -96,6 +152,7 @@ HV_NO_FILES(hv_read(hv_socket fd, unsigned char *into, size_t size), (void)fd; (
 HV_NO_FILES(hv_write(hv_socket fd, const unsigned char *data, size_t size), (void)fd; (void)data; (void)size)
 HV_NO_FILES(hv_splice(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
 HV_NO_FILES(hv_tee(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
+HV_NO_FILES(hv_pipe(int ends[2], int size), (void)ends; (void)size)
 HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),
             (void)fd; (void)into; (void)size; (void)offset)
 HV_NO_FILES(hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset),

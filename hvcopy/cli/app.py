@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("cp", "ls", "serve", "send", "recv", "pipe", "bench", "key", "demo")
+COMMANDS = ("cp", "ls", "serve", "send", "recv", "pipe", "nc", "forward", "bench", "key", "demo")
 """In the order of the help text; command NAME is the function NAME of module hvcopy.cli.NAME."""
 
 

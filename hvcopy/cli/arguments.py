@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from hvcopy.address import Address, UnixAddress, parse_address, split_remote
 from hvcopy.errors import BadUsage, printable
 from hvcopy.units import parse_duration, parse_size
-from hvcopy.wire.messages import Options
+
+if TYPE_CHECKING:
+    from hvcopy.wire.messages import Options
 
 WINDOWS = sys.platform == "win32"
 CONFIG = "hvcopy/config.toml"
@@ -104,11 +106,11 @@ def seconds(text: str) -> float:
     return parse_duration(text)
 
 
-def timeout_seconds(text: str) -> float:
-    """Return --timeout in seconds; it is never zero, which would mean for ever."""
+def timeout_seconds(text: str, option: str = "--timeout") -> float:
+    """Return --timeout, or another *option* of its kind, in seconds; it is never zero, which would mean for ever."""
     value = parse_duration(text)
     if value < 0.1:
-        raise BadUsage(f"--timeout {text} is too short", hint="give at least 100ms")
+        raise BadUsage(f"{option} {text} is too short", hint="give at least 100ms")
     return value
 
 
@@ -141,6 +143,8 @@ def copy_options(
     totals: bool,
 ) -> Options:
     """Return the options of a job."""
+    from hvcopy.wire.messages import Options
+
     return Options(
         existing=existing(overwrite=overwrite, update=update),
         recursive=recursive or archive,
@@ -153,9 +157,20 @@ def copy_options(
     )
 
 
-def admission(address: Address, *, allow: list[str] | None, key_file: str, alias_key: str, open_to_all: bool) -> Any:
-    """Return who may connect to a listener.  Raises BadUsage unless the user decided it; a unix socket's mode decides it too."""
-    from hvcopy.server import Admission
+def admission(
+    address: Address,
+    *,
+    allow: list[str] | None,
+    open_to_all: bool,
+    key_file: str = "",
+    alias_key: str = "",
+    raw: bool = False,
+) -> Any:
+    """Return who may connect to a listener.  Raises BadUsage unless the user decided it; a unix socket's mode decides it too.
+
+    *raw*: nobody can prove a key there.
+    """
+    from hvcopy.admission import Admission
     from hvcopy.transport.peer import parse_rule
 
     key = key_of(key_file, alias_key)
@@ -163,6 +178,6 @@ def admission(address: Address, *, allow: list[str] | None, key_file: str, alias
     if not decided and not isinstance(address, UnixAddress):
         raise BadUsage(
             f"listening on {address} without saying who may connect",
-            hint="add --key-file FILE, --allow PEER (as vsock:3), or --open to let in whoever can connect",
+            hint=f"add {'' if raw else '--key-file FILE, '}--allow PEER (as vsock:3), or --open to let in whoever can connect",
         )
     return Admission(allow=[parse_rule(rule) for rule in allow] if allow else None, key=key)

@@ -101,7 +101,7 @@ class Engine:
             )
         except NobodyListens as error:
             hint = re.sub(
-                r"hvcopy serve (\S+) --root DIR, or hvcopy recv -l \S+\w", r"hvcopy bench --serve \1", error.hint
+                r"\(hvcopy serve (\S+) --root DIR[^)]*\)", r"(hvcopy bench --serve \1)", error.hint
             )
             raise NobodyListens(error.message, hint=hint) from error
 

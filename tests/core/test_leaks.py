@@ -22,6 +22,17 @@ def resident_kib() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
+def relay_by_reference(near: socket.socket, far: socket.socket) -> None:
+    """Leave a flow in the middle, with bytes in its pipe."""
+    for sock in (near, far):
+        sock.setblocking(False)
+    near.send(bytes(1 << 17))
+    flow = core.Flow(far.fileno(), far.fileno(), core.Meter(), 1 << 16, 1 << 40)
+    core.relay([flow], 1000, 0)
+    near.send(bytes(1 << 17))
+    core.relay([flow], 1000, 0)
+
+
 def exercise(folder: int, round_: int) -> None:
     """Every call once, well and badly."""
     near, far = socket.socketpair()
@@ -44,6 +55,9 @@ def exercise(folder: int, round_: int) -> None:
             lambda: core.read_some(folder, into, core.Meter(), 0, False, False),
             lambda: core.write_all(folder, into, core.Meter(), 0, True),
             lambda: core.send_pipe(near.fileno(), folder, 1, core.Meter(), 0),
+            lambda: core.relay([core.Flow(folder, near.fileno(), core.Meter(), 4096, 0)], 0, 0),
+            lambda: core.relay([core.Flow(-1, near.fileno(), core.Meter(), 4096, 0)], 0, 0),
+            lambda: relay_by_reference(near, far),
         ):
             with suppress(OSError, ValueError, TypeError):
                 call()

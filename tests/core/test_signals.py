@@ -147,6 +147,7 @@ except KeyboardInterrupt:
     [
         "core.recv_exact(a.fileno(), bytearray(10), meter, 20_000)",
         "core.send_all(a.fileno(), [bytes(64 << 20)], meter, 20_000)",
+        "core.relay([core.Flow(a.fileno(), a.fileno(), meter, 4096, 0)], 20_000, -1)",
     ],
 )
 def test_ctrl_c_ends_a_call_that_already_moved_bytes_in_time(run_child: Callable[[str], str], call: str) -> None:

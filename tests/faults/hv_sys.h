@@ -105,6 +105,9 @@ static inline hv_result hv_fault_close(int fd)
         return call;                                                                                      \
     }
 
+HV_WRAP(wait_any, (hv_watch *watches, int count, int timeout_ms), hv_wait_any(watches, count, timeout_ms))
+HV_WRAP(kind, (hv_socket fd), hv_kind(fd))
+HV_WRAP(pipe, (int ends[2], int size), hv_pipe(ends, (int)hv_least((size_t)size, fault.limit)))
 HV_WRAP(writeback, (int fd, int64_t offset, int64_t size), hv_start_writeback(fd, offset, size))
 HV_WRAP(open, (int dirfd, const char *name), hv_open_file(dirfd, name))
 HV_WRAP(tmpfile, (int dirfd), hv_create_anonymous(dirfd))
@@ -126,9 +129,12 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 #define hv_recv hv_fault_recv
 #define hv_send_file hv_fault_send_file
 #define hv_wait hv_fault_wait
+#define hv_wait_any hv_fault_wait_any
+#define hv_kind hv_fault_kind
 #define hv_read hv_fault_read
 #define hv_write hv_fault_write
 #define hv_splice hv_fault_splice
+#define hv_pipe hv_fault_pipe
 #define hv_tee hv_fault_tee
 #define hv_pread hv_fault_pread
 #define hv_pwrite hv_fault_pwrite

@@ -1,0 +1,79 @@
+"""``hvcopy forward``: connections from one transport to another."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hvcopy.cli import options
+
+MaxConnections = Annotated[
+    int, typer.Option("-m", "--max-conns", metavar="N", min=1, max=1000, help="Connections at once; more of them wait.")
+]
+IdleTimeout = Annotated[
+    str,
+    typer.Option("-i", "--idle-timeout", metavar="SECS", help="End a connection on which nothing moves for so long."),
+]
+Wait = Annotated[
+    str, typer.Option("--wait", metavar="SECS", help="Keep trying to reach TARGET for so long, for each connection.")
+]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="SECS", help="Give up one attempt to reach TARGET after so long.")
+]
+
+
+def forward(
+    listen_at: Annotated[str, typer.Argument(metavar="LISTEN", help="Where to take connections.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where each of them goes.")],
+    max_connections: MaxConnections = 64,
+    idle_timeout: IdleTimeout = "",
+    wait: Wait = "0",
+    timeout: Timeout = "30",
+    allow: options.Allow = None,
+    open_to_all: options.Open = False,
+    buffer: options.Buffer = "",
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Relay connections between any two transports, until stopped with Ctrl-C.
+
+    hvcopy forward tcp:127.0.0.1:2222 vsock:3:22 --open
+
+    Here: the guest's sshd on this host's loopback.
+    """
+    from hvcopy.cli.running import Command, say
+
+    command = Command("forward", quiet=quiet)
+
+    def work() -> None:
+        from hvcopy.cli import arguments
+        from hvcopy.cli.forward_log import ForwardLog
+        from hvcopy.forwarding import Forwarder
+        from hvcopy.transport import listen
+
+        where, _ = arguments.find(listen_at)
+        to, _ = arguments.find(target)
+        who = arguments.admission(where, allow=allow, open_to_all=open_to_all, raw=True)
+        size = arguments.size(buffer)
+        idle = arguments.timeout_seconds(idle_timeout, "--idle-timeout") if idle_timeout else None
+        trying, patience = arguments.seconds(wait), arguments.timeout_seconds(timeout)
+        with listen(where, buffer=size) as listener:
+            forwarder = Forwarder(
+                listener,
+                to,
+                who,
+                wait=trying,
+                timeout=patience,
+                idle=idle,
+                limit=max_connections,
+                buffer=size,
+                events=ForwardLog(verbose=verbose, quiet=quiet),
+            )
+            command.interruptible(lambda error: forwarder.stop())
+            if not quiet:
+                say(f"hvcopy: forwarding {listener.address} to {to}")
+            forwarder.run()
+
+    command.stops_cleanly = True
+    command.run(work)

@@ -1,0 +1,80 @@
+"""``hvcopy nc``: raw bytes over any transport."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hvcopy.cli import options
+
+CONNECT_SECONDS = 30.0
+
+KeepOpen = Annotated[bool, typer.Option("-k", "--keep-open", help="With -l: take one connection after another.")]
+Fin = Annotated[bool, typer.Option("-N", help="Tell the peer when standard input has ended (half-close).")]
+QuitAfter = Annotated[str, typer.Option("-q", metavar="SECS", help="End so long after standard input; implies -N.")]
+SendOnly = Annotated[bool, typer.Option("--send-only", help="Throw away what comes; end when standard input does.")]
+RecvOnly = Annotated[bool, typer.Option("--recv-only", help="Send nothing; end when the peer does.")]
+Patience = Annotated[
+    str, typer.Option("-w", metavar="SECS", help="Give up after so long: connecting, and when nothing moves.")
+]
+Probe = Annotated[bool, typer.Option("-z", help="Only see whether somebody listens.")]
+
+
+def nc(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    listening: options.Listen = False,
+    keep_open: KeepOpen = False,
+    fin: Fin = False,
+    quit_after: QuitAfter = "",
+    send_only: SendOnly = False,
+    recv_only: RecvOnly = False,
+    patience: Patience = "",
+    probe: Probe = False,
+    wait: options.Wait = "0",
+    allow: options.Allow = None,
+    open_to_all: options.Open = False,
+    buffer: options.Buffer = "",
+    verbose: options.Verbose = False,
+) -> None:
+    """Send standard input to a peer that is not hvcopy, and write what it sends: raw bytes, as nc does.
+
+    ssh -o ProxyCommand='hvcopy nc %h' vsock:3:22
+
+    Nothing is verified: 0 says that the bytes were handed over. Where both sides have hvcopy, `hvcopy pipe` knows that they
+    arrived.
+    """
+    from hvcopy.cli.running import Command
+
+    command = Command("nc")
+
+    def work() -> None:
+        from hvcopy.cli import arguments
+        from hvcopy.cli.talking import Talks, probe_for
+        from hvcopy.errors import BadUsage
+        from hvcopy.netcat import Habits
+        from hvcopy.stdio import Stdio
+
+        if send_only and recv_only:
+            raise BadUsage("--send-only and --recv-only exclude each other")
+        if listening and probe:
+            raise BadUsage("-z looks for a listener, and -l is one")
+        if keep_open and not listening:
+            raise BadUsage("-k keeps listening", hint="add -l")
+        where, _ = arguments.find(address)
+        after = arguments.seconds(quit_after) if quit_after and not quit_after.startswith("-") else None
+        idle = arguments.timeout_seconds(patience, "-w") if patience else None
+        patient, trying, size = idle or CONNECT_SECONDS, arguments.seconds(wait), arguments.size(buffer)
+        if probe:
+            probe_for(command, where, wait=trying, timeout=patient, verbose=verbose)
+            return
+        habits = Habits(listening, keep_open, fin or after is not None, after, send_only, recv_only, idle)
+        with Stdio() as stdio:
+            talks = Talks(command, where, stdio, habits, verbose=verbose)
+            if listening:
+                talks.listen(arguments.admission(where, allow=allow, open_to_all=open_to_all, raw=True), buffer=size)
+            else:
+                talks.dial(wait=trying, timeout=patient, buffer=size)
+
+    command.stops_cleanly = keep_open
+    command.run(work)

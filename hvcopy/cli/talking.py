@@ -1,0 +1,99 @@
+"""The connections of ``hvcopy nc``: one, or with -k one after another; and the probe of -z."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from hvcopy.cli.running import Command, say
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, printable
+from hvcopy.netcat import Conversation, Habits
+from hvcopy.stdio import Stdio
+from hvcopy.transport import dial, listen
+from hvcopy.transport.closing import half_closes
+
+if TYPE_CHECKING:
+    from hvcopy.address import Address
+    from hvcopy.admission import Admission
+    from hvcopy.channel import Channel
+
+POLL_SECONDS = 0.2
+
+
+def probe_for(command: Command, address: Address, *, wait: float, timeout: float, verbose: bool) -> None:
+    """Connect and close again.  Raises what connecting raises."""
+    stopped = threading.Event()
+    command.interruptible(lambda error: stopped.set())
+    dial(address, wait=wait, timeout=timeout, cancelled=stopped.is_set).close()
+    if verbose:
+        say(f"hvcopy: {address}: somebody listens")
+
+
+class Talks:
+    """Joins connections of *address* to standard input and output until the command is interrupted."""
+
+    def __init__(self, command: Command, address: Address, stdio: Stdio, habits: Habits, *, verbose: bool) -> None:
+        self._address = address
+        self._stdio = stdio
+        self._habits = habits
+        self._verbose = verbose
+        self._stopped = threading.Event()
+        self._channel: Channel | None = None
+        command.interruptible(self._stop)
+        if habits.fin and not habits.send_only and not half_closes(address):
+            say(f"hvcopy: {address}: most VMMs end both directions when one ends: an answer after that is lost (-N)")
+
+    def dial(self, *, wait: float, timeout: float, buffer: int | None) -> None:
+        """Connect, and talk until one side has had enough.  Raises HvcopyError."""
+        self._talk(dial(self._address, wait=wait, timeout=timeout, buffer=buffer, cancelled=self._stopped.is_set))
+
+    def listen(self, admission: Admission, *, buffer: int | None) -> None:
+        """Take one connection, or with -k any number.  Raises HvcopyError; with -k for this side's failures only."""
+        with listen(self._address, buffer=buffer) as listener:
+            say(f"hvcopy: listening on {listener.address}")
+            while not self._stopped.is_set():
+                channel = listener.accept(POLL_SECONDS)
+                if channel is None or not self._admitted(admission, channel):
+                    continue
+                if not self._habits.keep_output:
+                    listener.close()
+                    self._talk(channel)
+                    return
+                self._talk_of_many(channel)
+        raise Interrupted("interrupted")
+
+    def _stop(self, error: BaseException) -> None:
+        self._stopped.set()
+        if self._channel:
+            self._channel.cancel()
+
+    def _admitted(self, admission: Admission, channel: Channel) -> bool:
+        try:
+            admission.check(channel)
+        except HvcopyError as error:
+            say(f"hvcopy: {printable(channel.peer)}: {printable(error.message)}")
+            channel.abort()
+            return False
+        return True
+
+    def _talk_of_many(self, channel: Channel) -> None:
+        try:
+            self._talk(channel)
+        except (LocalFailure, Interrupted):
+            raise
+        except HvcopyError as error:
+            say(f"hvcopy: {printable(error.message)}")
+
+    def _talk(self, channel: Channel) -> None:
+        self._channel = channel
+        if self._stopped.is_set():
+            channel.cancel()
+        if self._verbose:
+            say(f"hvcopy: connected to {printable(channel.peer)}, window {channel.window} bytes")
+        try:
+            Conversation(channel, self._stdio, self._habits).run()
+        finally:
+            channel.close()
+            if self._verbose:
+                moved = f"{channel.sent.moved} bytes sent, {channel.received.moved} received"
+                say(f"hvcopy: {printable(channel.peer)}: {moved}")

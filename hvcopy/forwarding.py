@@ -1,0 +1,203 @@
+"""Every connection to one address joined to a connection to another: any transport to any, many at once.
+
+Each connection has a thread, in which it is dialed and relayed; their number is bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from hvcopy.address import Address
+from hvcopy.admission import Admission
+from hvcopy.channel import Channel
+from hvcopy.errors import HvcopyError, Interrupted, TimedOut
+from hvcopy.relay import Direction, peer_end, relay
+from hvcopy.transport import Listener, dial
+from hvcopy.transport.closing import half_closes
+
+MAX_CONNECTIONS = 64
+POLL_SECONDS = 0.2
+STOP_SECONDS = 3.0
+GRACE = 5.0
+"""Seconds without a byte that a target has to go on after its client's end, where its transport cannot half-close: it
+cannot be told that nothing more comes, and would be kept for ever."""
+
+
+class Events:
+    """What a forwarder tells whoever runs it; called from its threads.  The base class is silent."""
+
+    def opened(self, peer: str) -> None:
+        """A connection was let in and reached its target."""
+
+    def closed(self, peer: str, sent: int, received: int) -> None:
+        """A connection is over: bytes to the target and back, however it ended."""
+
+    def failed(self, peer: str, error: HvcopyError) -> None:
+        """A connection was refused, did not reach its target, or broke."""
+
+    def full(self, limit: int) -> None:
+        """No more connections are taken until one ends."""
+
+
+class Join:
+    """A client joined with its target.  ``run`` blocks until both directions are over; ``cancel`` ends it from any thread.
+
+    The end of a direction is passed on as one, a broken connection as a broken one.  *half_closes*: the target's
+    transport can end one direction and keep the other.
+    """
+
+    def __init__(self, client: Channel, target: Channel, *, half_closes: bool, idle: float | None) -> None:
+        self._client = client
+        self._target = target
+        self._half_closes = half_closes
+        self._idle = idle
+        self._in_grace = False
+
+    def cancel(self) -> None:
+        """End ``run`` within 200 ms."""
+        self._client.cancel()
+        self._target.cancel()
+
+    def run(self) -> None:
+        """Relay, and close both.  Raises ConnectionLost, TimedOut or Interrupted after closing."""
+        try:
+            failure = self._relay()
+            if failure:
+                raise failure
+        except BaseException:
+            self._client.abort()
+            self._target.abort()
+            raise
+        self._client.close()
+        self._target.close()
+
+    def _relay(self) -> HvcopyError | None:
+        """Move bytes until both directions are over; returns the first failure."""
+        client, target = peer_end(self._client), peer_end(self._target)
+        there = Direction(client, target, self._target.sent)
+        back = Direction(target, client, self._target.received)
+        going = [there, back]
+        failure: HvcopyError | None = None
+        while going and self._move(going):
+            for one in [one for one in going if one.over]:
+                going.remove(one)
+                failure = failure or one.failure
+                if one.broke_off:
+                    return failure
+                if not one.delivered:  # whoever takes no more may still have something to say
+                    continue
+                if one is back:  # behind a VMM this ends both directions, and then the answer has arrived
+                    self._client.end_sending()
+                elif not self._end_target():
+                    return failure
+        return failure
+
+    def _end_target(self) -> bool:
+        """Tell the target that its client has ended, as well as its transport can; False when that is all over."""
+        if self._half_closes:
+            self._target.end_sending()
+            return True
+        self._in_grace = True
+        return self._client.takes_more()
+
+    def _move(self, going: list[Direction]) -> bool:
+        try:
+            return relay(going, idle=GRACE if self._in_grace else self._idle)
+        except TimedOut:
+            if self._in_grace:
+                return False
+            raise
+
+
+@dataclass
+class Forwarder:
+    """Joins whoever *admission* lets in at *listener* with *target*.  ``run`` blocks until ``stop``, from any thread.
+
+    *wait* and *timeout* are for dialing the target (see ``dial``), *idle* ends a connection on which nothing moves.
+    """
+
+    listener: Listener
+    target: Address
+    admission: Admission
+    wait: float = 0.0
+    timeout: float = 30.0
+    idle: float | None = None
+    limit: int = MAX_CONNECTIONS
+    buffer: int | None = None
+    events: Events = field(default_factory=Events)
+
+    def __post_init__(self) -> None:
+        self._stopping = threading.Event()
+        self._slots = threading.BoundedSemaphore(self.limit)
+        self._lock = threading.Lock()
+        self._joins: set[Join] = set()
+
+    def run(self) -> None:
+        """Accept and join until stopped; then end what is under way."""
+        while self._wait_for_slot():
+            channel = self.listener.accept(POLL_SECONDS)
+            if channel is None:
+                self._slots.release()
+                continue
+            threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True).start()
+        self._end_all()
+
+    def stop(self) -> None:
+        """Accept nothing more, and end what is under way; ``run`` returns within a few seconds."""
+        self._stopping.set()
+
+    def _wait_for_slot(self) -> bool:
+        """Take a slot for the next connection; False when stopped.  More connections wait in the listener's queue."""
+        if not self._slots.acquire(blocking=False):
+            self.events.full(self.limit)
+            while not self._slots.acquire(timeout=POLL_SECONDS):
+                if self._stopping.is_set():
+                    return False
+        if self._stopping.is_set():
+            self._slots.release()
+            return False
+        return True
+
+    def _end_all(self) -> None:
+        ends = time.monotonic() + STOP_SECONDS
+        with self._lock:
+            for join in self._joins:
+                join.cancel()
+        for _ in range(self.limit):
+            if not self._slots.acquire(timeout=max(0.0, ends - time.monotonic())):
+                return
+
+    def _serve(self, client: Channel) -> None:
+        try:
+            self._join(client)
+        except Interrupted:
+            pass
+        except HvcopyError as error:
+            self.events.failed(client.peer, error)
+        finally:
+            client.abort()
+            self._slots.release()
+
+    def _join(self, client: Channel) -> None:
+        self.admission.check(client)
+        target = dial(
+            self.target,
+            wait=self.wait,
+            timeout=self.timeout,
+            buffer=self.buffer,
+            cancelled=self._stopping.is_set,
+        )
+        join = Join(client, target, half_closes=half_closes(self.target), idle=self.idle)
+        with self._lock:
+            self._joins.add(join)
+        try:
+            if self._stopping.is_set():
+                join.cancel()
+            self.events.opened(client.peer)
+            join.run()
+        finally:
+            with self._lock:
+                self._joins.discard(join)
+            self.events.closed(client.peer, target.sent.moved, target.received.moved)

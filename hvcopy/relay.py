@@ -1,0 +1,126 @@
+"""Raw bytes from one end to another, without the GIL: the core's relay, with our errors.
+
+It knows descriptors and who is behind them.  What the end of one direction means is its caller's to decide.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from hvcopy._core import DELIVERED, FLOWING, SOURCE_FAILED, Flow, Meter
+from hvcopy._core import relay as core_relay
+from hvcopy.channel import Channel
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
+
+__all__ = ["Direction", "End", "Meter", "peer_end", "relay"]
+
+ROOM = 256 << 10
+"""Bytes of a buffer where bulk moves by reference: it is for the small pieces."""
+MESSAGE_ROOM = 1 << 20
+"""Bytes of a buffer for AF_VSOCK, where the size of one send decides the speed (docs/transports.md#buffers)."""
+COPIED_TAIL = 16 << 20
+"""Bytes at a file's end that are copied.  What moves by reference still belongs to the file until the peer has read
+it; once this much has gone after it, it was read: socket buffers and pipes hold less."""
+EVERYTHING = 1 << 62
+
+_AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
+
+
+class End(Struct, frozen=True):
+    """A descriptor to read from or write to.  *name* is for messages; *local*: it belongs to no peer."""
+
+    fd: int
+    name: str
+    local: bool = False
+    messages: bool = False
+    """The size of a single send matters, and splice(2) would break it into small ones."""
+
+
+def peer_end(channel: Channel) -> End:
+    """Return the end that is a connection."""
+    return End(channel.sock.fileno(), channel.peer, messages=channel.sock.family == _AF_VSOCK)
+
+
+class Direction:
+    """One way through a relay.  *meter* counts what has arrived at the sink.  Raises LocalFailure for a closed end."""
+
+    def __init__(self, source: End, sink: End, meter: Meter) -> None:
+        self.source = source
+        self.sink = sink
+        messages = source.messages or sink.messages
+        try:
+            by_reference = 0 if messages else _by_reference(source.fd)
+            self._flow = Flow(source.fd, sink.fd, meter, MESSAGE_ROOM if messages else ROOM, by_reference)
+        except OSError as error:
+            raise LocalFailure(f"{source.name} or {sink.name}: {error.strerror}") from error
+
+    @property
+    def over(self) -> bool:
+        """True when nothing more will move."""
+        return self._flow.state != FLOWING
+
+    @property
+    def delivered(self) -> bool:
+        """True when the source has ended and the sink has taken everything."""
+        return self._flow.state == DELIVERED
+
+    @property
+    def broke_off(self) -> bool:
+        """True when the source failed: what it had sent may not all have come, and more will not."""
+        return self._flow.state == SOURCE_FAILED
+
+    @property
+    def failure(self) -> HvcopyError | None:
+        """What broke it; None also for a peer that takes no more while nothing was on its way to it."""
+        if self._flow.state in (FLOWING, DELIVERED):
+            return None
+        reading = self._flow.state == SOURCE_FAILED
+        code, waiting = self._flow.errno, self._flow.waiting
+        end = self.source if reading else self.sink
+        if not reading and code == errno.EPIPE and not waiting and not end.local:
+            return None
+        words = os.strerror(code)
+        if end.local:
+            if not reading and code == errno.EPIPE:
+                return LocalFailure(f"{end.name}: nobody reads it any more")
+            return LocalFailure(f"{end.name}: {words}")
+        if reading:
+            return ConnectionLost(f"{end.name}: the connection broke: {words}")
+        return ConnectionLost(f"{end.name}: the connection broke before everything was sent: {words}")
+
+
+def relay(directions: Sequence[Direction], *, idle: float | None, limit: float | None = None) -> bool:
+    """Move bytes along those of *directions* that are not over, until one more is, or for *limit* seconds.
+
+    Returns False when *limit* was reached or none goes on.  Blocks.  Raises TimedOut when nothing moves for *idle*
+    seconds, Interrupted within 200 ms of a cancelled meter, LocalFailure when the system has no memory.
+    """
+    flows = [one._flow for one in directions if not one.over]
+    if not flows:
+        return False
+    try:
+        return core_relay(flows, _milliseconds(idle), _milliseconds(limit))
+    except TimeoutError:
+        names = sorted({end.name for one in directions for end in (one.source, one.sink) if not end.local})
+        raise TimedOut(f"{' and '.join(names)}: nothing moved for {idle:g} s") from None
+    except OSError as error:
+        if error.errno == errno.ECANCELED:
+            raise Interrupted("interrupted") from None
+        raise LocalFailure(f"waiting for bytes failed: {error.strerror}") from error
+
+
+def _by_reference(source: int) -> int:
+    status = os.fstat(source)
+    if not stat.S_ISREG(status.st_mode):
+        return EVERYTHING
+    return max(0, status.st_size - os.lseek(source, 0, os.SEEK_CUR) - COPIED_TAIL)
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return -1 if seconds is None else max(0, int(seconds * 1000))

@@ -1,0 +1,271 @@
+"""Who ends when: `hvcopy nc` beside OpenBSD's nc and ncat, row by row of the table in docs/nc.md."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from commands import HVCOPY, PATIENCE, eventually
+from talkers import Talker, hear, hear_end, need, quiet
+
+SOON = 0.7
+"""Seconds that a tool which ends does not take, so that one which is alive after them goes on."""
+ANSWER = os.urandom(1 << 20)
+_ports = itertools.count()
+
+
+@dataclass
+class Tool:
+    """How one of the tools is started; *listen* and *dial* get the transport, the path and the port."""
+
+    listen: Callable[[str, str, int], list[str]]
+    dial: Callable[[str, str, int], list[str]]
+
+
+def _hvcopy(transport: str, path: str, port: int) -> list[str]:
+    return [f"unix:{path}"] if transport == "unix" else [f"tcp:127.0.0.1:{port}"]
+
+
+def _classic(transport: str, path: str, port: int) -> list[str]:
+    return ["-U", path] if transport == "unix" else ["127.0.0.1", str(port)]
+
+
+def tool(name: str) -> Tool:
+    """The tool, or a skip that says what is missing."""
+    if name == "hvcopy":
+        return Tool(
+            lambda *at: [*HVCOPY, "nc", "-l", "--open", *_hvcopy(*at)], lambda *at: [*HVCOPY, "nc", *_hvcopy(*at)]
+        )
+    if name == "nc":
+        program = need("nc", "netcat-openbsd")
+        if "OpenBSD" not in subprocess.run([program, "-h"], capture_output=True, text=True, check=False).stderr:
+            pytest.skip("nc is not OpenBSD's: apt-get install netcat-openbsd")
+    else:
+        program = need("ncat", "ncat")
+    return Tool(lambda *at: [program, "-l", *_classic(*at)], lambda *at: [program, *_classic(*at)])
+
+
+class Scene:
+    """One tool connected to a socket of the test's."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack = stack
+        self._path = str(folder / "s")
+
+    def begin(self, name: str, role: str, transport: str, *options: str) -> tuple[Talker, socket.socket]:
+        """Start the tool with its listener or as one; returns it with the peer's socket."""
+        chosen = tool(name)
+        if role == "listens":
+            port = _free_port()
+            argv = chosen.listen(transport, self._path, port)
+            talker = self._stack.enter_context(Talker(*argv, *options))
+            peer = eventually(lambda: self._dialed(transport, port), what="a listener")
+        else:
+            listener = self._listener(transport)
+            port = listener.getsockname()[1] if transport == "tcp" else 0
+            talker = self._stack.enter_context(Talker(*chosen.dial(transport, self._path, port), *options))
+            peer, _ = listener.accept()
+        peer.settimeout(PATIENCE)
+        self._stack.callback(peer.close)
+        return talker, peer
+
+    def _listener(self, transport: str) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX if transport == "unix" else socket.AF_INET)
+        self._stack.enter_context(listener)
+        listener.bind(self._path if transport == "unix" else ("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        return listener
+
+    def _dialed(self, transport: str, port: int) -> socket.socket | None:
+        peer = socket.socket(socket.AF_UNIX if transport == "unix" else socket.AF_INET)
+        try:
+            peer.connect(self._path if transport == "unix" else ("127.0.0.1", port))
+        except OSError:
+            peer.close()
+            return None
+        return peer
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        yield Scene(stack, tmp_path)
+
+
+def goes_on_receiving(talker: Talker, peer: socket.socket) -> None:
+    """It still passes on what the peer says; twice, so that it has looked at everything in between."""
+    for word in (b"one", b"two"):
+        peer.sendall(word)
+        assert talker.hear(3) == word
+
+
+def goes_on_sending(talker: Talker, peer: socket.socket) -> None:
+    talker.say(b"three")
+    assert hear(peer, 5) == b"three"
+
+
+def ends(talker: Talker, status: int = 0) -> None:
+    assert talker.finish() == status, talker.err
+
+
+ALL = ("hvcopy", "nc", "ncat")
+ROLES = ("dials", "listens")
+TRANSPORTS = ("unix", "tcp")
+everywhere = pytest.mark.parametrize(("role", "transport"), list(itertools.product(ROLES, TRANSPORTS)))
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("name", "options", "fin"),
+    [("hvcopy", [], False), ("nc", [], False), ("hvcopy", ["-N"], True), ("nc", ["-N"], True), ("ncat", [], True)],
+    ids=str,
+)
+def test_standard_input_ends(scene: Scene, name: str, role: str, transport: str, options: list[str], fin: bool) -> None:
+    talker, peer = scene.begin(name, role, transport, *options)
+    talker.say(b"question")
+    talker.end_input()
+    assert hear(peer, 8) == b"question"
+    if fin:
+        assert hear(peer, 1) == b""
+    goes_on_receiving(talker, peer)
+    if not fin:
+        assert quiet(peer)
+    peer.close()
+    ends(talker)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("name", "role"),  # Debian's nc 1.219 counts from the peer's end when it connects
+    [("hvcopy", "dials"), ("hvcopy", "listens"), ("nc", "listens")],
+)
+def test_standard_input_ends_with_q(scene: Scene, name: str, role: str, transport: str) -> None:
+    talker, peer = scene.begin(name, role, transport, "-q", "1")
+    began = time.monotonic()
+    talker.end_input()
+    assert hear(peer, 1) == b""
+    ends(talker)
+    assert time.monotonic() - began > SOON
+
+
+@everywhere
+@pytest.mark.parametrize("name", ["hvcopy", "ncat"])
+def test_send_only_ends_when_standard_input_does_and_not_when_the_peer_does(
+    scene: Scene, name: str, role: str, transport: str
+) -> None:
+    talker, peer = scene.begin(name, role, transport, "--send-only")
+    peer.sendall(b"not heard")
+    peer.shutdown(socket.SHUT_WR)
+    goes_on_sending(talker, peer)
+    talker.end_input()
+    ends(talker)
+    assert talker.hear_end() == b""
+
+
+@everywhere
+@pytest.mark.parametrize("name", ["hvcopy", "ncat"])
+def test_recv_only_ends_when_the_peer_does_and_not_when_standard_input_does(
+    scene: Scene, name: str, role: str, transport: str
+) -> None:
+    talker, peer = scene.begin(name, role, transport, "--recv-only")
+    talker.say(b"not sent")
+    talker.end_input()
+    goes_on_receiving(talker, peer)
+    peer.shutdown(socket.SHUT_WR)
+    ends(talker)
+    assert hear_end(peer) == b""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("name", "closes"), [("hvcopy", True), ("nc", False), ("ncat", True)])
+def test_the_peer_ends_its_direction_and_who_connected_goes_on_sending(
+    scene: Scene, name: str, closes: bool, transport: str
+) -> None:
+    talker, peer = scene.begin(name, "dials", transport)
+    peer.sendall(b"last words")
+    peer.shutdown(socket.SHUT_WR)
+    assert talker.hear(10) == b"last words"
+    if closes:
+        assert talker.hear_end() == b""
+    goes_on_sending(talker, peer)
+    talker.end_input()
+    ends(talker)
+    assert hear_end(peer) == b""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("name", "answers"), [("hvcopy", True), ("nc", False), ("ncat", False)])
+def test_the_peer_ends_its_direction_and_who_listened_sends_its_answer(
+    scene: Scene, name: str, answers: bool, transport: str
+) -> None:
+    talker, peer = scene.begin(name, "listens", transport)
+
+    def answer() -> None:
+        try:
+            talker.say(ANSWER)
+            talker.end_input()
+        except BrokenPipeError:
+            pass
+
+    peer.sendall(b"question")
+    assert talker.hear(8) == b"question"
+    peer.shutdown(socket.SHUT_WR)
+    if not answers:  # it ends without looking whether there is an answer
+        ends(talker)
+        return
+    assert talker.hear_end() == b""
+    teller = threading.Thread(target=answer)
+    teller.start()
+    assert hear_end(peer) == ANSWER
+    teller.join()
+    ends(talker)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", ALL)
+def test_a_listener_whose_input_nobody_uses_ends_with_its_peer(scene: Scene, name: str, transport: str) -> None:
+    talker, peer = scene.begin(name, "listens", transport)
+    peer.sendall(b"all of it")
+    peer.shutdown(socket.SHUT_WR)
+    assert talker.hear_end() == b"all of it"
+    ends(talker)
+
+
+@pytest.mark.parametrize(("name", "transport"), [("hvcopy", "unix"), ("nc", "unix")])
+def test_the_peer_closes_and_who_connected_knows_it(scene: Scene, name: str, transport: str) -> None:
+    talker, peer = scene.begin(name, "dials", transport)
+    peer.close()
+    ends(talker)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_peer_closes_over_tcp_and_who_connected_finds_out_by_writing(scene: Scene, name: str) -> None:
+    talker, peer = scene.begin(name, "dials", "tcp")
+    peer.close()
+
+    def write() -> bool:
+        try:
+            talker.say(b"is somebody there\n")
+        except BrokenPipeError:
+            pass
+        return talker.process.poll() is not None
+
+    eventually(write, what="the end")
+    assert talker.finish() == {"hvcopy": 6, "nc": 0, "ncat": 1}[name], talker.err
