@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import HVCOPY, PATIENCE, eventually, run
+from commands import PATIENCE, eventually, run
+from starting import HVCOPY
 from talkers import Talker, hear, hear_end, need
 from transport.muxer import Muxer, answering, half_close_is_full_close, hang_up, normal
 

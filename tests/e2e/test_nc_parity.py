@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commands import HVCOPY, PATIENCE, eventually
+from commands import PATIENCE, eventually
+from starting import HVCOPY
 from talkers import Talker, hear, hear_end, need, quiet
 
 SOON = 0.7

@@ -248,13 +248,20 @@ def _full(fd: int) -> bool:
     return waiting == fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
 
 
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for that signal: the command is past its imports then (proc(5), SigCgt)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("options", [["-l"], ["--wait", "60"]], ids=["listening", "waiting"])
 def test_ctrl_c_ends_a_wait_for_the_peer(options: list[str], tmp_path: Path) -> None:
     with Piped(*options, f"unix:{tmp_path}/s") as waiting:
         if options == ["-l"]:
             waiting.line("listening on")
         else:
-            eventually(lambda: waiting.elapsed > 0.5, what="the start")
+            eventually(lambda: _handles(waiting.pid, signal.SIGTERM) and waiting.elapsed > 0.5, what="the start")
         before = waiting.elapsed
         waiting.signal(signal.SIGINT)
         done = waiting.finish()
