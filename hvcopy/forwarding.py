@@ -44,15 +44,15 @@ class Events:
 class Join:
     """A client joined with its target.  ``run`` blocks until both directions are over; ``cancel`` ends it from any thread.
 
-    The end of a direction is passed on as one, a broken connection as a broken one.  *half_closes*: the target's
-    transport can end one direction and keep the other.
+    The end of a direction is passed on as one, a broken connection as a broken one.  *grace* is None when the target's
+    transport can end one direction and keep the other; else the target has so many seconds after its client's end.
     """
 
-    def __init__(self, client: Channel, target: Channel, *, half_closes: bool, idle: float | None) -> None:
+    def __init__(self, client: Channel, target: Channel, *, idle: float | None, grace: float | None) -> None:
         self._client = client
         self._target = target
-        self._half_closes = half_closes
         self._idle = idle
+        self._grace = grace
         self._in_grace = False
 
     def cancel(self) -> None:
@@ -88,15 +88,17 @@ class Join:
                     return failure
                 if not one.delivered:  # whoever takes no more may still have something to say
                     continue
-                if one is back:  # behind a VMM this ends both directions, and then the answer has arrived
-                    self._client.end_sending()
+                if one is back:
+                    if failure:  # a reset is told once, to whichever direction saw it first: this end may be no end
+                        return failure
+                    self._client.end_sending()  # behind a VMM this ends both directions, and then the answer has arrived
                 elif not self._end_target():
                     return failure
         return failure
 
     def _end_target(self) -> bool:
         """Tell the target that its client has ended, as well as its transport can; False when that is all over."""
-        if self._half_closes:
+        if self._grace is None:
             self._target.end_sending()
             return True
         self._in_grace = True
@@ -104,7 +106,7 @@ class Join:
 
     def _move(self, going: list[Direction]) -> bool:
         try:
-            return relay(going, idle=GRACE if self._in_grace else self._idle)
+            return relay(going, idle=self._grace if self._in_grace else self._idle)
         except TimedOut:
             if self._in_grace:
                 return False
@@ -189,7 +191,7 @@ class Forwarder:
             buffer=self.buffer,
             cancelled=self._stopping.is_set,
         )
-        join = Join(client, target, half_closes=half_closes(self.target), idle=self.idle)
+        join = Join(client, target, idle=self.idle, grace=None if half_closes(self.target) else GRACE)
         with self._lock:
             self._joins.add(join)
         try:

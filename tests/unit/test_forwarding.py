@@ -1,0 +1,163 @@
+"""Two connections joined: what the end, the loss and the silence of one side mean for the other."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from hvcopy.channel import Channel
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, TimedOut
+from hvcopy.forwarding import Join
+
+PATIENCE = 20.0
+
+
+class Joined:
+    """A client's and a target's socket, joined in a thread; ``failure`` is what the join raised."""
+
+    def __init__(
+        self, stack: ExitStack, family: str, *, idle: float | None = None, grace: float | None = None
+    ) -> None:
+        self.client, near = _pair(stack, family)
+        self.target, far = _pair(stack, family)
+        self.join = Join(_channel(near, "client"), _channel(far, "target"), idle=idle, grace=grace)
+        self.failure: HvcopyError | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        stack.callback(self._thread.join)
+        stack.callback(self.join.cancel)
+
+    def _run(self) -> None:
+        try:
+            self.join.run()
+        except HvcopyError as error:
+            self.failure = error
+
+    def over(self) -> HvcopyError | None:
+        """Wait for the end; returns the failure."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        return self.failure
+
+
+def _pair(stack: ExitStack, family: str) -> tuple[socket.socket, socket.socket]:
+    if family == "unix":
+        ours, theirs = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+    ours.settimeout(PATIENCE)
+    theirs.setblocking(False)
+    stack.enter_context(ours)
+    stack.enter_context(theirs)
+    return ours, theirs
+
+
+def _channel(sock: socket.socket, name: str) -> Channel:
+    return Channel(sock, peer=name)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as entered:
+        yield entered
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def family(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def test_the_end_of_each_side_is_passed_on_and_the_other_goes_on(stack: ExitStack, family: str) -> None:
+    joined = Joined(stack, family)
+    joined.client.sendall(b"question")
+    joined.client.shutdown(socket.SHUT_WR)
+    assert joined.target.makefile("rb").read() == b"question"
+    joined.target.sendall(b"answer")
+    joined.target.shutdown(socket.SHUT_WR)
+    assert joined.client.makefile("rb").read() == b"answer"
+    assert joined.over() is None
+
+
+def test_a_client_that_closes_closes_the_target(stack: ExitStack, family: str) -> None:
+    joined = Joined(stack, family)
+    joined.client.close()
+    assert joined.target.recv(1) == b""
+    joined.target.close()
+    assert joined.over() is None
+
+
+def test_what_a_target_says_last_arrives_though_the_client_is_still_sending(stack: ExitStack) -> None:
+    joined = Joined(stack, "unix")
+    joined.client.sendall(b"x" * 100_000)
+    assert joined.target.recv(10)
+    joined.target.sendall(b"too large")
+    joined.target.close()
+    assert joined.client.recv(100) == b"too large"
+    joined.client.close()
+    assert isinstance(joined.over(), ConnectionLost)
+
+
+def test_a_reset_is_passed_on_as_a_reset(stack: ExitStack) -> None:
+    joined = Joined(stack, "tcp")
+    joined.client.sendall(b"unread")
+    joined.target.recv(1, socket.MSG_PEEK)
+    joined.target.close()  # with something unread, which TCP makes a reset
+    with pytest.raises(ConnectionResetError):
+        joined.client.recv(1)
+    failure = joined.over()
+    assert isinstance(failure, ConnectionLost)
+    assert failure.message.startswith("target: ")
+
+
+def test_a_target_that_cannot_be_told_of_an_end_may_still_answer(stack: ExitStack, family: str) -> None:
+    joined = Joined(stack, family, grace=0.3)
+    joined.client.sendall(b"question")
+    joined.client.shutdown(socket.SHUT_WR)
+    assert joined.target.recv(100) == b"question"
+    joined.target.settimeout(0.05)
+    for _ in range(10):  # longer than the grace, in all
+        with pytest.raises(TimeoutError):
+            joined.target.recv(1)
+        joined.target.sendall(b"answer")
+        assert joined.client.recv(100) == b"answer"
+    began = time.monotonic()
+    assert joined.client.recv(1) == b""
+    assert 0.2 < time.monotonic() - began < 5
+    assert joined.over() is None
+
+
+def test_a_unix_client_that_has_closed_needs_no_grace(stack: ExitStack) -> None:
+    joined = Joined(stack, "unix", grace=PATIENCE)
+    joined.client.close()
+    assert joined.target.recv(1) == b""
+    assert joined.over() is None
+
+
+def test_silence_for_the_idle_time_is_told_to_both_sides(stack: ExitStack, family: str) -> None:
+    joined = Joined(stack, family, idle=0.2)
+    failure = joined.over()
+    assert isinstance(failure, TimedOut)
+    assert failure.message == "client and target: nothing moved for 0.2 s"
+    for sock in (joined.client, joined.target):
+        try:
+            assert sock.recv(1) == b""
+        except ConnectionResetError:
+            assert family == "tcp"
+
+
+def test_cancel_ends_it_in_time(stack: ExitStack, family: str) -> None:
+    joined = Joined(stack, family)
+    joined.client.sendall(b"x")
+    assert joined.target.recv(1) == b"x"
+    began = time.monotonic()
+    joined.join.cancel()
+    assert isinstance(joined.over(), Interrupted)
+    assert time.monotonic() - began < 2
