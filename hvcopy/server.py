@@ -174,7 +174,7 @@ class Reception:
 
     def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:
         """Do *job*, answer it with READY or ERROR, and close *lanes*.  Raises HvcopyError; blocks."""
-        raise NotImplementedError
+        raise NotImplementedError  # not abstract: a reception of raw connections has no jobs
 
 
 class Server(Reception):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from commands import Finished, Running, answering, eventually, run
-from peers import client_of
+from peers import Refused, client_of
 
 from e2e.conftest import TRANSPORTS
 from hvcopy.transfer.greeting import new_key
@@ -280,7 +280,7 @@ def busy(address: str) -> bool:
         peer.send(m.Job("bench", [], m.Options(), b"", 1))
         try:
             peer.expect(m.Ready)
-        except Exception:
+        except Refused:
             return True
         return False
 
