@@ -313,6 +313,7 @@ def test_ten_peers_at_once_are_taken_one_after_the_other(tmp_path: Path, process
         done = peer.finish(PATIENCE)
         assert done.code == 0, done.err
     assert not left.ended
+    eventually(lambda: left.err.count("  received") == len(contents), what="the listener's word on the last of them")
     left.signal(signal.SIGINT)
     done = left.finish()
     assert done.code == 0, done.err
