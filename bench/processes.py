@@ -42,12 +42,15 @@ class Child:
         self._argv = argv
         self._log = log
         self.cpu = 0.0
+        self.written = 0
+        """Bytes that it had written, with write(2) and the like, when it ended."""
 
     def wait(self, patience: float = PATIENCE) -> None:
         """Wait for a good end; raises Failed on any other, and after `patience` seconds, killing it."""
         if not self._ended(patience):
             self.kill()
             raise Failed(f"{self._argv[0]}: not done after {patience:g} s")
+        self.written = self._written_so_far()
         _, status, usage = os.wait4(self.pid, 0)
         self.cpu = usage.ru_utime + usage.ru_stime
         self._popen.returncode = os.waitstatus_to_exitcode(status)
@@ -83,6 +86,11 @@ class Child:
         """Seconds of CPU time that a process still running has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def _written_so_far(self) -> int:
+        """proc(5), /proc/PID/io; it stands until the process is waited for."""
+        lines = Path(f"/proc/{self.pid}/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
 
     def peak_kib(self) -> int:
         """Peak resident memory (VmHWM) of a process still running, in KiB."""

@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, inside, local, machine
+from bench import boundary, inside, local, machine, streams
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -36,6 +36,9 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "tree": lambda settings: [local.library_tree(settings)],
     "startup": lambda settings: [local.startup(settings)],
     "memory": lambda settings: [local.memory(settings)],
+    "pipe-zero": lambda settings: [streams.pipe_zero(settings)],
+    "pipe-file": lambda settings: [streams.pipe_file(settings)],
+    "nc": streams.raw,
     "vsock-local": lambda settings: [inside.from_outside(settings)],
     "guest": boundary.guest,
 }

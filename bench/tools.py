@@ -124,7 +124,7 @@ def stream_copy(work: Workspace, pair: Pair, routes: Routes) -> Copy:
         route = routes.fresh()
         listener = work.jobs.start(pair.listener(route, target))
         try:
-            _wait_listening(listener, route, pair.ready)
+            wait_listening(listener, route, pair.ready)
             began = time.perf_counter()
             sender = work.jobs.start(pair.sender(route, source))
             sender.wait()
@@ -146,7 +146,7 @@ def tar_copy(work: Workspace, routes: Routes, *options: str) -> Copy:
         receiving = [[*socat, f"UNIX-LISTEN:{route.path}", "STDOUT"], ["tar", "-xf", "-", "-C", str(target)]]
         sending = [["tar", "-cf", "-", "-C", str(source), "."], [*socat, "STDIN", f"UNIX-CONNECT:{route.path}"]]
         receivers = work.jobs.pipeline(receiving)
-        _wait_listening(receivers[0], route, "")
+        wait_listening(receivers[0], route, "")
         began = time.perf_counter()
         children = work.jobs.pipeline(sending) + receivers
         for child in children:
@@ -243,7 +243,8 @@ def installed(*names: str) -> bool:
     return all(shutil.which(name) for name in names)
 
 
-def _wait_listening(listener: Child, route: Route, ready: str) -> None:
+def wait_listening(listener: Child, route: Route, ready: str) -> None:
+    """Wait until a listener is one, without connecting to it."""
     if route.family == "unix":
         listener.wait_until(lambda: unix_listening(route.path))
     else:

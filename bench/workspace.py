@@ -31,6 +31,11 @@ class Settings:
     """Bytes of the large file; 0 leaves the size to each scenario."""
     quick: bool
 
+    @property
+    def pingpong(self) -> Path:
+        """The program beside the floor that measures latency."""
+        return self.floor.with_name("pingpong")
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -89,16 +94,21 @@ def find_hvcopy() -> str:
 
 
 def compile_floor() -> Path:
-    """Compile floor.c into out/, when it is newer than what stands there; raises Failed."""
-    source, program = HERE / "floor.c", OUT / "floor"
+    """Compile floor.c and pingpong.c into out/, when they are newer than what stands there; raises Failed."""
     OUT.mkdir(exist_ok=True)
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
-        return program
+    for name in ("floor", "pingpong"):
+        _compile(HERE / f"{name}.c", OUT / name)
+    return OUT / "floor"
+
+
+def _compile(source: Path, program: Path) -> None:
+    newest = max(source.stat().st_mtime, (HERE / "ends.h").stat().st_mtime)
+    if program.exists() and program.stat().st_mtime >= newest:
+        return
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
-        raise Failed("no C compiler (cc): the floor cannot be built")
+        raise Failed("no C compiler (cc): the yardsticks cannot be built")
     run_quiet([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)])
-    return program
 
 
 def run_quiet(argv: Sequence[str]) -> None:
