@@ -205,6 +205,15 @@ def answering(address: str, *options: object) -> Iterator[tuple[Running, str]]:
         yield running, running.line(r"answering to bench on (\S+)\n")[1]
 
 
+@contextmanager
+def forwarding(
+    listen_at: str, target: str, *options: object, prefix: Sequence[str] = ()
+) -> Iterator[tuple[Running, str]]:
+    """``hvcopy forward`` for the time of a ``with``, ready, and the address where it really listens."""
+    with Running("forward", listen_at, target, *options, prefix=prefix) as running:
+        yield running, running.line(r"forwarding (\S+) to")[1]
+
+
 def _content(file: Any) -> str:
     """Everything in *file* by now; the position belongs to the process that writes, so it is not moved."""
     content = os.pread(file.fileno(), 1 << 24, 0)

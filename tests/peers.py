@@ -23,18 +23,23 @@ from hvcopy.wire.frames import HEADER, MAGIC, Frame, Type, check_seal, header, p
 PATIENCE = 20.0
 """Seconds after which a call of a peer fails, so that no test hangs."""
 PIECE = 1 << 18
+VSOCK_LOCAL = 1
 
 M = TypeVar("M", bound=m.Message)
 Behaviour = Callable[[socket.socket], None]
 
 
 def connect(address: str) -> socket.socket:
-    """Return a socket connected to ``unix:PATH`` or ``tcp:HOST:PORT``."""
+    """Return a socket connected to ``unix:PATH``, ``tcp:HOST:PORT`` or, inside of a lane, ``vsock:local:PORT``."""
     scheme, _, rest = address.partition(":")
     if scheme == "unix":
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(PATIENCE)
         sock.connect(rest)
+    elif scheme == "vsock":
+        sock = _vsock()
+        sock.settimeout(PATIENCE)
+        sock.connect((VSOCK_LOCAL, int(rest.rpartition(":")[2])))
     else:
         host, _, port = rest.rpartition(":")
         sock = socket.create_connection((host, int(port)), PATIENCE)
@@ -46,11 +51,20 @@ def _listen(address: str) -> tuple[socket.socket, str]:
     if scheme == "unix":
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(rest)
+    elif scheme == "vsock":
+        sock = _vsock()
+        sock.bind((VSOCK_LOCAL, socket.VMADDR_PORT_ANY))
+        address = f"vsock:local:{sock.getsockname()[1]}"
     else:
         sock = socket.create_server((rest.rpartition(":")[0], 0))
         address = f"tcp:127.0.0.1:{sock.getsockname()[1]}"
-    sock.listen(16)
+    sock.listen(64)
     return sock, address
+
+
+def _vsock() -> socket.socket:
+    assert os.environ.get("HVCOPY_LANE") == "kernel", "AF_VSOCK is opened only in a kernel that the tests booted"
+    return socket.socket(socket.AF_VSOCK)
 
 
 class Listening:
