@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -18,14 +19,17 @@ def table(command: str) -> str:
     found = typer.main.get_command(build((command,)))
     found = getattr(found, "commands", {command: found})[command]
     rows = ["| option | meaning | default |", "|---|---|---|"]
-    for one in found.params:
-        if one.param_type_name != "option":
-            continue
-        value = "" if getattr(one, "is_flag", False) else f" {one.metavar}"
-        default = "required" if one.required else "" if one.default in (None, "", False) else f"`{one.default}`"
-        rows.append(f"| `{', '.join(one.opts)}{value}` | {getattr(one, 'help', '')} | {default} |".replace("|  |", "| |"))
+    for name, one in getattr(found, "commands", {"": found}).items():  # a group's rows begin with the command
+        rows += [_row(name, option) for option in one.params if option.param_type_name == "option"]
     rows.append("| `-h, --help` | Show this message and exit. | |")
     return "\n".join(rows) + "\n"
+
+
+def _row(command: str, one: Any) -> str:
+    value = "" if getattr(one, "is_flag", False) else f" {one.metavar}"
+    default = "required" if one.required else "" if one.default in (None, "", False) else f"`{one.default}`"
+    spelled = f"{command} {', '.join(one.opts)}{value}".strip()
+    return f"| `{spelled}` | {getattr(one, 'help', '')} | {default} |".replace("|  |", "| |")
 
 
 def page(command: str) -> str:

@@ -109,5 +109,20 @@ class StreamReport(Report):
         return f"{moved} in {seconds:.2f} s{rate}; verified{disk}"
 
 
+class FactsReport(Report):
+    """Says what a command found out or changed that moves no bytes."""
+
+    facts: dict[str, object] = field(default_factory=dict)
+
+    def json(self, tally: Tally, seconds: float, error: HvcopyError | None = None) -> dict[str, object]:
+        """Return the result object; *error* is what ended the command, if anything did."""
+        code = error.exit_code if error else tally.exit_code
+        result: dict[str, object] = {"schema": SCHEMA, "command": self.command, "ok": code == 0, "exit_code": code}
+        result |= {**self.facts, "failures": self.failures}
+        if error:
+            result["error"] = {"message": error.message, "hint": error.hint}
+        return result
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

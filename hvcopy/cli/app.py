@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("cp", "ls", "serve", "send", "recv", "pipe", "nc", "forward", "bench", "key", "demo")
-"""In the order of the help text; command NAME is the function NAME of module hvcopy.cli.NAME."""
+COMMANDS = ("cp", "ls", "serve", "send", "recv", "pipe", "nc", "forward", "bench", "service", "key", "demo")
+"""In the order of the help text; command NAME is the function, or the group of commands, NAME of module hvcopy.cli.NAME."""
 
 
 def _version(wanted: bool) -> None:
@@ -42,5 +42,9 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_root)
     wanted = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
     for name in wanted:
-        app.command(name)(getattr(import_module(f"hvcopy.cli.{name}"), name))
+        found = getattr(import_module(f"hvcopy.cli.{name}"), name)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
     return app

@@ -84,8 +84,11 @@ class Command:
                 self._progress.clear()
             say("\n".join(lines))
 
-    def run(self, work: Callable[[], None]) -> NoReturn:
-        """Do *work* and exit the process with the status its outcome deserves."""
+    def run(self, work: Callable[[], None], *, here: bool = False) -> NoReturn:
+        """Do *work* and exit the process with the status its outcome deserves.
+
+        *here*: in this thread, for what asks the user or starts programs and has no progress; a signal breaks it off at once.
+        """
         signal.signal(signal.SIGTERM, _raise_interrupt)
         _allow_many_files()
         error: HvcopyError | None = None
@@ -94,7 +97,10 @@ class Command:
                 raise BadUsage(f"--progress {printable(self._kind)} is none of {', '.join(KINDS)}")
             self._progress = Progress(self._kind, self.tally)
             self._start = time.monotonic()
-            self._work(work)
+            if here:
+                work()
+            else:
+                self._work(work)
         except HvcopyError as caught:
             error = caught
         except KeyboardInterrupt:

@@ -1,0 +1,32 @@
+"""``hvcopy service`` as a process, on a system that has no such registry: conversions work, the rest says where to type it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from commands import run
+
+GUID = "00004856-facb-11e6-bd58-64006a7986d3"
+
+
+def test_conversions_work_everywhere() -> None:
+    assert run("service", "guid", "18518").out == f"{GUID}\n"
+    assert run("service", "port", GUID.upper()).out == "18518\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it works")
+@pytest.mark.parametrize("words", [["list"], ["register", "18518", "--name", "a b"], ["unregister", "18518", "--yes"]])
+def test_registration_belongs_to_the_windows_host(words: list[str]) -> None:
+    done = run("service", *words)
+    assert (done.code, done.out) == (2, "")
+    typed = " ".join(f'"{word}"' if " " in word else word for word in words)
+    assert f"type there: hvcopy service {typed};" in done.err
+    assert "none is needed when the guest listens" in done.err
+    assert run("service", *words, "--json").result["exit_code"] == 2
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["register", "--help"]])
+def test_help_has_an_example_and_says_when_it_is_needed(words: list[str]) -> None:
+    done = run("service", *words)
+    assert "hvcopy service register 18518" in done.out + done.err

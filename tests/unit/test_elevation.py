@@ -1,0 +1,29 @@
+"""The command that asks Windows for rights: what PowerShell and then a program make of it is what was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from hvcopy.elevation import elevated, quote
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("plain", "'plain'"),
+        ("", "''"),
+        ("it's", "'it''s'"),
+        ('$env:PATH `n "x"', "'$env:PATH `n \"x\"'"),
+        ("\u2018curly\u2019 \u201alow\u201b", "'\u2018\u2018curly\u2019\u2019 \u201a\u201alow\u201b\u201b'"),
+    ],
+)
+def test_a_literal_of_powershell_ends_where_it_should(text: str, literal: str) -> None:
+    assert quote(text) == literal
+
+
+def test_the_command_quotes_for_powershell_and_for_the_program() -> None:
+    command = elevated(r"C:\Program Files\Python's\python.exe", ["-m", "hvcopy", "--name", 'a "b" c', "--x=", ""])
+    assert command == (
+        r"Start-Process -Verb RunAs -Wait -FilePath 'C:\Program Files\Python''s\python.exe'"
+        r""" -ArgumentList '-m hvcopy --name "a \"b\" c" --x= ""'"""
+    )
