@@ -30,7 +30,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check build lanes lane-kernel lane-guest bench wheel dist faults asan lint types werror clean distclean FORCE
+.PHONY: help demo test check build lanes lane-kernel lane-guest test-windows bench wheel dist faults asan lint types
+.PHONY: werror clean distclean FORCE
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb text; do \
@@ -47,7 +48,7 @@ check: lint types werror asan test ## All that must pass before a change lands: 
 
 build: $(VENV)/.run $(CORE) ## Build the core and install the command into .venv
 
-lanes: $(VENV)/.test ## Fetch what the lanes are made of: a kernel, busybox, a vsock device
+lanes: $(VENV)/.test ## Fetch what the lanes are made of: a kernel, busybox, a vsock device, a Windows Python
 	$(PY) tests/lanes/parts.py --fetch
 
 lane-kernel: build $(VENV)/.test ## Run the tests inside a kernel with AF_VSOCK of its own
@@ -56,7 +57,11 @@ lane-kernel: build $(VENV)/.test ## Run the tests inside a kernel with AF_VSOCK 
 
 lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock device, with a guest kernel behind it
 	$(PY) tests/lanes/parts.py --fetch guest
-	$(PYTEST) $(LANES) -k "not kernel" tests/lanes $(ARGS)
+	$(PYTEST) $(LANES) -k "not kernel and not windows" tests/lanes $(ARGS)
+
+test-windows: build $(VENV)/.test ## Run the tests with a Windows Python under Wine, the core cross-compiled
+	$(PY) tests/lanes/parts.py --fetch windows
+	$(PYTEST) $(LANES) tests/lanes/test_windows.py $(ARGS)
 
 bench: build $(VENV)/.test ## Measure against socat, rsync, cp and others (ARGS="--help")
 	$(PY) bench/run.py $(ARGS)

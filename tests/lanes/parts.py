@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The foreign parts that the lanes are built from: where they are, and how to get them.
 
-usage: parts.py [--fetch] [kernel|guest]
+usage: parts.py [--fetch] [kernel|guest|windows|windows-3.13]
 
 Prints what is there and what is missing; status 0 if the lane (default: every lane) is complete, 1 if not.
 Nothing is installed on the machine: what is fetched goes to $HVCOPY_LANE_CACHE (default: .cache/lanes in the
@@ -19,6 +19,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 VHOST_DEVICE_VSOCK_VERSION = "0.3.0"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -121,7 +124,36 @@ DAEMON = Part(
     fetch_daemon,
     f"cargo install --locked --version {VHOST_DEVICE_VSOCK_VERSION} vhost-device-vsock",
 )
-LANES: dict[str, tuple[Part, ...]] = {"kernel": (KERNEL, BUSYBOX), "guest": (KERNEL, BUSYBOX, DAEMON)}
+WINE = Part("wine", lambda: _first(shutil.which("wine")), lambda: _not_fetched(WINE), "apt-get install wine wine64")
+MINGW = Part(
+    "mingw-w64",
+    lambda: _first(shutil.which("x86_64-w64-mingw32-gcc")) if shutil.which("gendef") else None,
+    lambda: _not_fetched(MINGW),
+    "apt-get install gcc-mingw-w64-x86-64-win32 mingw-w64-x86-64-dev mingw-w64-tools",
+)
+
+
+def _windows_python(minor: str) -> Part:
+    def find() -> Path | None:
+        from lanes.windows import made  # not above: it imports this module
+
+        return made.find(minor)
+
+    def make() -> None:
+        from lanes.windows import made
+
+        made.make(minor)
+
+    hint = f"makes it from a wheel of panda3d and the library of a CPython {minor} on this machine"
+    return Part(f"Windows Python {minor}", find, make, hint)
+
+
+LANES: dict[str, tuple[Part, ...]] = {
+    "kernel": (KERNEL, BUSYBOX),
+    "guest": (KERNEL, BUSYBOX, DAEMON),
+    "windows": (WINE, MINGW, _windows_python("3.12")),
+    "windows-3.13": (WINE, MINGW, _windows_python("3.13")),
+}
 
 
 def locate(part: Part) -> Path:
@@ -134,7 +166,7 @@ def locate(part: Part) -> Path:
 
 
 def fetch(lane: str) -> None:
-    """Obtains what the lane ("kernel" or "guest") still lacks. Raises LaneMissing if that is not possible."""
+    """Obtains what the lane still lacks. Raises LaneMissing if that is not possible."""
     _check_machine()
     with _locked(cache()):
         for part in LANES[lane]:
@@ -160,7 +192,11 @@ def require(lane: str) -> None:
 
 def _check_machine() -> None:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise LaneMissing("User-Mode Linux runs on x86-64 Linux only")
+        raise LaneMissing("the lanes run on x86-64 Linux only")
+
+
+def _not_fetched(part: Part) -> None:
+    raise LaneMissing(f"{part.name} must be installed on the machine: {part.hint}")
 
 
 def _first(*candidates: str | Path | None) -> Path | None:
@@ -211,4 +247,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from lanes import parts  # as those who import it know it, with the one LaneMissing
+
+    sys.exit(parts.main())

@@ -1,0 +1,119 @@
+"""Cross-compiles hvcopy's core for Windows, and puts a package and a wheel around it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from setuptools import Extension
+
+from lanes.parts import CHECKOUT
+from lanes.windows.made import CC, FOREIGN, RECIPES
+
+BUILD = CHECKOUT / "build" / "windows"
+CORE = BUILD / "_core.pyd"
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+
+
+def build_core(minor: str) -> Path:
+    """hvcopy._core, one module for every CPython from 3.11 on; compiled again only when a source changed."""
+    sources = sorted(path for path in (CHECKOUT / "_core").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    stamp = hashlib.sha256()
+    for path in [*sources, CHECKOUT / "setup.py", Path(__file__), FOREIGN / "pyconfig.h"]:
+        stamp.update(str(path).encode() + path.read_bytes())
+    if CORE.is_file() and _content(BUILD / "core.stamp") == stamp.hexdigest():
+        return CORE
+    BUILD.mkdir(parents=True, exist_ok=True)
+    facts = _extension()
+    cython = [sys.executable, "-m", "cython", "--module-name", "hvcopy._core", "-I", "_core", "_core/core.pyx"]
+    _run([*cython, "-o", str(BUILD / "core.c")])
+    compile_ = [CC, "-O2", "-DNDEBUG", *WARNINGS, "-Wno-unused-function", "-fvisibility=hidden", f"-I{_headers()}"]
+    compile_ += [f"-D{name}={value}" for name, value in facts.define_macros]
+    compile_ += [f"-I{folder}" for folder in facts.include_dirs]
+    objects = []
+    for source in facts.sources:
+        path = BUILD / "core.c" if source.endswith(".pyx") else CHECKOUT / source
+        objects.append(str(BUILD / (Path(source).stem + ".o")))
+        _run([*compile_, "-c", str(path), "-o", objects[-1]])
+    link = [CC, "-shared", "-s", "-static-libgcc", "-o", str(CORE), *objects, f"-L{RECIPES[minor].folder}", "-lpython3"]
+    _run([*link, *(f"-l{name}" for name in facts.libraries)])
+    (BUILD / "core.stamp").write_text(stamp.hexdigest())
+    return CORE
+
+
+def link_package(minor: str) -> Path:
+    """The folder to put on PYTHONPATH: the checkout's Python files, by links, and the core for Windows."""
+    tree = BUILD / "tree"
+    core = build_core(minor)
+    shutil.rmtree(tree, ignore_errors=True)
+    (tree / "hvcopy").mkdir(parents=True)
+    for source in (CHECKOUT / "hvcopy").iterdir():
+        if source.suffix not in (".so", ".pyd") and source.name != "__pycache__":
+            (tree / "hvcopy" / source.name).symlink_to(source)
+    shutil.copy(core, tree / "hvcopy")
+    return tree
+
+
+def build_wheel(minor: str) -> Path:
+    """The wheel for Windows: this checkout's own, with the core in it exchanged and its tag set."""
+    core = build_core(minor)
+    folder = BUILD / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    native = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(folder / "native")]
+    _run([*native, "--bdist-dir", str(folder / "bdist")])
+    wheel = [sys.executable, "-m", "wheel"]
+    _run([*wheel, "unpack", "-d", str(folder), *map(str, (folder / "native").glob("*.whl"))])
+    (unpacked,) = folder.glob("hvcopy-*")
+    for module in (unpacked / "hvcopy").glob("_core*.so"):
+        module.unlink()
+    shutil.copy(core, unpacked / "hvcopy")
+    _run([*wheel, "pack", "-d", str(folder), str(unpacked)])
+    (packed,) = folder.glob("*.whl")
+    _run([*wheel, "tags", "--remove", "--platform-tag", "win_amd64", str(packed)])
+    (tagged,) = folder.glob("*.whl")
+    return tagged
+
+
+def _extension() -> Extension:
+    """How setup.py compiles the core on Windows."""
+    here = os.getcwd()
+    os.chdir(CHECKOUT)  # setup.py looks for its sources from there, as setuptools has it
+    try:
+        found = runpy.run_path("setup.py", run_name="facts")["core"]("win32")
+    finally:
+        os.chdir(here)
+    assert isinstance(found, Extension)
+    return found
+
+
+def _headers() -> Path:
+    """CPython's headers with the answers for Windows; the limited API is the same in each version."""
+    copy = BUILD / "include"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(sysconfig.get_path("include"), copy)
+    shutil.copy(FOREIGN / "pyconfig.h", copy)
+    return copy
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=os.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"`{' '.join(command)}` ended with status {done.returncode}:\n{done.stdout.decode()[-6000:]}")
