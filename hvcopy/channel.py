@@ -143,10 +143,14 @@ class Channel:
 
     def abort(self) -> None:
         """Close so that the peer sees a broken connection and not an end, where the transport can say that (TCP)."""
+        self.break_at_exit(True)
+        self.close()
+
+    def break_at_exit(self, breaks: bool) -> None:
+        """Whether ``close``, and the system when this process is killed, breaks the connection where it can be told (TCP)."""
         with contextlib.suppress(OSError):
             if self.sock.family in (socket.AF_INET, socket.AF_INET6):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", breaks, 0))
 
     def discard(self, seconds: float) -> None:
         """Receive and throw away until the peer closes, for at most *seconds*; works after ``cancel``, raises nothing."""

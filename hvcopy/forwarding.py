@@ -62,16 +62,20 @@ class Join:
 
     def run(self) -> None:
         """Relay, and close both.  Raises ConnectionLost, TimedOut or Interrupted after closing."""
+        ends = (self._client, self._target)
+        for channel in ends:
+            channel.break_at_exit(True)
         try:
             failure = self._relay()
             if failure:
                 raise failure
         except BaseException:
-            self._client.abort()
-            self._target.abort()
+            for channel in ends:
+                channel.abort()
             raise
-        self._client.close()
-        self._target.close()
+        for channel in ends:
+            channel.break_at_exit(False)
+            channel.close()
 
     def _relay(self) -> HvcopyError | None:
         """Move bytes until both directions are over; returns the first failure."""
@@ -81,19 +85,19 @@ class Join:
         going = [there, back]
         failure: HvcopyError | None = None
         while going and self._move(going):
-            for one in [one for one in going if one.over]:
+            for one in sorted((one for one in going if one.over), key=lambda one: one.delivered):
                 going.remove(one)
                 failure = failure or one.failure
                 if one.broke_off:
                     return failure
                 if not one.delivered:  # whoever takes no more may still have something to say
                     continue
+                if failure:  # a reset is told once, to whichever direction saw it first: this end may be no end
+                    return failure
                 if one is back:
-                    if failure:  # a reset is told once, to whichever direction saw it first: this end may be no end
-                        return failure
                     self._client.end_sending()  # behind a VMM this ends both directions, and then the answer has arrived
                 elif not self._end_target():
-                    return failure
+                    return None
         return failure
 
     def _end_target(self) -> bool:

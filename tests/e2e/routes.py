@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import socket
 import struct
@@ -29,9 +28,7 @@ class Route:
         self.target = stack.enter_context(Listening(place(far, folder, "far"), behaviour))
         access = () if near == "unix" else ("--open",)
         listen_at = place(near, folder, "near")
-        self.process, self.address = stack.enter_context(
-            forwarding(listen_at, self.target.address, *access, *options)
-        )
+        self.process, self.address = stack.enter_context(forwarding(listen_at, self.target.address, *access, *options))
 
     def client(self) -> socket.socket:
         """A new connection to the forwarder."""
@@ -71,21 +68,32 @@ class Flood:
 
     def __init__(self, sock: socket.socket, content: bytes, limit: int) -> None:
         self.sent = 0
+        self._broke = "end"
         self._sock, self._content, self._limit = sock, content, limit
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while self.sent < self._limit:
                 at = self.sent % len(self._content)
                 self.sent += self._sock.send(self._content[at : at + self._limit - self.sent])
+        except ConnectionResetError:
+            self._broke = "reset"
+        except OSError:  # EPIPE after an end, also when a reset follows (net/ipv4/tcp_input.c tcp_reset)
+            pass
 
     def held_back(self) -> bool:
         """Whether nothing more is taken from it, though there is more; looks for a third of a second."""
         before = self.sent
         self._thread.join(0.3)
         return self._thread.is_alive() and 0 < self.sent == before
+
+    def how_it_ends(self) -> str:
+        """``how_it_ends`` for one that sends meanwhile: a reset is told once, to whichever call comes first."""
+        heard = how_it_ends(self._sock)
+        self._thread.join()
+        return max(heard, self._broke)  # "end" comes first in the alphabet, too
 
     def over(self) -> int:
         """Wait for its end; the bytes that were sent."""
@@ -114,6 +122,16 @@ def how_it_ends(sock: socket.socket) -> str:
     except ConnectionError:
         return "reset"
     return "end"
+
+
+def visited(address: str, said: bytes) -> str:
+    """Connect, say something, and hear how that ends; the end may come before it is connected."""
+    try:
+        with connect(address) as sock:
+            sock.sendall(said)
+            return how_it_ends(sock)
+    except ConnectionError:
+        return "reset"
 
 
 def memory(running: Running) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -101,7 +102,6 @@ def test_what_a_target_says_last_arrives_though_the_client_is_still_sending(stac
     joined.target.sendall(b"too large")
     joined.target.close()
     assert joined.client.recv(100) == b"too large"
-    joined.client.close()
     assert isinstance(joined.over(), ConnectionLost)
 
 
@@ -115,6 +115,20 @@ def test_a_reset_is_passed_on_as_a_reset(stack: ExitStack) -> None:
     failure = joined.over()
     assert isinstance(failure, ConnectionLost)
     assert failure.message.startswith("target: ")
+
+
+@pytest.mark.parametrize("flowing", [False, True])
+def test_a_reset_of_the_client_is_no_end_for_the_target_whichever_direction_hears_of_it(
+    stack: ExitStack, flowing: bool
+) -> None:
+    joined = Joined(stack, "tcp")
+    joined.target.send(b"x" * (8 << 20) if flowing else b"x")  # what there is room for
+    assert joined.client.recv(1) == b"x"
+    joined.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    joined.client.close()
+    with pytest.raises(ConnectionResetError):
+        joined.target.recv(1)
+    assert isinstance(joined.over(), ConnectionLost)
 
 
 def test_a_target_that_cannot_be_told_of_an_end_may_still_answer(stack: ExitStack, family: str) -> None:
