@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import Server, serving
 
+from e2e.trees import plant
+
 TRANSPORTS = ("unix", "tcp")
 
 
@@ -39,6 +41,12 @@ def here(tmp_path: Path) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder beside the root, where nothing may land."""
+    return plant(tmp_path / "outside", {"x": b"untouched"})
 
 
 @pytest.fixture

@@ -12,72 +12,13 @@ from pathlib import Path
 
 import pytest
 from commands import Server, eventually, run, serving
-from peers import Listening, Peer, client_of, pack_body, record
-from peers import server as scripted
+from peers import Peer, client_of, pack_body, record
 
+from e2e.hostile import BAD_PATHS, Denied, digest_of_blocks, finish, send_file
 from e2e.trees import MIB, leftovers, noise, plant, resumable, write
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.digests import digest
 from hvcopy.wire.frames import Type
-
-BAD_PATHS = {
-    "parent": b"../x",
-    "parent within": b"a/../../x",
-    "parent at the end": b"a/..",
-    "dot": b"./x",
-    "absolute": b"/x",
-    "empty part": b"a//x",
-    "newline": b"a\nb",
-    "escape": b"\x1b[31mred",
-    "zero byte": b"a\0b",
-    "over-long name": b"n" * 256,
-    "deep": b"/".join([b"d"] * 300),
-    "reserved part": b".x.hvcopy-part",
-    "reserved record": b".x.hvcopy-blocks",
-    "reserved temporary": b".hvcopy-1234",
-    "bidirectional override": "a\u202eb".encode(),
-}
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """A folder beside the root, where nothing may land."""
-    return plant(tmp_path / "outside", {"x": b"untouched"})
-
-
-def digest_of_blocks(content: bytes) -> bytes:
-    """The root digest of a file with blocks of a MiB."""
-    return digest(b"".join(digest(content[at : at + MIB]) for at in range(0, len(content), MIB)))
-
-
-def send_file(peer: Peer, ident: int, path: bytes, content: bytes, *, source: int = 0, **entry: int) -> None:
-    """Announce one file, and send it whole when it is wanted."""
-    extra = m.Extra(identity=digest(content))
-    peer.send(m.Entries([m.Entry(m.FILE, ident, source, path, 0o644, len(content), 10**18, extra)]))
-    answer = peer.expect(m.Answers).answers[0]
-    if answer.verb != m.ALL:
-        raise Denied(answer)
-    for at in range(0, len(content), MIB):
-        peer.data(ident, at, content[at : at + MIB])
-    peer.end_file(ident, len(content), digest_of_blocks(content))
-
-
-class Denied(Exception):
-    """The receiver did not want a file."""
-
-    def __init__(self, answer: m.Answer) -> None:
-        super().__init__(answer)
-        self.answer = answer
-
-
-def finish(peer: Peer) -> m.Result:
-    """Say FINISH, and return the receiver's result."""
-    peer.send(m.Finish(0, 0))
-    result = peer.expect(m.Result)
-    peer.send(m.Bye())
-    return result
-
 
 # ---- names
 
@@ -309,56 +250,6 @@ def test_a_hard_link_only_leads_to_what_this_session_delivered(server: Server) -
 # ---- what nobody asked for
 
 
-def pulled_from(script: Callable[[Peer], None], tmp_path: Path, *options: str) -> tuple[int, str]:
-    """Pull ``t`` from a scripted server into ``tmp_path/got``; returns the exit code and what was said."""
-    with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
-        done = run("cp", "-r", "--timeout", "15", *options, f"{listening.address}:/t", tmp_path / "got")
-    return done.code, done.err
-
-
-def accept_pull(peer: Peer) -> None:
-    """Take the job, and promise one directory."""
-    peer.expect(m.Job)
-    peer.send(m.Ready(bytes(16), 1, "d", [b"t"]), m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"")]))
-
-
-def test_a_symbolic_link_nobody_asked_for_is_not_made(tmp_path: Path) -> None:
-    def script(peer: Peer) -> None:
-        accept_pull(peer)
-        peer.send(m.Entries([m.Entry(m.SYMLINK, 1, 0, b"link", extra=m.Extra(target=b"/etc"))]))
-        peer.send(m.Finish(0, 0))
-        peer.error_or_result()
-
-    code, err = pulled_from(script, tmp_path)
-    assert not (tmp_path / "got/link").is_symlink()
-    assert code in (3, 7, 9, 10, 11), err
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be given files of others")
-def test_an_owner_or_set_id_bit_nobody_asked_for_is_not_set(tmp_path: Path) -> None:
-    extra = m.Extra(identity=bytes(16), uid=1234, gid=1234, xattrs={b"user.evil": b"1"})
-
-    def script(peer: Peer) -> None:
-        accept_pull(peer)
-        peer.pack(1, [(0, b"", {b"small": b"x"})], mode=0o6755, uid=1234, gid=1234)
-        peer.expect(m.Acks)
-        peer.send(m.Entries([m.Entry(m.FILE, 2, 0, b"asked", 0o6755, 1, 10**18, extra)]))
-        peer.expect(m.Answers)
-        peer.data(2, 0, b"x")
-        peer.end_file(2, 1, digest_of_blocks(b"x"))
-        peer.expect(m.Acks)
-        peer.send(m.Entries([m.Entry(m.DIRECTORY_END, 0, 0, b"", 0o2755, 0, 10**18, extra)]))
-        finish(peer)
-
-    _, err = pulled_from(script, tmp_path)
-    for path in (tmp_path / "got", tmp_path / "got/small", tmp_path / "got/asked"):
-        found = path.stat()
-        assert found.st_uid == os.getuid(), path
-        assert not found.st_mode & 0o6000, path
-        assert b"user.evil" not in map(os.fsencode, os.listxattr(path)), path
-    assert "Traceback" not in err
-
-
 def test_a_source_that_is_a_file_cannot_become_a_tree(server: Server) -> None:
     for send in (
         lambda peer: peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"")])),
@@ -372,32 +263,6 @@ def test_a_source_that_is_a_file_cannot_become_a_tree(server: Server) -> None:
             peer.send(m.Finish(0, 0))
             peer.error_or_result()
         assert not (server.root / "f").is_dir()
-
-
-def test_a_directory_that_was_not_asked_for_is_not_pulled(tmp_path: Path) -> None:
-    def script(peer: Peer) -> None:
-        accept_pull(peer)
-        peer.pack(1, [(0, b"", {b"x": b"x"})])
-        peer.send(m.Finish(0, 0))
-        peer.error_or_result()
-
-    with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
-        done = run("cp", "--timeout", "15", f"{listening.address}:/t", tmp_path / "got")
-    assert done.code == 7, done.err
-    assert not (tmp_path / "got").exists()
-
-
-def test_a_server_that_answers_for_other_sources_is_7(tmp_path: Path) -> None:
-    for layout in ("", "dd", "x", "f" * 500):
-
-        def script(peer: Peer, layout: str = layout) -> None:
-            peer.expect(m.Job)
-            peer.send(m.Ready(bytes(16), 1, layout, [b"t"]))
-            peer.error()
-
-        assert pulled_from(script, tmp_path)[0] == 7
-        os.unlink(tmp_path / "evil")
-    assert not (tmp_path / "got").exists()
 
 
 # ---- contents that do not fit
@@ -549,34 +414,6 @@ def test_a_failed_session_keeps_only_a_part_that_can_go_on(server: Server) -> No
         peer.data(1, MIB, content[:MIB], claimed=bytes(range(16)))
         assert peer.error().code == 8
     assert leftovers(server.root) == resumable(server.root)
-
-
-@pytest.mark.parametrize("text", ["\x1b]0;title\x07", "a\nhvcopy: all is well", "\u202egnp.exe"])
-def test_what_a_peer_says_is_escaped(text: str, tmp_path: Path) -> None:
-    def script(peer: Peer) -> None:
-        peer.expect(m.Job)
-        peer.send(m.Error(10, text, text))
-        peer.sock.recv(1)
-
-    code, err = pulled_from(script, tmp_path)
-    assert code == 10
-    assert text not in err
-    assert len(err.splitlines()) == 2
-
-
-def test_failed_names_from_a_peer_are_escaped(tmp_path: Path) -> None:
-    def script(peer: Peer) -> None:
-        accept_pull(peer)
-        extra = m.Extra(code=10, message="no\x1b[2Jno")
-        peer.send(m.Entries([m.Entry(m.FAILURE, 0, 0, b"a\x1b[2Jb", extra=extra)]))
-        peer.pack(1, [(0, b"", {b"good": b"x", b"b\x07": b"x"})])
-        peer.expect(m.Acks)
-        finish(peer)
-
-    code, err = pulled_from(script, tmp_path)
-    assert code == 3, err
-    assert "\x1b" not in err
-    assert "\x07" not in err
 
 
 def test_a_server_log_line_cannot_be_forged(root: Path, tmp_path: Path) -> None:

@@ -113,6 +113,18 @@ def test_names_that_are_not_utf8_survive(server: Server, here: Path) -> None:
     assert picture(here / "back") == picture(here / "t")
 
 
+def test_names_that_only_windows_forbids_survive(server: Server, here: Path) -> None:
+    """Each as a small file, one in a folder of that name, and one that is large enough to be asked about."""
+    names = [b"NUL", b"com1.txt", b"a:stream", b'<>"|?*', b"back\\slash", b"dot.", b"space ", b"Case", b"case", b"C:"]
+    tree = {os.fsdecode(name): noise(100, seed) for seed, name in enumerate(names)}
+    tree |= {os.fsdecode(b"in/" + name + b"/" + name): noise(200 * 1024, seed) for seed, name in enumerate(names)}
+    plant(here / "names", tree)
+    assert run("cp", "-r", here / "names", server.at()).code == 0
+    assert run("cp", "-r", server.at("names"), here / "back").code == 0
+    for copy in (server.root / "names", here / "back"):
+        assert picture(copy) == picture(here / "names")
+
+
 def test_a_name_that_is_not_utf8_can_be_given_on_the_command_line(server: Server, here: Path) -> None:
     write(here / os.fsdecode(b"caf\xe9"))
     assert run("cp", here / os.fsdecode(b"caf\xe9"), server.at()).code == 0
