@@ -31,8 +31,11 @@ _VM_NAMES = {  # hvsocket.h
     "90db8b89-0d35-4f79-8ce9-49ea0ac8b7cd": "children",
     "e0e16197-dd56-4a10-9195-5ee7a155a838": "loopback",
     "a42e7cda-d03f-480c-9cc2-a4de20abb878": "parent",
+    "36bd0c5c-7276-4223-88ba-7d03b654c568": "silohost",
 }
 _KNOWN_VMS = frozenset({*_VM_NAMES.values(), "wsl"})
+HYPERV_OPTIONS = ("no-suspend", "high-vtl", "container-passthru")
+"""What may follow a service after a comma; docs/hyper-v.md says what each does."""
 _BROADCAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # Patterns are compiled when first used, which most addresses never do: start-up is most of a small copy.
 _GUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
@@ -58,16 +61,17 @@ class HypervAddress(Struct, frozen=True):
     """``hyperv:VM:SERVICE``: AF_HYPERV on Windows.
 
     *vm* is a well-known name, a lower-case GUID, or else a VM's own name; *service* is a decimal port, a
-    lower-case GUID, or else a registered friendly name.
+    lower-case GUID, or else a registered friendly name.  *options* are some of HYPERV_OPTIONS, in that order.
     """
 
     scheme: ClassVar[str] = "hyperv"
     vm: str
     service: str
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         vm, service = _canonical_vm(self.vm), _canonical_service(self.service)
-        return f"hyperv:{_escape(vm, also='/')}:{_escape(service, also='/')}"
+        return ",".join((f"hyperv:{_escape(vm, also='/')}:{_escape(service, also='/,')}", *self.options))
 
 
 class HybridAddress(Struct, frozen=True):
@@ -262,18 +266,25 @@ def _read_hyperv(text: str, fields: list[str]) -> HypervAddress:
     example = f"a name or a GUID: hyperv:parent:{DEFAULT_PORT}"
     if service.startswith("/"):
         _refuse(text, "has no service", f"write hyperv:{_shown(vm)}:{DEFAULT_PORT}:{_shown(service)}")
-    vm = _name(text, vm, "VM", f"parent, loopback, children, any, wsl, {example}")
+    vm = _name(text, vm, "VM", f"parent, loopback, children, any, wsl, silohost, {example}")
     if _find_guid(vm) == _BROADCAST:
         _refuse(
             text,
             "names the broadcast GUID, which Windows reserves",
             f"to listen to every VM write hyperv:any:{_shown(service)}",
         )
+    service, *options = service.split(",")
+    for option in options:
+        if option not in HYPERV_OPTIONS:
+            known = ", ".join(HYPERV_OPTIONS)
+            hint = f"options are {known}; a comma in a service's name is written %2C"
+            _refuse(text, f"has the unknown option '{_shown(option)}' after its service", hint)
     service = _name(text, service, "service", f"a port, {example}")
     port = re.fullmatch("(?:vsock-)?(-?[0-9]+)", service, re.IGNORECASE)  # vsock-2761 is WinSocat's
     if port is not None:
         _number(text, port[1], "a service port", _LAST_SERVICE_PORT, "a number from 1", first=1)
-    return HypervAddress(_canonical_vm(vm), _canonical_service(port[1] if port else service))
+    chosen = tuple(option for option in HYPERV_OPTIONS if option in options)
+    return HypervAddress(_canonical_vm(vm), _canonical_service(port[1] if port else service), chosen)
 
 
 def _canonical_vm(vm: str) -> str:

@@ -3,8 +3,9 @@
     3, vsock:3            the machine with that CID     vsock:host, vsock:local   CIDs 2 and 1
     127.0.0.1, tcp:::1    that IP address
     unix:1000             that local user
+    hyperv:GUID           the VM with that id           hyperv:parent, loopback, silohost, which Windows knows by name
 
-A CID names a machine, an address a network interface; neither names a user.  Only a key proves who speaks.
+A CID or a VM's id names a machine, an address a network interface; none names a user.  Only a key proves who speaks.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ def parse_rule(text: str) -> str:
         rule = _number(name, {}, least=0)
     elif family == "tcp":
         rule = _ip(name)
+    elif family == "hyperv":
+        rule = _vm(name)
     else:
         family, rule = "tcp", _ip(text.strip())
     if rule is None:
         raise BadUsage(
             f"--allow {printable(text)}: not a peer",
-            hint="a peer is a CID (vsock:3), an IP address (tcp:127.0.0.1) or a user id (unix:1000); no port",
+            hint="a peer is a CID (vsock:3), an IP address (tcp:127.0.0.1), a user id (unix:1000) or a VM's id"
+            " (hyperv:GUID, hyperv:parent); no port, and no VM's name, which anybody may give to another",
         )
     return f"{family}:{rule}"
 
@@ -58,6 +62,17 @@ def _number(text: str, names: dict[str, int], *, least: int) -> str | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 10):
         return None
     return str(int(text)) if least <= int(text) <= _LAST_NUMBER else None
+
+
+def _vm(text: str) -> str | None:
+    """A VM that is one and stays one: names change hands, WSL2's id changes at each start, the rest stand for many."""
+    from hvcopy.transport.hyperv import machines
+
+    guid = machines.BY_NAME.get(text.lower()) or machines.as_guid(text)
+    if guid is None or guid == machines.BROADCAST:
+        return None
+    name = machines.canonical(guid)
+    return None if name in machines.FOR_LISTENING else name
 
 
 def _ip(text: str) -> str | None:

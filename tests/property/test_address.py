@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcopy.address import (
+    HYPERV_OPTIONS,
     Address,
     HybridAddress,
     HypervAddress,
@@ -24,7 +25,7 @@ from hvcopy.address import (
 from hvcopy.errors import BadUsage
 
 SCHEMES = ("vsock", "hyperv", "hybrid", "unix", "tcp", "hvsock", "vsock-connect", "vsock-listen")
-_NAMED = {"parent", "loopback", "children", "any", "wsl"}
+_NAMED = {"parent", "loopback", "children", "any", "wsl", "silohost"}
 
 
 def _fits(path: str) -> bool:
@@ -46,7 +47,7 @@ paths = st.one_of(
     st.binary(min_size=1, max_size=107).map(lambda raw: raw.decode("utf-8", "surrogateescape")),
     st.text(":%/.\x1b\n ab", min_size=1, max_size=40),
 ).filter(_fits)
-names = st.one_of(st.text(min_size=1, max_size=40), st.text(":%/ {}-ab1", min_size=1)).filter(_is_name)
+names = st.one_of(st.text(min_size=1, max_size=40), st.text(":%/, {}-ab1", min_size=1)).filter(_is_name)
 guids = st.uuids().map(str).filter(lambda guid: guid != "ffffffff-ffff-ffff-ffff-ffffffffffff")
 hosts = st.one_of(
     st.ip_addresses().map(str),
@@ -58,6 +59,7 @@ addresses: st.SearchStrategy[Address] = st.one_of(
         HypervAddress,
         st.one_of(st.sampled_from(sorted(_NAMED)), guids, names),
         st.one_of(st.integers(1, 0x7FFFFFFF).map(str), guids, names),
+        st.sets(st.sampled_from(HYPERV_OPTIONS)).map(lambda chosen: tuple(o for o in HYPERV_OPTIONS if o in chosen)),
     ),
     st.builds(HybridAddress, paths, st.integers(1, 0xFFFFFFFE)),
     st.builds(UnixAddress, paths),

@@ -7,6 +7,8 @@ import pytest
 from hvcopy.errors import BadUsage
 from hvcopy.transport.peer import allowed, parse_rule
 
+VM = "12345678-9abc-def0-1234-56789abcdef0"
+
 
 @pytest.mark.parametrize(
     ("text", "canonical"),
@@ -23,6 +25,12 @@ from hvcopy.transport.peer import allowed, parse_rule
         ("tcp:0:0:0:0:0:0:0:1", "tcp:[::1]"),
         ("unix:0", "unix:0"),
         (" unix:1000 ", "unix:1000"),
+        (f"hyperv:{VM}", f"hyperv:{VM}"),
+        (f"HyperV:{{{VM.upper()}}}", f"hyperv:{VM}"),
+        ("hyperv:Parent", "hyperv:parent"),
+        ("hyperv:A42E7CDA-d03f-480c-9cc2-a4de20abb878", "hyperv:parent"),
+        ("hyperv:loopback", "hyperv:loopback"),
+        ("hyperv:silohost", "hyperv:silohost"),
     ],
 )
 def test_rule_has_one_canonical_form(text: str, canonical: str) -> None:
@@ -47,6 +55,18 @@ def test_rule_has_one_canonical_form(text: str, canonical: str) -> None:
         ),
         *("tcp:", "tcp:localhost", "tcp:10.0.0.0/8", "127.0.0.1:80", "tcp:300.1.1.1", "unix:", "unix:root"),
         *(
+            "hyperv:",
+            "hyperv:any",
+            "hyperv:children",
+            "hyperv:wsl",
+            "hyperv:My VM",
+            f"hyperv:{VM}:18518",
+            f"hyperv:{VM[:-1]}",
+            "hyperv:00000000-0000-0000-0000-000000000000",
+            "hyperv:FFFFFFFF-ffff-ffff-ffff-ffffffffffff",
+            VM,
+        ),
+        *(
             "unix:-1",
             "hybrid:/x",
             "any",
@@ -65,11 +85,11 @@ def test_nonsense_is_refused_and_allows_nobody(text: str) -> None:
     with pytest.raises(BadUsage) as caught:
         parse_rule(text)
     assert caught.value.message.isprintable()
-    for identity in ("vsock:3", "vsock:1", "tcp:127.0.0.1", "unix:0", text):
+    for identity in ("vsock:3", "vsock:1", "tcp:127.0.0.1", "unix:0", f"hyperv:{VM}", "hyperv:parent", text):
         assert not allowed(identity, [text])
 
 
-@pytest.mark.parametrize("identity", ["", "vsock:1", "vsock:33", "tcp:3", "unix:3", "vsock:3 ", "vsock:03", "3"])
+@pytest.mark.parametrize("identity", ["", "vsock:1", "vsock:33", "hyperv:3", "tcp:3", "unix:3", "vsock:3 ", "vsock:03", "3"])
 def test_peer_not_named_is_not_allowed(identity: str) -> None:
     assert not allowed(identity, ["vsock:3"])
 

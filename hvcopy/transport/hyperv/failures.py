@@ -1,0 +1,94 @@
+"""Hyper-V's failures to the user: which error, the cause in words, the command to type next.
+
+The causes stand in hvcopy.winsock; here they meet the address and who has to do something about it.
+"""
+
+from __future__ import annotations
+
+from hvcopy.address import HypervAddress
+from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, NobodyListens, NotAllowed
+from hvcopy.transport.failures import in_use, reason, start_there
+from hvcopy.transport.hyperv.resolve import Target
+from hvcopy.winsock import FAULTS, Fate, Fault, fault_of
+
+_SILENCE = FAULTS[10060]
+_GROUP = 'run it in an elevated prompt, or join the group: net localgroup "Hyper-V Administrators" "%USERNAME%" /add'
+
+
+def not_connected(address: HypervAddress, target: Target, error: OSError) -> HvcopyError:
+    """The failure to raise after connecting ended in *error*, which without a code was our own patience."""
+    fault = _SILENCE if error.errno is None else fault_of(error)
+    if fault is None:
+        return LocalFailure(f"{address}: connecting failed: {reason(error)}")
+    return _told(address, fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
+
+
+def not_listening(address: HypervAddress, target: Target, error: OSError) -> HvcopyError:
+    """The failure to raise after listening ended in *error*."""
+    fault = fault_of(error)
+    if fault is None:
+        return LocalFailure(f"{address}: listening failed: {reason(error)}")
+    if fault.fate is Fate.TAKEN:
+        return in_use(address)
+    if fault.fate is Fate.FORBIDDEN:
+        return NotAllowed(
+            f"{address}: Windows does not let this user listen there ({fault.name})",
+            hint=_WSL_OWNER if address.vm == "wsl" else _GROUP,
+        )
+    if fault.fate is Fate.ABSENT:
+        return LocalFailure(
+            f"{address}: listening failed: {_NO_PARENT if address.vm == 'parent' else fault.cause} ({fault.name})",
+            hint=f"a host listens on hyperv:children:{address.service}, or for one VM on its id; hvcopy vms lists them",
+        )
+    return _told(address, fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
+
+
+def no_sockets(address: HypervAddress, error: OSError) -> HvcopyError:
+    """The failure to raise when not even a socket can be had."""
+    fault = fault_of(error)
+    if fault is None:
+        return NotAllowed(f"{address}: a Hyper-V socket cannot be opened: {reason(error)}", hint="hvcopy doctor says why")
+    return _told(address, fault, f"{address}: {fault.cause} ({fault.name})", fault.advice)
+
+
+_WSL_OWNER = "WSL2 belongs to the user who started it: use that user's prompt, elevated or not"
+_NO_PARENT = "only a guest has a parent to listen to"
+
+
+def _told(address: HypervAddress, fault: Fault, message: str, hint: str) -> HvcopyError:
+    match fault.fate:
+        case Fate.ABSENT:
+            return NobodyListens(message, hint=hint)
+        case Fate.FORBIDDEN | Fate.UNSUPPORTED:
+            return NotAllowed(message, hint=hint)
+        case Fate.LOST:
+            return ConnectionLost(message, hint=hint)
+        case Fate.TAKEN | Fate.EXHAUSTED:
+            return LocalFailure(message, hint=hint)
+
+
+def _advice(address: HypervAddress, target: Target, fault: Fault) -> str:
+    """*fault*'s advice with the commands for this address in it."""
+    return fault.advice.format(start=_start(address, target), allow=_allow(address))
+
+
+def _start(address: HypervAddress, target: Target) -> str:
+    """What to start at the other end, which sees this one by another name."""
+    service, linux = address.service, f"vsock:any:{target.port}"
+    if address.vm == "wsl" and target.port:
+        return start_there(linux)
+    if address.vm == "loopback":
+        return start_there(str(HypervAddress("loopback", service)))
+    if address.vm in ("parent", "silohost"):
+        host = start_there(str(HypervAddress("children", service)))
+        return f"{host}; the host needs once, in an elevated prompt: hvcopy service register {service}"
+    there = start_there(str(HypervAddress("parent", service)))
+    return f"{there}; in a Linux guest it is {linux}" if target.port else there
+
+
+def _allow(address: HypervAddress) -> str:
+    if address.vm == "wsl":
+        return _WSL_OWNER
+    if address.vm in ("parent", "silohost"):
+        return f"register the service on the host, in an elevated prompt: hvcopy service register {address.service}"
+    return _GROUP
