@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 
 from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file, send_pipe
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
+from hvcopy.winsock import Fate, fault_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Channel", "Meter"]
+__all__ = ["Channel", "Meter", "broken"]
+
+_AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
+_AF_HYPERV = 34  # hvsocket.h
 
 
 class Channel:
@@ -131,7 +135,7 @@ class Channel:
         False when an AF_VSOCK peer has closed, of which poll(2) says nothing (net/vmw_vsock/af_vsock.c vsock_poll); other
         families either say so there or cannot tell.  Sends nothing.
         """
-        if self.sock.family != getattr(socket, "AF_VSOCK", 40):
+        if self.sock.family != _AF_VSOCK:
             return True
         try:
             self.sock.send(b"")
@@ -177,4 +181,16 @@ class Channel:
             return Interrupted(f"{self.peer}: the transfer was interrupted")
         if error.errno in (errno.ENOMEM, errno.ENOBUFS, errno.EBADF):
             return LocalFailure(f"{self.peer}: {error.strerror}")
-        return ConnectionLost(f"{self.peer}: the connection broke: {error.strerror or error}")
+        return broken(self.peer, error, family=self.sock.family)
+
+
+def broken(peer: str, error: OSError, *, family: int, what: str = "the connection broke") -> HvcopyError:
+    """The failure of a connection of that *family* that ended in *error*, with what the family's systems mean by it."""
+    words = error.strerror or str(error)
+    if family == _AF_VSOCK and error.errno == errno.EIO:
+        words = f"{words}; from Linux 6.17 on that may be a plain end on Hyper-V, which nothing here can tell (hv_sock)"
+    if family == _AF_HYPERV and (fault := fault_of(error)):
+        words = f"{fault.cause} ({fault.name})"
+        if fault.fate is Fate.EXHAUSTED:
+            return LocalFailure(f"{peer}: {words}", hint=fault.advice)
+    return ConnectionLost(f"{peer}: {what}: {words}")

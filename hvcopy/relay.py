@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from hvcopy._core import DELIVERED, FLOWING, SOURCE_FAILED, Flow, Meter
 from hvcopy._core import relay as core_relay
-from hvcopy.channel import Channel
-from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
+from hvcopy.channel import Channel, broken
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, TimedOut
 
 __all__ = ["Direction", "End", "Meter", "peer_end", "relay"]
 
@@ -40,11 +40,13 @@ class End(Struct, frozen=True):
     local: bool = False
     messages: bool = False
     """The size of a single send matters, and splice(2) would break it into small ones."""
+    family: int = 0
 
 
 def peer_end(channel: Channel) -> End:
     """Return the end that is a connection."""
-    return End(channel.sock.fileno(), channel.peer, messages=channel.sock.family == _AF_VSOCK)
+    family = channel.sock.family
+    return End(channel.sock.fileno(), channel.peer, messages=family == _AF_VSOCK, family=family)
 
 
 class Direction:
@@ -90,9 +92,8 @@ class Direction:
             if not reading and code == errno.EPIPE:
                 return LocalFailure(f"{end.name}: nobody reads it any more")
             return LocalFailure(f"{end.name}: {words}")
-        if reading:
-            return ConnectionLost(f"{end.name}: the connection broke: {words}")
-        return ConnectionLost(f"{end.name}: the connection broke before everything was sent: {words}")
+        what = "the connection broke" if reading else "the connection broke before everything was sent"
+        return broken(end.name, OSError(code, words), family=end.family, what=what)
 
 
 def relay(directions: Sequence[Direction], *, idle: float | None, limit: float | None = None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Iterator
 
 
@@ -13,7 +14,11 @@ def plain(sock: socket.socket) -> Iterator[socket.socket]:
 
     CPython 3.11 reads and writes nothing but 64-bit numbers as options of AF_VSOCK sockets
     (Modules/socketmodule.c), too little for a timeval and, on big-endian machines, wrong for an int.
+    Windows has no such sockets, and its CPython no AF_UNIX to lend to.
     """
+    if sys.platform == "win32":
+        yield sock
+        return
     lent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=sock.fileno())
     try:
         yield lent

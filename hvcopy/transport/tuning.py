@@ -36,6 +36,12 @@ def tune_tcp(sock: socket.socket, buffer: int | None) -> None:
         _system_buffers(sock, buffer)
 
 
+def tune_hyperv(sock: socket.socket, buffer: int | None) -> None:
+    """What SO_SNDBUF and SO_RCVBUF do on AF_HYPERV nobody has told: left alone unless *buffer* asks."""
+    if buffer:
+        _system_buffers(sock, buffer)
+
+
 def tune_vsock(sock: socket.socket, buffer: int | None) -> None:
     """Before connect and listen only: hence an accepted socket inherits it.  MAX first, it clamps SIZE."""
     size = struct.pack("=Q", buffer or VSOCK_BUFFER)

@@ -74,7 +74,7 @@ def listen(address: VsockAddress, buffer: int | None, backlog: int) -> Bound:
 
 def _welcome(_accepted: socket.socket, remote: Any) -> tuple[str, str]:
     cid, port = remote
-    return f"vsock:{cid}", f"vsock:{cid}:{port}"
+    return f"vsock:{cid}", str(VsockAddress(cid, port))
 
 
 def _open(address: VsockAddress) -> socket.socket:

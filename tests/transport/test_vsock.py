@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hvcopy.address import HypervAddress, VsockAddress
+from hvcopy.address import VsockAddress
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed
 from hvcopy.transport import dial, listen, vsock
@@ -68,13 +68,6 @@ def test_forbidden_connection_is_not_tried_again() -> None:
 def test_any_is_no_destination() -> None:
     with pytest.raises(BadUsage, match="for listening"):
         dial(VsockAddress(0xFFFFFFFF, 18518), wait=50)
-
-
-def test_hyperv_says_what_it_needs() -> None:
-    address = HypervAddress("parent", "18518")
-    for attempt in (dial, listen):
-        with pytest.raises(BadUsage, match=r"needs Windows with Python 3\.12"):
-            attempt(address)
 
 
 def test_families_are_imported_when_first_used() -> None:

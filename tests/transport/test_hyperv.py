@@ -1,0 +1,164 @@
+"""Hyper-V sockets: the product's own path, over a stand-in under Wine or over the real thing's loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from hvcopy.address import HypervAddress
+from hvcopy.channel import Channel
+from hvcopy.errors import BadUsage, Interrupted, LocalFailure, NobodyListens
+from hvcopy.transport import dial, listen
+from hvcopy.transport.hyperv import sockets
+from hvcopy.transport.peer import allowed
+from transport.conformance import CHECKS
+from transport.hyperv_lane import free_address, hyperv_pair, in_lane
+from transport.pairs import close, meet
+
+
+def option(channel: Channel, number: int) -> int:
+    return channel.sock.getsockopt(sockets.HV_PROTOCOL_RAW, number)
+
+
+@pytest.mark.skipif(hasattr(socket, "AF_HYPERV"), reason="this Python has AF_HYPERV")
+@pytest.mark.parametrize("attempt", [dial, listen])
+def test_other_systems_say_what_it_needs(attempt: Callable[[HypervAddress], object]) -> None:
+    with pytest.raises(BadUsage, match=r"needs Windows with Python 3\.12 or newer") as caught:
+        attempt(HypervAddress("parent", "18518"))
+    assert caught.value.exit_code == 2
+    assert "vsock:host:PORT" in caught.value.hint
+
+
+@in_lane
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_hyperv_channel_conforms(check: Callable[[Channel, Channel], None]) -> None:
+    with hyperv_pair() as (left, right):
+        check(left, right)
+
+
+@in_lane
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_hyperv_channel_conforms_from_the_listening_end(check: Callable[[Channel, Channel], None]) -> None:
+    with hyperv_pair() as (left, right):
+        check(right, left)
+
+
+@in_lane
+def test_both_ends_know_the_vm_of_the_other() -> None:
+    with hyperv_pair() as (dialled, accepted):
+        assert dialled.identity == accepted.identity == "hyperv:loopback"
+        assert accepted.peer.startswith("hyperv:loopback:")
+        assert allowed(accepted.identity, ["hyperv:E0E16197-dd56-4a10-9195-5ee7a155a838"])
+        assert not allowed(accepted.identity, ["hyperv:parent"])
+
+
+@in_lane
+def test_sockets_are_what_the_system_calls_hyper_v() -> None:
+    with hyperv_pair() as (dialled, accepted):
+        for channel in (dialled, accepted):
+            assert channel.sock.family == sockets.AF_HYPERV
+            assert not channel.sock.getblocking()
+        vm, service = accepted.sock.getpeername()
+        assert uuid.UUID(vm)
+        assert uuid.UUID(service)
+        assert (dialled.sock.proto, accepted.sock.proto) == (sockets.HV_PROTOCOL_RAW, 0)
+
+
+@in_lane
+def test_every_socket_outlives_a_pause_of_the_vm_unless_told_otherwise() -> None:
+    for options, wanted in (((), 1), (("no-suspend",), 0)):
+        with listen(free_address("loopback", *options)) as listener:
+            pair = meet(listener.address, listener)
+            assert [option(channel, sockets.HVSOCKET_CONNECTED_SUSPEND) for channel in pair] == [wanted, wanted]
+            close(pair)
+
+
+@in_lane
+def test_connecting_is_limited_by_the_timeout_and_at_most_five_seconds() -> None:
+    with listen(free_address()) as listener:
+        for timeout, wanted in ((2.5, 2500), (30.0, 5000)):
+            dialled, accepted = dial(listener.address, timeout=timeout), listener.accept(10)
+            assert accepted is not None
+            assert option(dialled, sockets.HVSOCKET_CONNECT_TIMEOUT) == wanted
+            close((dialled, accepted))
+
+
+@in_lane
+def test_other_options_are_set_when_asked_for_only() -> None:
+    with listen(free_address()) as listener:
+        assert isinstance(listener.address, HypervAddress)
+        asked = HypervAddress("loopback", listener.address.service, ("high-vtl", "container-passthru"))
+        for address, wanted in ((listener.address, 0), (asked, 1)):
+            dialled, accepted = meet(address, listener)
+            assert option(dialled, sockets.HVSOCKET_HIGH_VTL) == wanted
+            assert option(dialled, sockets.HVSOCKET_CONTAINER_PASSTHRU) == wanted
+            close((dialled, accepted))
+
+
+@in_lane
+def test_high_vtl_is_for_connecting() -> None:
+    with pytest.raises(BadUsage, match="not for listening"):
+        listen(free_address("loopback", "high-vtl"))
+
+
+@in_lane
+def test_nobody_listens_names_the_command_to_start() -> None:
+    address = free_address()
+    with pytest.raises(NobodyListens, match=r"nobody listens on that service \(WSAECONNREFUSED\)") as caught:
+        dial(address)
+    assert f"hvcopy serve {address}" in caught.value.hint
+
+
+@in_lane
+def test_listener_that_appears_during_the_wait_is_reached() -> None:
+    address, looks, listeners = free_address(), 0, []
+
+    def cancelled() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 4:
+            listeners.append(listen(address))
+        return False
+
+    dial(address, wait=50, cancelled=cancelled).close()
+    listeners[0].close()
+
+
+@in_lane
+def test_address_in_use_is_said_to_be() -> None:
+    with listen(free_address()) as listener, pytest.raises(LocalFailure, match="another process listens there"):
+        listen(listener.address)
+
+
+@in_lane
+@pytest.mark.parametrize("vm", ["any", "children"])
+def test_listeners_for_many_are_connected_to_by_loopback(vm: str) -> None:
+    address = free_address(vm)
+    with listen(address) as listener:
+        assert listener.address == address
+        close(meet(HypervAddress("loopback", address.service), listener))
+    with pytest.raises(BadUsage, match="for listening"):
+        dial(address, wait=50)
+
+
+@in_lane
+def test_service_by_guid_and_by_port_are_the_same() -> None:
+    address = free_address()
+    guid = f"{int(address.service):08X}-FACB-11E6-BD58-64006A7986D3"
+    with listen(HypervAddress("loopback", guid)) as listener:
+        close(meet(address, listener))
+
+
+@in_lane
+def test_close_in_another_thread_ends_accept() -> None:
+    listener = listen(free_address())
+    timer = threading.Timer(0.05, listener.close)
+    timer.start()
+    with pytest.raises(Interrupted, match="listening was ended"):
+        listener.accept(None)
+    timer.join()
+
