@@ -74,7 +74,8 @@ def listen(address: VsockAddress, buffer: int | None, backlog: int) -> Bound:
 
 def _welcome(_accepted: socket.socket, remote: Any) -> tuple[str, str]:
     cid, port = remote
-    return f"vsock:{cid}", str(VsockAddress(cid, port))
+    who = "any" if cid == CID_ANY else cid  # what hv_sock has for an own CID: no rule means it
+    return f"vsock:{who}", str(VsockAddress(cid, port))
 
 
 def _open(address: VsockAddress) -> socket.socket:

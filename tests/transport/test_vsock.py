@@ -65,6 +65,15 @@ def test_forbidden_connection_is_not_tried_again() -> None:
     assert type(explained(3, errno.EACCES)) is NotAllowed
 
 
+def test_cid_that_hyper_v_lacks_is_never_printed_and_never_allowed() -> None:
+    sock = socket.socket()
+    identity, peer = vsock._welcome(sock, (0xFFFFFFFF, 7))
+    assert "4294967295" not in identity + peer
+    assert not allowed(identity, ["vsock:4294967294", "vsock:local", "vsock:host"])
+    assert vsock._welcome(sock, (2, 7)) == ("vsock:2", "vsock:host:7")
+    sock.close()
+
+
 def test_any_is_no_destination() -> None:
     with pytest.raises(BadUsage, match="for listening"):
         dial(VsockAddress(0xFFFFFFFF, 18518), wait=50)

@@ -25,7 +25,6 @@ def _wsl() -> str:
 
 
 def _services(name: str) -> Sequence[str]:
-    raise BadUsage(
-        f"the service '{printable(name)}' cannot be looked up by its name in this version",
-        hint="give its port or its GUID",
-    )
+    from hvcopy.transport.hyperv import registry
+
+    return [registry.find_service(registry.open_registry(), name)]
