@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.results import Result
 from bench.rounds import Series, ratio
-from bench.targets import MEMORY_KIB, STARTUP_MS, least
+from bench.targets import LATENCY, MEMORY_KIB, STARTUP_MS, least
 
 LOADED = 0.1  # of the processors, by others; above it the figures are not to be quoted
 
@@ -42,6 +42,8 @@ def _section(result: Result) -> Iterator[str]:
         yield from _memory(result)
     elif result.kind == "startup":
         yield from _startup(result)
+    elif result.kind == "latency":
+        yield from _latency(result)
     else:
         yield from _rates(result)
         yield ""
@@ -125,6 +127,36 @@ def _startup(result: Result) -> Iterator[str]:
         word = "met" if extra <= STARTUP_MS else "NOT met"
         yield ""
         yield f"hvcopy cp above Typer hello: {extra:+.0f} ms; target at most +{STARTUP_MS:g} ms: {word}."
+
+
+def _latency(result: Result) -> Iterator[str]:
+    """Tables of microseconds and of the rounds' own ratios; a small one is good."""
+    yield "| relay | median us (min-max) | 99th percentile us (min-max) | CPU s |"
+    yield "|---|--:|--:|--:|"
+    for one in result.series:
+        if not one.samples:
+            yield f"| {_cell(one.name)} | failed: {_cell(one.error, 160)} | | |"
+            continue
+        cells = [_micros([sample.seconds for sample in one.samples]), _micros(_highs(one)), _cpu(one)]
+        yield f"| {_cell(one.name)} | {' | '.join(cells)} |"
+    yield ""
+    yield f"| hvcopy | against | median, ratio (min-max) | 99th percentile | target at most {LATENCY:g} |"
+    yield "|---|---|--:|--:|---|"
+    ours = result.find("hvcopy forward")
+    for peer in result.series:
+        if ours and peer.samples and peer is not ours:
+            middle, low, high = ratio([one.seconds for one in ours.samples], [one.seconds for one in peer.samples])
+            tail = ratio(_highs(ours), _highs(peer))[0]
+            word = ("met" if max(middle, tail) <= LATENCY else "NOT met") if peer.name.startswith("socat") else ""
+            yield f"| {ours.name} | {peer.name} | {middle:.2f} ({low:.2f}-{high:.2f}) | {tail:.2f} | {word} |"
+
+
+def _highs(one: Series) -> list[float]:
+    return [sample.high for sample in one.samples if sample.high is not None]
+
+
+def _micros(times: Sequence[float]) -> str:
+    return f"{statistics.median(times) * 1e6:.1f} ({min(times) * 1e6:.1f}-{max(times) * 1e6:.1f})"
 
 
 def _memory(result: Result) -> Iterator[str]:

@@ -22,6 +22,8 @@ class Sample:
     cpu: float = 0.0
     own_seconds: float | None = None
     """What the tool itself reports, from its connection to the peer's confirmation."""
+    high: float | None = None
+    """Of a latency: the 99th percentile, where `seconds` is the median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,10 @@ def _attempt(title: str, contender: Contender, series: Series, *, warm_up: bool)
             series.samples.append(sample)
         if start:
             series.starts.append(start.seconds)
-        say(f"{title}: {contender.name}: {sample.seconds:.3f} s, {contender.size / sample.seconds / 1e6:.0f} MB/s")
+        said = f"{sample.seconds:.3f} s, {contender.size / sample.seconds / 1e6:.0f} MB/s"
+        if sample.high is not None:
+            said = f"median {sample.seconds * 1e6:.1f} us, p99 {sample.high * 1e6:.1f} us"
+        say(f"{title}: {contender.name}: {said}")
     except (Failed, OSError) as error:
         series.error = str(error)
         say(f"{title}: {contender.name}: failed: {error}")

@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, inside, local, machine, streams
+from bench import boundary, inside, local, machine, relays, streams
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -39,6 +39,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "pipe-zero": lambda settings: [streams.pipe_zero(settings)],
     "pipe-file": lambda settings: [streams.pipe_file(settings)],
     "nc": streams.raw,
+    "forward": relays.forward,
     "vsock-local": lambda settings: [inside.from_outside(settings)],
     "guest": boundary.guest,
 }
