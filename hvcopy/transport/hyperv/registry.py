@@ -102,25 +102,15 @@ def _broken(key: str, why: str) -> LocalFailure:
     return LocalFailure(f"the key {why}", hint=f"see to it in regedit: HKEY_LOCAL_MACHINE\\{PATH}\\{printable(key)}")
 
 
-def find_service(registry: Registry, name: str) -> str:
-    """Return the GUID that is registered under a friendly *name*, spelled so or else in any case.
+def find_service(name: str, registry: Registry | None = None) -> list[str]:
+    """Return the GUIDs of all services registered as *name*, spelled so or else in any case; none, one, or several.
 
-    Raises NotAllowed when there is none, BadUsage when there are several.
+    Raises NotAllowed, LocalFailure, BadUsage where there is no registry.
     """
-    services = [one for one in read_services(registry) if one.guid and one.name]
-    found = {one.guid for one in services if one.name == name and one.guid}
-    found = found or {one.guid for one in services if one.name.casefold() == name.casefold() and one.guid}
-    if len(found) == 1:
-        return found.pop()
-    if found:
-        raise BadUsage(
-            f"{len(found)} services are registered as '{printable(name)}'",
-            hint=f"write the GUID in place of the name: {', '.join(sorted(found))}",
-        )
-    raise NotAllowed(
-        f"no service is registered as '{printable(name)}' on this machine",
-        hint="hvcopy service list shows the names; a port needs none: hyperv:VM:18518",
-    )
+    services = [one for one in read_services(registry or open_registry()) if one.guid and one.name]
+    found = [one for one in services if one.name == name]
+    found = found or [one for one in services if one.name.casefold() == name.casefold()]
+    return [one.guid for one in found if one.guid]
 
 
 def open_registry(command: str = "list") -> Registry:

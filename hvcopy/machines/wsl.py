@@ -1,0 +1,73 @@
+"""WSL2's VM: whether it runs, and the id it has this time.  Asking never starts it."""
+
+from __future__ import annotations
+
+import re
+
+from hvcopy.address import parse_guid
+from hvcopy.errors import BadUsage, LocalFailure, NobodyListens, printable
+from hvcopy.machines import machine
+from hvcopy.machines.machine import Machine
+from hvcopy.machines.powershell import system_program
+from hvcopy.machines.programs import Missing, ask
+
+KIND = "wsl"
+SECONDS = 20.0
+_START = "start it: wsl.exe"
+_NOT_FOUND = 127  # of the shell in WSL
+
+
+def _distributions(*options: str, seconds: float) -> list[str]:
+    """Return the distributions that are installed, or with --running those that run.  Raises Missing, TimedOut."""
+    answer = ask([system_program("wsl.exe"), "--list", *options, "--quiet"], seconds, env={"WSL_UTF8": "1"})
+    if answer.code:
+        return []  # so it says that there are none; the words are in the user's language
+    return [line for line in _text(answer.out).splitlines() if re.fullmatch(r"[\w.-]{1,255}", line)]
+
+
+def ask_wsl_id(seconds: float = SECONDS) -> str:
+    """Return the GUID of WSL2's VM.  Raises NobodyListens when it does not run, Missing, TimedOut, LocalFailure."""
+    if not _distributions("--running", seconds=seconds):
+        raise NobodyListens("WSL is not running", hint=_START)
+    return _ask_id(seconds)
+
+
+def ask_wsl(seconds: float = SECONDS) -> list[Machine]:
+    """Return WSL2's one VM; none where no distribution is installed.  Raises TimedOut, LocalFailure."""
+    try:
+        running = _distributions("--running", seconds=seconds)
+        installed = running or _distributions(seconds=seconds)
+    except Missing:
+        return []
+    if not installed:
+        return []
+    if not running:
+        return [Machine(KIND, "wsl", machine.OFF, address=machine.hyperv("wsl"), note=_START)]
+    guid = _ask_id(seconds)
+    note = f"runs {printable(', '.join(running)[:200])}"
+    return [Machine(KIND, "wsl", machine.RUNNING, id=guid, address=machine.hyperv("wsl"), note=note)]
+
+
+def _ask_id(seconds: float) -> str:
+    answer = ask([system_program("wsl.exe"), "--", "wslinfo", "--vm-id"], seconds, env={"WSL_UTF8": "1"})
+    text = _text(answer.out).strip()
+    try:
+        return parse_guid(text)
+    except BadUsage:
+        pass
+    if answer.code == _NOT_FOUND or not text:
+        why, hint = (
+            "this WSL does not tell the id of its VM: it is older than 2.0, or from Windows itself",
+            "wsl --update",
+        )
+    else:
+        why, hint = (
+            f"wslinfo's answer makes no sense: {printable(text[:200])}",
+            "see what it says: wsl -- wslinfo --vm-id",
+        )
+    raise LocalFailure(why, hint=hint)
+
+
+def _text(raw: bytes) -> str:
+    """Old versions of wsl.exe write UTF-16 whatever WSL_UTF8 says."""
+    return raw.decode("utf-16-le" if b"\0" in raw else "utf-8", "replace").replace("\ufeff", "").replace("\r", "")

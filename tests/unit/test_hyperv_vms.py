@@ -1,0 +1,284 @@
+"""VMs of Hyper-V and WSL, told by programs that stand where Windows has powershell.exe and wsl.exe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from programs import HANGS, program, says
+
+from hvcopy.address import HypervAddress, parse_address
+from hvcopy.errors import HvcopyError, LocalFailure, NobodyListens, NotAllowed, TimedOut
+from hvcopy.machines.powershell import ask_hyperv
+from hvcopy.machines.programs import Missing
+from hvcopy.machines.wsl import ask_wsl
+from hvcopy.transport.hyperv.vms import find_vm, find_wsl
+
+A, B, C = (f"{letter * 8}-1111-2222-3333-444455556666" for letter in "abc")
+
+
+@pytest.fixture
+def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where Windows is looked for; nothing is in it."""
+    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
+    return tmp_path / "System32"
+
+
+@pytest.fixture
+def powershell(windows: Path) -> Callable[[str], Path]:
+    """Make powershell.exe a script."""
+    return lambda body: program(windows / "WindowsPowerShell/v1.0/powershell.exe", body)
+
+
+@pytest.fixture
+def wsl(windows: Path) -> Callable[..., Path]:
+    """Make wsl.exe a script that answers each of its three questions."""
+
+    def make(*, running: str = says(""), installed: str = says("Ubuntu\n"), info: str = says("")) -> Path:
+        cases = (
+            f"'--list --running --quiet') {running};; '--list --quiet') {installed};; '-- wslinfo --vm-id') {info};;"
+        )
+        return program(windows / "wsl.exe", f'case "$*" in {cases} *) exit 99;; esac')
+
+    return make
+
+
+def vm(name: object = "web", guid: object = A, state: object = "Running") -> dict[str, object]:
+    return {"Name": name, "Id": guid, "State": state}
+
+
+def test_each_vm_has_its_name_state_id_and_address(powershell: Callable[[str], Path]) -> None:
+    rows = [vm(), vm("Büro 1", B.upper(), "Off"), vm("c", C, "FastSaved")]
+    powershell(says("\ufeff" + json.dumps(rows, ensure_ascii=False) + "\r\n"))
+    assert [(one.kind, one.name, one.state, one.id, str(one.address), one.note) for one in ask_hyperv()] == [
+        ("hyperv", "web", "running", A, "hyperv:web:18518", ""),
+        ("hyperv", "Büro 1", "off", B, "hyperv:Büro 1:18518", ""),
+        ("hyperv", "c", "saved", C, "hyperv:c:18518", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("Paused", "paused"),
+        ("Saved", "saved"),
+        ("Starting", "starting"),
+        ("Stopping", "stopping"),
+        ("OffCritical", "offcritical"),
+    ],
+)
+def test_states_are_words_of_ours_or_else_of_hyperv(powershell: Callable[[str], Path], said: str, state: str) -> None:
+    powershell(says(json.dumps([vm(state=said)])))
+    assert ask_hyperv()[0].state == state
+
+
+def test_one_vm_alone_and_no_vm_at_all(powershell: Callable[[str], Path]) -> None:
+    powershell(says(json.dumps(vm())))
+    assert [one.name for one in ask_hyperv()] == ["web"]
+    powershell(says("[]"))
+    assert ask_hyperv() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        A,
+        A.upper(),
+        f"{{{A}}}",
+        "parent",
+        "WSL",
+        "Any",
+        " web",
+        "we\tb",
+        "",
+        "x" * 300,
+        "00000000-0000-0000-0000-000000000000",
+    ],
+)
+def test_a_name_that_an_address_reads_otherwise_is_addressed_by_id(
+    powershell: Callable[[str], Path], name: str
+) -> None:
+    powershell(says(json.dumps([vm(name, B)])))
+    assert ask_hyperv()[0].address == HypervAddress(B, "18518")
+
+
+@pytest.mark.parametrize("name", ["web:1", "a/b", "50%", "a,b", "parent 2", "a42e7cda-d03f", "2", "ß"])
+def test_any_other_name_is_addressed_by_name_however_odd(powershell: Callable[[str], Path], name: str) -> None:
+    powershell(says(json.dumps([vm(name)])))
+    address = parse_address(str(ask_hyperv()[0].address))
+    assert isinstance(address, HypervAddress)
+    assert (address.vm, address.service) == (name, "18518")
+
+
+def test_two_of_one_name_are_addressed_by_id_and_it_is_said(powershell: Callable[[str], Path]) -> None:
+    powershell(says(json.dumps([vm("Web", A), vm("web", B), vm("c", C)])))
+    first, second, third = ask_hyperv()
+    assert [str(one.address) for one in (first, second, third)] == [
+        f"hyperv:{A}:18518",
+        f"hyperv:{B}:18518",
+        "hyperv:c:18518",
+    ]
+    assert "another VM has this name" in first.note
+    assert third.note == ""
+
+
+def told(category: str, error: str, text: str = "Zugriff verweigert\x1b[2J") -> str:
+    return says(json.dumps({"Error": error, "Category": category, "Text": text}))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words", "hint"),
+    [
+        (says(""), LocalFailure, "PowerShell answered nothing", "Get-VM"),
+        (says(" \r\n", code=1, err="boom\x1b\nat line 1"), LocalFailure, r"answered nothing .*at line 1", "Get-VM"),
+        (says("Windows PowerShell\nCopyright"), LocalFailure, "makes no sense: Windows PowerShell", "Get-VM"),
+        (says("{"), LocalFailure, "makes no sense", "GUID"),
+        (says("[" * 100_000), LocalFailure, "makes no sense", "GUID"),
+        (says("\x1b[2J"), LocalFailure, r"makes no sense: \\x1b", "GUID"),
+        (says("5"), LocalFailure, "makes no sense", "GUID"),
+        (says("null"), LocalFailure, "makes no sense", "GUID"),
+        (says("[5]"), LocalFailure, "a VM that makes no sense", "GUID"),
+        (says('[{"Name": "x"}]'), LocalFailure, "a VM that makes no sense", "GUID"),
+        (says(json.dumps([vm(guid="{junk")])), LocalFailure, "a VM that makes no sense", "GUID"),
+        (says(json.dumps([vm(name=5)])), LocalFailure, "a VM that makes no sense", "GUID"),
+        (says(json.dumps([vm(state=2)])), LocalFailure, "a VM that makes no sense", "GUID"),
+        (
+            told("PermissionDenied", "AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVM"),
+            NotAllowed,
+            "may not",
+            "S-1-5-32-578",
+        ),
+        (
+            told("ObjectNotFound", "CommandNotFoundException"),
+            LocalFailure,
+            "PowerShell module",
+            "Enable-WindowsOptionalFeature",
+        ),
+        (told("ObjectNotFound", "CouldNotAutoLoadModule"), LocalFailure, "PowerShell module", "Install-WindowsFeature"),
+        (
+            told("NotSpecified", "Unspecified,X"),
+            LocalFailure,
+            r"did not tell its VMs: Zugriff verweigert\\x1b",
+            "Get-VM",
+        ),
+    ],
+)
+def test_each_way_in_which_powershell_fails_has_its_message(
+    powershell: Callable[[str], Path], body: str, kind: type[HvcopyError], words: str, hint: str
+) -> None:
+    powershell(body)
+    with pytest.raises(kind, match=words) as caught:
+        ask_hyperv()
+    assert type(caught.value) is kind
+    assert hint in caught.value.hint
+
+
+def test_powershell_missing_or_hanging_is_told(windows: Path, powershell: Callable[[str], Path]) -> None:
+    with pytest.raises(Missing, match="Windows PowerShell is not on this machine") as caught:
+        ask_hyperv()
+    assert "GUID in place of its name" in caught.value.hint
+    powershell(HANGS)
+    with pytest.raises(TimedOut, match=r"powershell\.exe did not answer within 0\.3 s"):
+        ask_hyperv(0.3)
+
+
+def test_the_script_reaches_powershell_as_one_argument_without_double_quotes(
+    powershell: Callable[[str], Path], tmp_path: Path
+) -> None:
+    powershell(f'printf "%s\\n" "$#" > {tmp_path}/count; shift 4; printf %s "$*" > {tmp_path}/script; printf %s []')
+    ask_hyperv()
+    assert (tmp_path / "count").read_text() == "5\n"
+    script = (tmp_path / "script").read_text()
+    assert "Get-VM" in script
+    assert '"' not in script
+
+
+# ---- names
+
+
+def test_a_name_is_found_as_it_is_spelled_or_else_in_any_case(powershell: Callable[[str], Path]) -> None:
+    powershell(says(json.dumps([vm("Web", A), vm("web", B), vm("Straße", C)])))
+    assert find_vm("web") == [B]
+    assert find_vm("WEB") == [A, B]
+    assert find_vm("STRASSE") == [C]
+    assert find_vm("we") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "command"),
+    [("Off", "Start-VM"), ("Saved", "Start-VM"), ("Paused", "Resume-VM"), ("Stopping", "Start-VM")],
+)
+def test_a_vm_that_does_not_run_says_what_starts_it(
+    powershell: Callable[[str], Path], state: str, command: str
+) -> None:
+    powershell(says(json.dumps([vm("it's", A, state)])))
+    with pytest.raises(NobodyListens, match=f"'it's' is {state.lower()}") as caught:
+        find_vm("IT'S")
+    assert f"{command} 'it''s'" in caught.value.hint
+    assert "--wait" in caught.value.hint
+
+
+def test_nothing_is_remembered(powershell: Callable[[str], Path]) -> None:
+    powershell(says(json.dumps([vm("web", A)])))
+    assert find_vm("web") == [A]
+    powershell(says(json.dumps([vm("web", B)])))
+    assert find_vm("web") == [B]
+
+
+# ---- WSL
+
+
+def test_wsl_is_listed_with_what_runs_in_it(wsl: Callable[..., Path]) -> None:
+    wsl(running=says("Ubuntu\r\nDebian-12\r\n"), info=says(A.upper() + "\n"))
+    (one,) = ask_wsl()
+    assert (one.kind, one.name, one.state, one.id, str(one.address)) == ("wsl", "wsl", "running", A, "hyperv:wsl:18518")
+    assert one.note == "runs Ubuntu, Debian-12"
+    assert find_wsl() == A
+
+
+def test_wsl_that_writes_utf_16_is_read(wsl: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes("\ufeffUbuntu\r\n".encode("utf-16-le"))
+    wsl(running=f"/bin/cat {tmp_path}/names", info=says(f"{{{A}}}"))
+    assert ask_wsl()[0].note == "runs Ubuntu"
+
+
+@pytest.mark.parametrize("running", [says("There are no running distributions.\n"), says("", code=255), says("")])
+def test_wsl_that_does_not_run_is_never_started(wsl: Callable[..., Path], tmp_path: Path, running: str) -> None:
+    wsl(running=running, info=f"echo started > {tmp_path}/started")
+    (one,) = ask_wsl()
+    assert (one.state, one.id, one.note) == ("off", "", "start it: wsl.exe")
+    with pytest.raises(NobodyListens, match="not running"):
+        find_wsl()
+    assert not (tmp_path / "started").exists()
+
+
+def test_without_wsl_there_is_none(wsl: Callable[..., Path], windows: Path) -> None:
+    assert ask_wsl() == []
+    with pytest.raises(Missing):
+        find_wsl()
+    wsl(running=says("", code=1), installed=says("Windows Subsystem for Linux is not installed.\n", code=50))
+    assert ask_wsl() == []
+
+
+@pytest.mark.parametrize(
+    ("info", "words", "hint"),
+    [
+        (says("", code=127, err="wslinfo: command not found"), "older than 2.0", "wsl --update"),
+        (says(""), "older than 2.0", "wsl --update"),
+        (says("\x1b[2Jnothing"), r"makes no sense: \\x1b", "wsl -- wslinfo --vm-id"),
+        (says(A[:-1]), "makes no sense", "wsl -- wslinfo --vm-id"),
+    ],
+)
+def test_wsl_that_does_not_tell_its_id(wsl: Callable[..., Path], info: str, words: str, hint: str) -> None:
+    wsl(running=says("Ubuntu\n"), info=info)
+    with pytest.raises(LocalFailure, match=words) as caught:
+        find_wsl()
+    assert hint in caught.value.hint
+
+
+def test_wsl_that_hangs_is_told(wsl: Callable[..., Path]) -> None:
+    wsl(running=HANGS)
+    with pytest.raises(TimedOut, match=r"wsl\.exe did not answer"):
+        ask_wsl(0.3)
