@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 from programs import HANGS, program, says
+from registries import MemoryRegistry
 
-from hvcopy.address import HypervAddress, parse_address
-from hvcopy.errors import HvcopyError, LocalFailure, NobodyListens, NotAllowed, TimedOut
+from hvcopy.address import HypervAddress, parse_address, port_to_service
+from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed, TimedOut
 from hvcopy.machines.powershell import ask_hyperv
 from hvcopy.machines.programs import Missing
 from hvcopy.machines.wsl import ask_wsl
+from hvcopy.transport.hyperv import registry
+from hvcopy.transport.hyperv.lookups import of_this_machine
+from hvcopy.transport.hyperv.resolve import resolve
 from hvcopy.transport.hyperv.vms import find_vm, find_wsl
 
 A, B, C = (f"{letter * 8}-1111-2222-3333-444455556666" for letter in "abc")
+
+P1 = port_to_service(5001)
 
 
 @pytest.fixture
@@ -282,3 +288,31 @@ def test_wsl_that_hangs_is_told(wsl: Callable[..., Path]) -> None:
     wsl(running=HANGS)
     with pytest.raises(TimedOut, match=r"wsl\.exe did not answer"):
         ask_wsl(0.3)
+
+
+# ---- in addresses
+
+
+def test_an_address_asks_this_machine_for_the_names_in_it(
+    powershell: Callable[[str], Path], wsl: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "open_registry", lambda: MemoryRegistry({P1: "backup"}))
+    powershell(says(json.dumps([vm("web", A), vm("Twin", B), vm("twin", C), vm("db", C, "Saved")])))
+    wsl(running=says("Ubuntu\n"), info=says(B))
+
+    def meant(machine: str, service: str = "5001") -> tuple[str, str]:
+        return resolve(HypervAddress(machine, service), of_this_machine(), listening=False).pair
+
+    assert meant("WEB", "Backup") == (A, P1)
+    assert meant("wsl") == (B, P1)
+    for machine, kind, words in [
+        ("nobody", BadUsage, "no VM here has the name 'nobody'"),
+        ("aaaaaaaa-1111-2222-3333", BadUsage, "no VM here"),
+        ("TWIN", BadUsage, "2 VMs"),
+        ("db", NobodyListens, "is saved"),
+    ]:
+        with pytest.raises(kind, match=words) as caught:
+            meant(machine)
+        assert caught.value.hint
+    with pytest.raises(BadUsage, match="no service here has the name 'gone'"):
+        meant("web", "gone")

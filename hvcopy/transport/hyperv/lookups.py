@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hvcopy.errors import BadUsage, printable
 from hvcopy.transport.hyperv.resolve import Lookups
 
 
@@ -14,17 +13,18 @@ def of_this_machine() -> Lookups:
 
 
 def _vms(name: str) -> Sequence[str]:
-    raise BadUsage(
-        f"the VM '{printable(name)}' cannot be looked up by its name in this version",
-        hint="give its id: powershell (Get-VM -Name NAME).Id",
-    )
+    from hvcopy.transport.hyperv.vms import find_vm
+
+    return find_vm(name)
 
 
 def _wsl() -> str:
-    raise BadUsage("the VM of WSL2 cannot be looked up in this version", hint="give its id: wsl.exe -- wslinfo --vm-id")
+    from hvcopy.transport.hyperv.vms import find_wsl
+
+    return find_wsl()
 
 
 def _services(name: str) -> Sequence[str]:
-    from hvcopy.transport.hyperv import registry
+    from hvcopy.transport.hyperv.registry import find_service
 
-    return [registry.find_service(registry.open_registry(), name)]
+    return find_service(name)
