@@ -40,7 +40,8 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "pipe-file": lambda settings: [streams.pipe_file(settings)],
     "nc": streams.raw,
     "forward": relays.forward,
-    "vsock-local": lambda settings: [inside.from_outside(settings)],
+    "vsock-local": lambda settings: [inside.from_outside(settings, "vsock-local")],
+    "vsock-streams": lambda settings: [inside.from_outside(settings, "vsock-streams")],
     "guest": boundary.guest,
 }
 
@@ -62,7 +63,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 0
     if options.inside:
-        options.out.write_text(json.dumps([inside.vsock_local(settings).as_dict()]))
+        options.out.write_text(json.dumps(inside.run_inside(settings, options.inside).as_dict()))
         return 0
     if options.report:
         stored = json.loads(options.out.read_text())
@@ -126,7 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--install", action="store_true", help="get missing peers with apt-get first")
     parser.add_argument("--resume", action="store_true", help="keep the other scenarios that --out holds")
     parser.add_argument("--report", action="store_true", help="only write latest.md again, from --out")
-    parser.add_argument("--inside", choices=["kernel"], help=argparse.SUPPRESS)
+    parser.add_argument("--inside", choices=list(inside.INSIDE), help=argparse.SUPPRESS)
     default = RESULTS / f"{time.strftime('%Y-%m-%d')}.json"
     parser.add_argument("--out", type=Path, default=default, metavar="FILE", help="results/DATE.json")
     options = parser.parse_args()

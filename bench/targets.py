@@ -43,6 +43,12 @@ TARGETS = (
     Target("forward", "hvcopy forward", "socat -b 1M", 1.0),
     Target("vsock", "hvcopy --lanes 1", "floor", 0.9),
     Target("vsock", "hvcopy", "socat -b 1M", 1.2),
+    *(
+        Target(kind, ours, peer, times)
+        for kind in ("vsock-streams", "guest-streams")
+        for ours in ("hvcopy pipe", "hvcopy nc")
+        for peer, times in (("socat -b 1M", 1.2), ("socat", 10.0), ("ncat", 10.0))
+    ),
     Target("guest", "hvcopy --lanes 1", "socat -b 1M", 1.0),
     Target("guest", "hvcopy", "socat -b 1M", 1.2),
     Target("guest", "hvcopy --lanes 4", "socat -b 1M", 1.2),
