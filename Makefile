@@ -61,7 +61,7 @@ lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock devi
 
 test-windows: build $(VENV)/.test ## Run the tests with a Windows Python under Wine, the core cross-compiled
 	$(PY) tests/lanes/parts.py --fetch windows
-	$(PYTEST) $(LANES) tests/lanes/test_windows.py $(ARGS)
+	$(PYTEST) $(LANES) -k windows tests/lanes $(ARGS)
 
 bench: build $(VENV)/.test ## Measure against socat, rsync, cp and others (ARGS="--help")
 	$(PY) bench/run.py $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,11 +28,11 @@ def package() -> Path:
     return link_package(MINOR)
 
 
-def run_tests(package: Path, tests: Sequence[str], report: Path) -> dict[str, bool]:
+def run_tests(env: Mapping[str, str], tests: Sequence[str], report: Path) -> dict[str, bool]:
     """Runs tests there, which must all pass or say why they are skipped; gives for each whether it ran."""
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={wine.windows_path(report)}"]
     argv = [PYTHON, "-P", "-m", "pytest", *options, *tests]
-    done = wine.run(argv, cwd=CHECKOUT, env={"PYTHONPATH": wine.windows_path(package)}, timeout=280)
+    done = wine.run(argv, cwd=CHECKOUT, env=env, timeout=280)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     cases = ElementTree.parse(report).getroot().iter("testcase")
     return {f"{case.get('classname')}.{case.get('name')}": case.find("skipped") is None for case in cases}
@@ -49,7 +49,7 @@ def test_the_core_is_a_windows_module_of_the_stable_abi(package: Path) -> None:
 
 
 def test_what_is_pure_is_the_same_there(package: Path, tmp_path: Path) -> None:
-    ran = run_tests(package, PURE, tmp_path / "report.xml")
+    ran = run_tests({"PYTHONPATH": wine.windows_path(package)}, PURE, tmp_path / "report.xml")
     assert all(ran.values()), [name for name, did in ran.items() if not did]
     assert len(ran) > 300
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from hvcopy.address import Address, HybridAddress, TcpAddress, UnixAddress, VsockAddress
 from hvcopy.channel import Channel
 from hvcopy.transport import Listener, dial, listen
-from transport.muxer import Muxer, normal
 
 PORT = 18518
 
@@ -36,6 +35,8 @@ def connected(address: Address) -> Iterator[tuple[Channel, Channel]]:
 @contextmanager
 def hybrid_pair(folder: Path) -> Iterator[tuple[Channel, Channel]]:
     """(dialled through a muxer, the guest's end of it)."""
+    from transport.muxer import Muxer, normal  # of no use where there are no unix sockets
+
     path = str(folder / "v.sock")
     with Muxer(path, normal) as muxer:
         dialled = dial(HybridAddress(path, PORT), timeout=10)

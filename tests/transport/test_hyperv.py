@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
@@ -11,13 +12,29 @@ import pytest
 
 from hvcopy.address import HypervAddress
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, Interrupted, LocalFailure, NobodyListens
+from hvcopy.errors import (
+    BadUsage,
+    ConnectionLost,
+    HvcopyError,
+    Interrupted,
+    LocalFailure,
+    NobodyListens,
+    NotAllowed,
+)
 from hvcopy.transport import dial, listen
 from hvcopy.transport.hyperv import sockets
 from hvcopy.transport.peer import allowed
 from transport.conformance import CHECKS
-from transport.hyperv_lane import free_address, hyperv_pair, in_lane
+from transport.hyperv_lane import free_address, hyperv_pair, in_lane, in_standin
 from transport.pairs import close, meet
+
+VM = "0aaaaaaa-1111-2222-3333-00000000000f"
+
+
+@pytest.fixture
+def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Decides what connecting to VM ends in."""
+    return lambda code: monkeypatch.setenv("HVCOPY_HV_VMS", f"{VM}={code}")
 
 
 def option(channel: Channel, number: int) -> int:
@@ -162,3 +179,88 @@ def test_close_in_another_thread_ends_accept() -> None:
         listener.accept(None)
     timer.join()
 
+
+
+@in_standin
+@pytest.mark.parametrize(
+    ("code", "kind", "name", "hint"),
+    [
+        (10061, NobodyListens, "WSAECONNREFUSED", "hvcopy serve hyperv:parent:18518"),
+        (10060, NobodyListens, "WSAETIMEDOUT", "vsock:any:18518"),
+        (10013, NotAllowed, "WSAEACCES", "Hyper-V Administrators"),
+        (10050, NobodyListens, "WSAENETDOWN", "--wait 30"),
+        (10051, NobodyListens, "WSAENETUNREACH", "--wait 30"),
+        (10053, ConnectionLost, "WSAECONNABORTED", "hvcopy vms"),
+        (10054, ConnectionLost, "WSAECONNRESET", "hvcopy vms"),
+        (1225, NobodyListens, "ERROR_CONNECTION_REFUSED", "--wait 30"),
+        (1201, NobodyListens, "ERROR_CONNECTION_UNAVAIL", "--wait 30"),
+        (10055, LocalFailure, "WSAENOBUFS", "--buffer"),
+    ],
+)
+def test_what_windows_says_reaches_the_user(
+    code: int, kind: type[HvcopyError], name: str, hint: str, fate: Callable[[int], None]
+) -> None:
+    fate(code)
+    with pytest.raises(HvcopyError, match=f"^hyperv:{VM}:18518: .*{name}") as caught:
+        dial(HypervAddress(VM, "18518"), timeout=0.1)
+    assert type(caught.value) is kind
+    assert hint in caught.value.hint
+
+
+@in_standin
+def test_vm_that_is_not_there_cannot_be_connected_to_nor_listened_for() -> None:
+    with pytest.raises(NobodyListens, match="no VM with that id") as caught:
+        dial(HypervAddress(VM, "18518"))
+    assert "hvcopy vms" in caught.value.hint
+    with pytest.raises(LocalFailure, match="no VM with that id"):
+        listen(HypervAddress(VM, "18518"))
+
+
+@in_standin
+def test_vm_that_restarts_is_reached_during_the_wait(fate: Callable[[int], None]) -> None:
+    fate(10050)
+    looks = 0
+
+    def cancelled() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 4:
+            fate(0)
+        return False
+
+    with listen(free_address("children")) as listener:
+        assert isinstance(listener.address, HypervAddress)
+        dialled = dial(HypervAddress(VM, listener.address.service), wait=50, cancelled=cancelled)
+        assert dialled.identity == f"hyperv:{VM}"
+        dialled.close()
+
+
+@in_standin
+@pytest.mark.parametrize("code", [10013, 10054])
+def test_what_does_not_pass_is_not_waited_for(code: int, fate: Callable[[int], None]) -> None:
+    fate(code)
+    begun = time.monotonic()
+    with pytest.raises(HvcopyError):
+        dial(HypervAddress(VM, "18518"), wait=50)
+    assert time.monotonic() - begun < 30
+
+
+@in_standin
+def test_connect_that_windows_does_not_end_is_interrupted(fate: Callable[[int], None]) -> None:
+    fate(10060)
+    looks = iter([False, False, True])
+    with pytest.raises(Interrupted):
+        dial(HypervAddress(VM, "18518"), cancelled=lambda: next(looks, True))
+
+
+@in_standin
+def test_accepted_peer_is_the_vm_that_windows_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVCOPY_HV_PEER", VM.upper())
+    with listen(free_address("children")) as listener:
+        assert isinstance(listener.address, HypervAddress)
+        dialled, accepted = meet(HypervAddress("loopback", listener.address.service), listener)
+        assert accepted.identity == f"hyperv:{VM}"
+        assert accepted.peer.startswith(f"hyperv:{VM}:")
+        assert allowed(accepted.identity, [f"hyperv:{{{VM.upper()}}}"])
+        assert not allowed(accepted.identity, ["hyperv:loopback", "hyperv:parent"])
+        close((dialled, accepted))

@@ -15,7 +15,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from lanes.parts import CHECKOUT, LANES, LaneMissing, locate
-from lanes.windows import wine
+from lanes.windows import standin, wine
 from lanes.windows.built import link_package
 from lanes.windows.made import RECIPES
 
@@ -43,7 +43,7 @@ def main() -> int:
     tree = link_package(minor)
     # -P: not the hvcopy/ of the current folder, whose core is for Linux
     argv = [str(RECIPES[minor].python), "-P", *arguments]
-    return wine.stream(argv, cwd=CHECKOUT, env={"PYTHONPATH": wine.windows_path(tree)})
+    return wine.stream(argv, cwd=CHECKOUT, env=standin.environment(tree))
 
 
 if __name__ == "__main__":
