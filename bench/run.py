@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, inside, local, machine, relays, streams
+from bench import boundary, boundary_streams, inside, local, machine, relays, streams
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -43,6 +43,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "vsock-local": lambda settings: [inside.from_outside(settings, "vsock-local")],
     "vsock-streams": lambda settings: [inside.from_outside(settings, "vsock-streams")],
     "guest": boundary.guest,
+    "guest-streams": boundary_streams.guest_streams,
 }
 
 
