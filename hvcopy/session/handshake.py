@@ -40,6 +40,11 @@ class Handshake:
         self.agreed: Agreed | None = None
         self.sent = 0
 
+    @property
+    def peer(self) -> Hello | None:
+        """What the peer said of itself, once it has; fit or not."""
+        return self._peer
+
     def opening(self) -> bytes:
         """Return this end's preamble and HELLO: the connector sends it at once, the listener after the peer's."""
         self.sent = 1

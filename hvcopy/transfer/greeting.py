@@ -22,7 +22,6 @@ def greet(
 ) -> tuple[Link, Agreed]:
     """Do the handshake; returns the link and what was agreed.  On failure tells the peer, closes, and raises."""
     link = Link(channel)
-    link.deadline = time.monotonic() + min(HANDSHAKE_SECONDS, channel.timeout)
     shake = Handshake(
         connector=connector,
         role=role,
@@ -32,6 +31,12 @@ def greet(
         system=os.name,
         key=key,
     )
+    return link, shake_hands(link, shake, connector=connector)
+
+
+def shake_hands(link: Link, shake: Handshake, *, connector: bool) -> Agreed:
+    """Do the handshake that *shake* describes.  On failure tells the peer, closes, and raises."""
+    link.deadline = time.monotonic() + min(HANDSHAKE_SECONDS, link.channel.timeout)
     try:
         if connector:
             link.send_greeting(shake.opening(), sent=shake.sent)
@@ -42,9 +47,9 @@ def greet(
             if reply:
                 link.send_greeting(reply, sent=shake.sent)
         link.early = False
-        return link, shake.agreed
+        return shake.agreed
     except HvcopyError as caught:
-        error = named(caught, channel.peer)
+        error = named(caught, link.channel.peer)
         if not shake.sent and not link.told:
             link.send_preamble()
         link.refuse(error)

@@ -43,15 +43,7 @@ def dial(
     pauses = _pauses()
     while True:
         try:
-            sock, identity = _attempt(address, Patience(timeout, cancelled), buffer)
-            return Channel(
-                sock,
-                peer=str(address),
-                identity=identity,
-                timeout=timeout,
-                window=tuning.window(sock),
-                sends_files=tuning.sends_files(sock),
-            )
+            return as_channel(address, attempt(address, Patience(timeout, cancelled), buffer), timeout)
         except (NobodyListens, TimedOut) as error:
             left = until - time.monotonic()
             if left <= 0:
@@ -64,7 +56,21 @@ def dial(
             raise Interrupted(f"{address}: waiting for it was interrupted") from None
 
 
-def _attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
+def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: float) -> Channel:
+    """Return the channel over what an attempt gave: the socket, and who is at its other end."""
+    sock, identity = connected
+    return Channel(
+        sock,
+        peer=str(address),
+        identity=identity,
+        timeout=timeout,
+        window=tuning.window(sock),
+        sends_files=tuning.sends_files(sock),
+    )
+
+
+def attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
+    """One attempt; returns the connected socket and the peer's identity.  Raises as ``dial``, and Interrupted."""
     match address:
         case UnixAddress():
             from hvcopy.transport import unix

@@ -23,7 +23,16 @@ _LONGEST_REPLY = 3 + 64 + 2
 
 def connect(address: HybridAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     """One attempt, with the muxer's OK; returns the socket and the identity of the VMM's process."""
-    sock = unix.connect_path(address, address.path, patience, buffer, server=_server(address))
+    return ask(address, reach(address, patience, buffer), patience)
+
+
+def reach(address: HybridAddress, patience: Patience, buffer: int | None) -> socket.socket:
+    """Connect to the VMM's socket; no guest is concerned yet."""
+    return unix.connect_path(address, address.path, patience, buffer, server=_server(address))
+
+
+def ask(address: HybridAddress, sock: socket.socket, patience: Patience) -> tuple[socket.socket, str]:
+    """Have the VMM connect *sock* to the guest's port; closes it when that fails."""
     try:
         with closed_on_failure(sock):
             # In one piece, for Firecracker and vhost-device-vsock drop a partial line; and nothing after it

@@ -1,0 +1,109 @@
+"""What ``hvcopy doctor`` does: an examination, printed as it ends, however it ends."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from hvcopy.cli import arguments
+from hvcopy.doctor.examination import KEY_FILE, Examination
+from hvcopy.doctor.finding import NOT_APPLICABLE, OK, UNKNOWN, Finding
+from hvcopy.doctor.steps import ADDRESS
+from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, Interrupted, printable
+
+if TYPE_CHECKING:
+    from hvcopy.cli.running import Command
+
+_MARKS = {UNKNOWN: "?", NOT_APPLICABLE: "-"}
+INDENT, WIDTH = 25, 120
+
+
+class Visit:
+    """One run of the command."""
+
+    def __init__(self, command: Command, *, as_json: bool, verbose: bool) -> None:
+        stopped = threading.Event()
+        self._command = command
+        self._as_json = as_json
+        self._verbose = verbose
+        self._start = time.monotonic()
+        self._examination = Examination(cancelled=stopped.is_set)
+        command.interruptible(lambda error: stopped.set())
+        command.epilogue = self._show
+
+    def run(self, text: str, *, listening: bool, timeout: str, key_file: str) -> None:
+        """Examine this machine, or the way to the address *text*.  Raises the failure that was found; blocks."""
+        seconds = arguments.timeout_seconds(timeout)
+        if not text:
+            if listening or key_file:
+                raise BadUsage("-l and --key-file need an ADDRESS", hint="hvcopy doctor -l vsock:any:18518")
+            self._examination.look_around()
+        else:
+            self._examine(text, listening=listening, seconds=seconds, key_file=key_file)
+        failure = self._examination.failure
+        if failure:
+            asked = f"{self._examination.asked}: " if self._examination.asked else ""
+            what = failure.what.removeprefix(asked)
+            raise BY_EXIT_CODE[failure.exit_code](f"{asked}{failure.id}: {what}", hint=failure.fix)
+
+    def _examine(self, text: str, *, listening: bool, seconds: float, key_file: str) -> None:
+        visit = self._examination
+        visit.asked = text
+        try:
+            address, alias_key = arguments.find(text)
+        except BadUsage as error:
+            visit.refuse(ADDRESS, error)
+            return
+        visit.accept(address)
+        if listening:
+            visit.listen(address)
+            return
+        try:
+            key = arguments.key_of(key_file, alias_key)
+        except HvcopyError as error:
+            visit.refuse(KEY_FILE, error)
+            return
+        visit.connect(address, key=key, timeout=seconds)
+
+    def _show(self, error: HvcopyError | None) -> None:
+        visit = self._examination
+        if isinstance(error, BadUsage) and not visit.found:  # the command line itself
+            return
+        if self._as_json:
+            result = visit.json(time.monotonic() - self._start)
+            if isinstance(error, Interrupted):
+                result.update(ok=False, exit_code=error.exit_code)
+            print(json.dumps(result), flush=True)
+        elif not self._command.quiet:
+            for one in filter(self._shown, visit.found):
+                print(_in_words(one), flush=True)
+
+    def _shown(self, one: Finding) -> bool:
+        if self._verbose:
+            return True
+        if one.state == NOT_APPLICABLE:
+            return False
+        return not self._examination.asked or self._examination.decisive(one) or one.state != OK
+
+
+def _in_words(one: Finding) -> str:
+    lines = [f"{_MARKS.get(one.state, one.state):<5} {one.id:<18} {printable(one.what)}"]
+    if one.state not in (OK, NOT_APPLICABLE) or one.why:
+        lines += _below("", one.why)
+    if one.causes:
+        lines += _below("", f"likely: {', '.join(one.causes)}")
+    lines += _below("fix", one.fix)
+    return "\n".join(lines)
+
+
+def _below(label: str, text: str) -> list[str]:
+    """Lines below a finding; commands are not broken, for they are to be copied."""
+    if not text:
+        return []
+    text = printable(text)
+    wrapped = [text] if label else textwrap.wrap(text, WIDTH - INDENT)
+    first = f"{' ' * 6}{label:<{INDENT - 6}}"
+    return [(first if index == 0 else " " * INDENT) + line for index, line in enumerate(wrapped)]

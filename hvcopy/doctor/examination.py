@@ -1,0 +1,93 @@
+"""One visit: what was asked, what was found, and whether what was asked for would work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hvcopy.address import Address
+from hvcopy.doctor import machines
+from hvcopy.doctor.finding import FAIL, OK, Finding, failed
+from hvcopy.doctor.machine import Machine
+from hvcopy.doctor.steps import ADDRESS, Steps
+from hvcopy.errors import HvcopyError
+from hvcopy.transport.patience import never
+
+KEY_FILE = "key-file"
+
+
+class Examination:
+    """Of *machine*; ``found`` grows as it goes, so that an interrupted one has something to show."""
+
+    def __init__(self, machine: Machine | None = None, *, cancelled: Callable[[], bool] = never) -> None:
+        self.found: list[Finding] = []
+        self.asked = ""
+        self.listening = False
+        self._machine = machine or Machine()
+        self._cancelled = cancelled
+        self._decisive: list[Finding] = []
+
+    @property
+    def failure(self) -> Finding | None:
+        """What keeps that which was asked for from working; None when nothing does."""
+        return next((one for one in self._decisive if one.state == FAIL), None)
+
+    def look_around(self) -> None:
+        """Look for any way to another machine."""
+        self.found += machines.everything(self._machine)
+        self._decisive = self.found[-1:]
+
+    def refuse(self, step: str, error: HvcopyError) -> None:
+        """Note that *error* ended the visit before it began."""
+        self._decide(failed(step, error))
+
+    def accept(self, address: Address) -> None:
+        """Note what the address is."""
+        self.asked = str(address)
+        self._decide(Finding(ADDRESS, OK, self.asked))
+
+    def connect(self, address: Address, *, key: bytes | None, timeout: float) -> None:
+        """Try to connect.  Raises Interrupted; blocks."""
+        machine = machines.needed(self._machine, address, listening=False)
+        self.found += machine
+        steps = Steps(address, machine, key=key, timeout=timeout, cancelled=self._cancelled)
+        try:
+            steps.connect()
+        finally:
+            self._decide(*steps.found)
+
+    def listen(self, address: Address) -> None:
+        """Try to listen."""
+        self.listening = True
+        machine = machines.needed(self._machine, address, listening=True)
+        self.found += machine
+        steps = Steps(address, machine)
+        steps.listen()
+        self._decide(*steps.found)
+
+    def decisive(self, one: Finding) -> bool:
+        """Say whether *one* is a step of what was asked for."""
+        return one in self._decisive
+
+    def json(self, seconds: float) -> dict[str, object]:
+        """Return the object of ``--json``."""
+        failure = self.failure
+        return {
+            "schema": 1,
+            "command": "doctor",
+            "address": self.asked,
+            "listen": self.listening,
+            "ok": failure is None,
+            "exit_code": failure.exit_code if failure else 0,
+            "seconds": round(seconds, 6),
+            "findings": [one.json() for one in self.found],
+        }
+
+    def _decide(self, *findings: Finding) -> None:
+        """Add what decides; of one id the later word counts, in the place of the earlier."""
+        for one in findings:
+            for kept in (self.found, self._decisive):
+                places = [index for index, other in enumerate(kept) if other.id == one.id]
+                if places:
+                    kept[places[0]] = one
+                else:
+                    kept.append(one)
