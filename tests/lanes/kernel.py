@@ -26,11 +26,14 @@ TIMED_OUT, DIED, MISSING = 124, 125, 126
 
 
 @contextmanager
-def booted(cwd: Path, memory: str) -> Iterator[Kernel]:
-    """A kernel whose AF_VSOCK reaches itself at CID 1; gone, with its files, at the end of the block."""
+def booted(cwd: Path, memory: str, *, modules: Sequence[str] = MODULES) -> Iterator[Kernel]:
+    """A kernel whose AF_VSOCK reaches itself at CID 1; gone, with its files, at the end of the block.
+
+    With fewer `modules` it has less of it.
+    """
     work = work_folder()
     try:
-        with Kernel("kernel", work, modules=MODULES, memory=memory, cwd=cwd) as kernel:
+        with Kernel("kernel", work, modules=modules, memory=memory, cwd=cwd) as kernel:
             yield kernel
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -218,6 +218,71 @@ def test_nobody_on_the_host_is_4(guest: Guest) -> None:
     assert done.seconds < 2 + MARGIN
 
 
+# ---- what doctor finds, on both sides
+
+
+def examined(done: Finished, code: int) -> dict[str, dict[str, object]]:
+    """The findings of `hvcopy doctor --json`, by id."""
+    assert done.code == code, done.out + done.err
+    return {one["id"]: one for one in done.result["findings"]}
+
+
+def states(found: dict[str, dict[str, object]], *names: str) -> list[object]:
+    return [found[name]["state"] for name in names]
+
+
+def test_doctor_finds_what_is_true_of_the_guest(guest: Guest) -> None:
+    found = examined(run_inside(guest, "doctor", "--json"), 0)
+    assert found["vsock.kernel"]["what"] == "the kernel has AF_VSOCK (loaded)"
+    assert states(found, "vsock.socket", "vsock.device", "vsock.cid", "vsock.to-host", "way") == ["ok"] * 5
+    assert found["vsock.cid"]["what"] == f"CID {guest.cid}"
+    assert f"vsock:{guest.cid}:PORT" in str(found["vsock.cid"]["why"])
+    assert states(found, "vsock.to-guests", "vsock.to-itself") == ["not-applicable", "warn"]
+    itself = examined(run_inside(guest, "doctor", "vsock:local:4711", "--json"), 4)
+    assert itself["connect"]["causes"] == ["vsock.to-itself"]
+
+
+def test_doctor_in_the_guest_gets_through_to_its_host(guest: Guest, offered: Server) -> None:
+    found = examined(run_inside(guest, "doctor", f"vsock:host:{OTHER_PORT}", "--json"), 0)
+    assert states(found, "vsock.to-host", "connect", "greeting", "version", "access") == ["ok"] * 5
+    nobody = examined(run_inside(guest, "doctor", "vsock:host:4711", "--timeout", "2", "--json"), 4)
+    assert states(nobody, "vsock.to-host", "connect", "greeting") == ["ok", "fail", "unknown"]
+    assert nobody["connect"]["causes"] == []
+
+
+def test_doctor_on_the_host_gets_through_to_the_guest(guest: Guest, here: Path) -> None:
+    address = into(guest).removesuffix(":/")
+    key, other = here / "key", here / "other"
+    for path in (key, other):
+        assert run("key", path).code == 0
+    nobody = examined(run("doctor", address, "--json"), 4)
+    assert states(nobody, "socket-file", "connect", "muxer", "greeting") == ["ok", "ok", "fail", "unknown"]
+    assert "what is missing is in its guest" in str(nobody["muxer"]["why"])
+    with serving_inside(guest, SERVED, guest.tmpfs, "--key-file", key):
+        right = examined(run("doctor", address, "--key-file", key, "--json"), 0)
+        assert states(right, "socket-file", "connect", "muxer", "greeting", "version", "access") == ["ok"] * 6
+        for options in (["--key-file", other], []):
+            found = examined(run("doctor", address, *options, "--json"), 9)
+            assert states(found, "muxer", "greeting", "access") == ["ok", "ok", "fail"]
+
+
+def test_doctor_tells_a_paused_guest_from_an_absent_one(guest: Guest) -> None:
+    guest.pause()
+    try:
+        found = examined(run("doctor", into(guest).removesuffix(":/"), "--timeout", "1", "--json"), 5)
+    finally:
+        guest.resume()
+    assert states(found, "connect", "muxer") == ["ok", "fail"]
+    assert "paused" in str(found["muxer"]["fix"])
+
+
+def test_doctor_says_whether_the_host_may_listen_for_the_guest(guest: Guest) -> None:
+    address = f"hybrid:{guest.hybrid}:{OTHER_PORT}"
+    assert states(examined(run("doctor", "-l", address, "--json"), 0), "listen") == ["ok"]
+    with answering(address, "--open"):
+        assert states(examined(run("doctor", "-l", address, "--json"), 10), "listen") == ["fail"]
+
+
 # ---- streams
 
 

@@ -13,7 +13,7 @@ import pytest
 from starting import HVCOPY
 
 from lanes.inside import PATIENCE, answering_inside, run_inside, serving_inside, start_inside
-from lanes.kernel import booted
+from lanes.kernel import MODULES, booted
 from lanes.manifest import assert_same, manifest
 from lanes.material import MIB, make_file, make_source_tree
 from lanes.parts import CHECKOUT, require
@@ -197,3 +197,77 @@ def test_tiny_writes_arrive_and_a_reader_may_leave(
     assert (right.returncode, left.wait(PATIENCE)) == (status, status), right.stderr + left.output()
     kernel.sync()
     assert (here / "got").read_bytes() == (b"tiny." * 5000 if producer == "tiny" else b"y\n" * 5)
+
+
+# ---- what doctor finds in there
+
+
+def examined(machine: Kernel, *arguments: object, code: int) -> dict[str, dict[str, object]]:
+    """The findings of `hvcopy doctor` in there, by id."""
+    done = run_inside(machine, "doctor", *arguments, "--json")
+    assert done.code == code, done.out + done.err
+    return {one["id"]: one for one in done.result["findings"]}
+
+
+def states(found: dict[str, dict[str, object]], *names: str) -> list[object]:
+    return [found[name]["state"] for name in names]
+
+
+def test_doctor_finds_what_is_true_of_this_kernel(kernel: Kernel) -> None:
+    found = examined(kernel, code=4)  # it reaches itself and nobody else
+    assert found["system.hypervisor"]["what"] == "a guest of User-Mode Linux"
+    assert found["vsock.kernel"]["what"] == "the kernel has AF_VSOCK (loaded)"
+    assert states(found, "vsock.socket", "vsock.device", "vsock.cid", "vsock.to-itself") == ["ok"] * 4
+    assert str(found["vsock.cid"]["what"]).startswith("CID 1:")
+    assert states(found, "vsock.to-host", "vsock.to-guests", "way") == ["fail", "not-applicable", "fail"]
+    assert found["way"]["causes"] == ["vsock.to-host"]
+    assert states(found, "system.wsl", "system.seccomp", "system.selinux") == ["not-applicable"] * 3
+    assert states(found, "unix.socket", "tcp.loopback", "system.ports") == ["ok"] * 3
+
+
+def test_doctor_gets_through_to_a_server(kernel: Kernel, root: Path) -> None:
+    nobody = examined(kernel, DIALED, code=4)
+    assert states(nobody, "vsock.to-itself", "connect", "greeting") == ["ok", "fail", "unknown"]
+    assert nobody["connect"]["causes"] == []
+    with serving_inside(kernel, SERVED, root, *LET_IN):
+        assert states(examined(kernel, DIALED, code=0), "connect", "greeting", "version", "access") == ["ok"] * 4
+        taken = examined(kernel, "-l", SERVED, code=10)
+        assert "listens there already" in str(taken["listen"]["what"])
+    assert states(examined(kernel, "-l", SERVED, code=0), "listen") == ["ok"]
+    with serving_inside(kernel, SERVED, root, "--allow", "vsock:2"):
+        assert states(examined(kernel, DIALED, code=9), "greeting", "access") == ["ok", "fail"]
+
+
+@pytest.mark.parametrize(("address", "way"), [("vsock:host:18518", "to-host"), ("vsock:3:18518", "to-guests")])
+def test_doctor_names_the_way_that_this_kernel_lacks(kernel: Kernel, address: str, way: str) -> None:
+    found = examined(kernel, address, code=4)
+    assert states(found, "vsock.socket", f"vsock.{way}", "connect") == ["ok", "fail", "fail"]
+    assert found["connect"]["causes"] == [f"vsock.{way}"]
+
+
+def test_doctor_names_the_right_that_a_low_port_needs(kernel: Kernel) -> None:
+    hvcopy = [sys.executable, "-m", "hvcopy", "doctor", "-l", "vsock:any:1000"]
+    done = kernel.run([sys.executable, "-c", WITHOUT_LOW_PORTS, *hvcopy], PATIENCE)
+    assert done.returncode == 9, done.stderr
+    assert "fail  system.ports" in done.stdout
+    assert "likely: system.ports" in done.stdout
+
+
+@pytest.mark.timeout(240)
+def test_doctor_misses_each_module_that_is_taken_away(tmp_path: Path) -> None:
+    """In a kernel of its own, where nothing is loaded, and then one after the other."""
+    require("kernel")
+    with booted(CHECKOUT, "1G", modules=()) as bare:
+        none = examined(bare, code=9)
+        assert states(none, "vsock.kernel", "vsock.socket", "vsock.to-itself") == ["unknown", "fail", "warn"]
+        assert none["vsock.socket"]["causes"] == ["vsock.kernel"]
+        assert none["vsock.socket"]["fix"].endswith("sudo modprobe vsock")  # type: ignore[attr-defined]
+        refused = examined(bare, DIALED, code=9)
+        assert states(refused, "connect", "greeting") == ["fail", "unknown"]
+        assert "vsock.socket" in refused["connect"]["causes"]  # type: ignore[operator]
+    with booted(CHECKOUT, "1G", modules=MODULES[:1]) as alone:
+        family = examined(alone, code=4)
+        assert states(family, "vsock.kernel", "vsock.socket", "vsock.to-itself") == ["ok", "ok", "warn"]
+        lost = examined(alone, DIALED, code=4)
+        assert states(lost, "vsock.to-itself", "connect") == ["fail", "fail"]
+        assert lost["connect"]["causes"] == ["vsock.to-itself"]
