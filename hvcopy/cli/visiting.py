@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy.cli import arguments
 from hvcopy.doctor.examination import KEY_FILE, Examination
-from hvcopy.doctor.finding import NOT_APPLICABLE, OK, UNKNOWN, Finding
-from hvcopy.doctor.steps import ADDRESS
+from hvcopy.doctor.finding import ADDRESS, NOT_APPLICABLE, OK, UNKNOWN, Finding
 from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, Interrupted, printable
 
 if TYPE_CHECKING:

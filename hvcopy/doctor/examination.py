@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hvcopy.address import Address
-from hvcopy.doctor import machines
-from hvcopy.doctor.finding import FAIL, OK, Finding, failed
+from hvcopy.doctor import hyperv, machines
+from hvcopy.doctor.finding import ADDRESS, FAIL, OK, Finding, failed
+from hvcopy.doctor.hyperv import Windows
 from hvcopy.doctor.machine import Machine
-from hvcopy.doctor.steps import ADDRESS, Steps
 from hvcopy.errors import HvcopyError
 from hvcopy.transport.patience import never
 
 KEY_FILE = "key-file"
+# The steps to an address bring half of the package with them, and are imported when there is one.
 
 
 class Examination:
-    """Of *machine*; ``found`` grows as it goes, so that an interrupted one has something to show."""
+    """Of this machine, or of *machine* or *windows*; ``found`` grows as it goes: an interrupted one has something to show."""
 
-    def __init__(self, machine: Machine | None = None, *, cancelled: Callable[[], bool] = never) -> None:
+    def __init__(
+        self,
+        machine: Machine | None = None,
+        *,
+        windows: Windows | None = None,
+        cancelled: Callable[[], bool] = never,
+    ) -> None:
         self.found: list[Finding] = []
         self.asked = ""
         self.listening = False
         self._machine = machine or Machine()
+        self._windows = windows or hyperv.here()
         self._cancelled = cancelled
         self._decisive: list[Finding] = []
 
@@ -33,7 +41,7 @@ class Examination:
 
     def look_around(self) -> None:
         """Look for any way to another machine."""
-        self.found += machines.everything(self._machine)
+        self.found += machines.everything(self._machine, self._windows)
         self._decisive = self.found[-1:]
 
     def refuse(self, step: str, error: HvcopyError) -> None:
@@ -47,8 +55,9 @@ class Examination:
 
     def connect(self, address: Address, *, key: bytes | None, timeout: float) -> None:
         """Try to connect.  Raises Interrupted; blocks."""
-        machine = machines.needed(self._machine, address, listening=False)
-        self.found += machine
+        from hvcopy.doctor.steps import Steps
+
+        machine = self._look_at(address)
         steps = Steps(address, machine, key=key, timeout=timeout, cancelled=self._cancelled)
         try:
             steps.connect()
@@ -57,12 +66,20 @@ class Examination:
 
     def listen(self, address: Address) -> None:
         """Try to listen."""
+        from hvcopy.doctor.steps import Steps
+
         self.listening = True
-        machine = machines.needed(self._machine, address, listening=True)
-        self.found += machine
+        machine = self._look_at(address)
+        # without a registration a host may well listen, and no guest gets through
+        self._decisive += [one for one in machine if one.id == hyperv.SERVICES]
         steps = Steps(address, machine)
         steps.listen()
         self._decide(*steps.found)
+
+    def _look_at(self, address: Address) -> list[Finding]:
+        found = machines.needed(self._machine, address, listening=self.listening, windows=self._windows)
+        self.found += found
+        return found
 
     def decisive(self, one: Finding) -> bool:
         """Say whether *one* is a step of what was asked for."""

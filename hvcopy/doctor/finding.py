@@ -7,6 +7,8 @@ from msgspec import Struct
 from hvcopy.errors import HvcopyError, printable
 
 OK, WARN, FAIL, UNKNOWN, NOT_APPLICABLE = "ok", "warn", "fail", "unknown", "not-applicable"
+ADDRESS = "address"
+"""The id of the first step."""
 
 
 class Finding(Struct, frozen=True):

@@ -11,10 +11,15 @@ from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, Finding, not_applicable
 NOT_ALLOWED, LOCAL = 9, 10  # errors.NotAllowed, LocalFailure
 
 
+def no_unix_sockets() -> list[Finding]:
+    """Return what is to be said of unix sockets on Windows, whose Python has none."""
+    return [not_applicable(name, "Python on Windows has no unix sockets") for name in ("unix.socket", "hybrid")]
+
+
 def unix() -> Finding:
     """Return whether a unix socket can be opened."""
     if sys.platform == "win32":
-        return not_applicable("unix.socket", "Python on Windows has no unix sockets")
+        return no_unix_sockets()[0]
     try:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close()
     except OSError as error:
@@ -42,7 +47,5 @@ def tcp() -> Finding:
 
 def hybrid() -> Finding:
     """Return what can be said of VMMs' sockets without the path of one."""
-    if sys.platform == "win32":
-        return not_applicable("hybrid", "Python on Windows has no unix sockets")
     what = "guests of Firecracker and Cloud Hypervisor need nothing of this kernel, only their VMM's socket"
     return Finding("hybrid", UNKNOWN, what, "", "hvcopy doctor hybrid:/path/v.sock:PORT tries one")

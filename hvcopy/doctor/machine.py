@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def open_vsock() -> None:
 
 def ask_cid(device: Path) -> int:
     """Return the local CID that */dev/vsock* tells.  Raises OSError."""
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
     import fcntl
 
     with device.open("rb", buffering=0) as file:

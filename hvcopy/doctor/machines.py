@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 
 from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
-from hvcopy.doctor import local, system, vsock
-from hvcopy.doctor.finding import FAIL, OK, Finding, not_applicable
+from hvcopy.doctor import hyperv, local, system, vsock
+from hvcopy.doctor.finding import FAIL, OK, WARN, Finding, not_applicable
+from hvcopy.doctor.hyperv import Windows
 from hvcopy.doctor.machine import Machine
+from hvcopy.errors import NobodyListens
 
 LOW_PORTS = 1024
-WAYS = (vsock.TO_HOST, vsock.TO_GUESTS)
-_SOCKETS = ("vsock.socket",)
+NO_HYPERV = "AF_HYPERV is Windows's; a Linux guest of Hyper-V uses vsock: addresses"
+NO_VSOCK = "AF_VSOCK is Linux's; Windows has hyperv: addresses"
 
 
-def everything(machine: Machine) -> list[Finding]:
-    """Return all findings, and as the last one whether there is a way to another machine."""
+def everything(machine: Machine, windows: Windows | None = None) -> list[Finding]:
+    """Return all findings, of *windows* or else of a Linux; and as the last one whether there is a way to another machine."""
+    if windows:
+        found = [_this_windows(), *vsock.none_of_it(NO_VSOCK), *hyperv.findings(windows)]
+        found += [local.tcp(), *local.no_unix_sockets()]
+        return [*found, _way(found, "Hyper-V sockets", hyperv.NEEDED, (hyperv.ROLE,), good=(OK, WARN))]
     found = [*system.findings(machine), *vsock.findings(machine)]
     found += [local.unix(), local.tcp(), local.hybrid(), not_applicable("hyperv", NO_HYPERV)]
-    return [*found, way(found)]
+    return [*found, _way(found, "vsock", (vsock.SOCKET,), (vsock.TO_HOST, vsock.TO_GUESTS), good=(OK,))]
 
 
-def needed(machine: Machine, address: Address, *, listening: bool) -> list[Finding]:
+def needed(machine: Machine, address: Address, *, listening: bool, windows: Windows | None = None) -> list[Finding]:
     """Return what *address* needs of this machine."""
     port = address.port if isinstance(address, VsockAddress | TcpAddress) else 0
-    found = system.findings(machine, low_port=port if listening and 0 < port < LOW_PORTS else 0)
+    low_port = port if listening and 0 < port < LOW_PORTS else 0
+    found = [_this_windows()] if windows else system.findings(machine, low_port=low_port)
     match address:
         case VsockAddress():
-            found += vsock.findings(machine, address)
+            found += vsock.none_of_it(NO_VSOCK) if windows else vsock.findings(machine, address)
         case UnixAddress() | HybridAddress():
-            found.append(local.unix())
+            found += local.no_unix_sockets() if windows else [local.unix()]
         case TcpAddress():
             found.append(local.tcp())
         case HypervAddress():
-            found.append(not_applicable("hyperv", NO_HYPERV))
+            known = hyperv.findings(windows, address, listening=listening) if windows else []
+            found += known or [not_applicable("hyperv", NO_HYPERV)]
     return found
 
 
-NO_HYPERV = "AF_HYPERV is Windows's; a Linux guest of Hyper-V uses vsock: addresses"
+def _this_windows() -> Finding:
+    return system.describe("Windows", platform.release())
 
 
-def way(found: Sequence[Finding]) -> Finding:
-    """Return whether one of the ways to other machines works."""
-    states = {one.id: one for one in found}
-    refused = next((states[one] for one in _SOCKETS if states[one].state == FAIL), None)
-    open_ways = [states[one].what for one in WAYS if states[one].state == OK]
-    if open_ways and not refused:
+def _way(
+    found: Sequence[Finding], over: str, needs: Sequence[str], ways: Sequence[str], *, good: Sequence[str]
+) -> Finding:
+    """Return whether one of *ways* is in one of the states *good*, and nothing that all of them need has failed."""
+    by_id = {one.id: one for one in found}
+    missing = [by_id[one] for one in needs if by_id[one].state == FAIL]
+    open_ways = [by_id[one].what for one in ways if by_id[one].state in good]
+    if open_ways and not missing:
         return Finding("way", OK, "; ".join(open_ways))
-    what = "no other machine is known to be reached over vsock from here"
+    causes = missing or [by_id[one] for one in ways if by_id[one].state == FAIL]
+    fix = next((one.fix for one in causes if one.fix), "")
+    code = causes[0].exit_code if causes else NobodyListens.exit_code
+    what = f"no other machine is known to be reached over {over} from here"
     why = "unix:, tcp: and a VMM's hybrid: socket may still do"
-    causes = [refused.id] if refused else [one for one in WAYS if states[one].state == FAIL]
-    fix = next((states[one].fix for one in causes if states[one].fix), "")
-    return Finding("way", FAIL, what, why, fix, refused.exit_code if refused else vsock.NO_WAY, causes)
+    return Finding("way", FAIL, what, why, fix, code, [one.id for one in causes])

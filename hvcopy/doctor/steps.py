@@ -10,20 +10,20 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 
-from hvcopy.address import Address, HybridAddress, TcpAddress, UnixAddress
+from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress
 from hvcopy.channel import Channel
-from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, failed
+from hvcopy.doctor.finding import ADDRESS, FAIL, OK, UNKNOWN, WARN, Finding, failed
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, printable
 from hvcopy.session.handshake import VERSION, Handshake
 from hvcopy.transfer.greeting import shake_hands
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import SOFTWARE
-from hvcopy.transport import hybrid, listen
+from hvcopy.transport import listen
 from hvcopy.transport.connecting import as_channel, attempt
 from hvcopy.transport.failures import start_there
 from hvcopy.transport.patience import Patience, never
 
-ADDRESS, LOOKUP, SOCKET_FILE, CONNECT, MUXER = "address", "lookup", "socket-file", "connect", "muxer"
+LOOKUP, SOCKET_FILE, CONNECT, MUXER = "lookup", "socket-file", "connect", "muxer"
 GREETING, HELLO, ACCESS, LISTEN = "greeting", "version", "access", "listen"
 _SPOKEN = (GREETING, HELLO, ACCESS)
 _MUXER_WHY = {
@@ -71,7 +71,7 @@ class Steps:
 
     def listen(self) -> None:
         """Listen for an instant."""
-        if not self._looked_up():
+        if not self._looked_up(listening=True):
             self._leave_out([LISTEN])
             return
         try:
@@ -85,7 +85,7 @@ class Steps:
 
     def _planned(self) -> list[str]:
         match self._address:
-            case TcpAddress():
+            case TcpAddress() | HypervAddress():
                 return [LOOKUP, CONNECT, *_SPOKEN]
             case UnixAddress():
                 return [SOCKET_FILE, CONNECT, *_SPOKEN]
@@ -99,6 +99,8 @@ class Steps:
         patience = Patience(self._timeout, self._cancelled)
         try:
             if isinstance(self._address, HybridAddress):
+                from hvcopy.transport import hybrid  # here and below, as Windows lacks what it imports
+
                 sock = hybrid.reach(self._address, patience, None)
                 self._ok(CONNECT, f"{self._address.path} takes connections")
                 return self._ask(self._address, sock, patience)
@@ -120,6 +122,8 @@ class Steps:
         return channel
 
     def _ask(self, address: HybridAddress, sock: socket.socket, patience: Patience) -> Channel | None:
+        from hvcopy.transport import hybrid
+
         try:
             channel = as_channel(address, hybrid.ask(address, sock, patience), self._timeout)
         except HvcopyError as error:
@@ -130,7 +134,10 @@ class Steps:
         self._ok(MUXER, f"the VMM has connected it to port {address.port} of its guest")
         return channel
 
-    def _looked_up(self) -> bool:
+    def _looked_up(self, *, listening: bool = False) -> bool:
+        """Find what the names in the address stand for; says so as a step where there may be names."""
+        if isinstance(self._address, HypervAddress):
+            return self._found_vm(self._address, listening=listening)
         if not isinstance(self._address, TcpAddress):
             return True
         host = self._address.host
@@ -143,6 +150,24 @@ class Steps:
             return False
         found = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
         self._ok(LOOKUP, f"{host} is {', '.join(found)}")
+        return True
+
+    def _found_vm(self, address: HypervAddress, *, listening: bool) -> bool:
+        from hvcopy.transport.hyperv import check_here
+        from hvcopy.transport.hyperv.lookups import of_this_machine
+        from hvcopy.transport.hyperv.resolve import resolve
+
+        try:
+            check_here(address)
+        except BadUsage as error:
+            self._fail(ADDRESS, error)
+            return False
+        try:
+            target = resolve(address, of_this_machine(), listening=listening)
+        except HvcopyError as error:
+            self._fail(LOOKUP, error)
+            return False
+        self._ok(LOOKUP, f"VM {target.vm}, service {target.service}")
         return True
 
     def _file_fits(self) -> bool:

@@ -53,6 +53,15 @@ def findings(machine: Machine, *, low_port: int = 0) -> list[Finding]:
     ]
 
 
+def describe(name: str, release: str) -> Finding:
+    """Return the finding about a platform, of which the system is called *name*."""
+    what = f"{name} {release} on {platform.machine()}, Python {platform.python_version()}"
+    if name in ("Linux", "Windows"):
+        return Finding("system.platform", OK, what)
+    why = "of this system hvcopy knows no sockets to other machines"
+    return Finding("system.platform", WARN, what, why, "use unix: and tcp: addresses here")
+
+
 def hypervisor(machine: Machine) -> str | None:
     """Return whose guest *machine* is: a name, empty for nobody's, None when nothing says so or the contrary."""
     release, cpu = machine.kernel.lower(), machine.read("proc/cpuinfo")
@@ -105,12 +114,7 @@ def _restricts(one: Finding) -> bool:
 
 def _platform(machine: Machine) -> Finding:
     name = platform.system()
-    release = machine.kernel if name == "Linux" else platform.release()
-    what = f"{name} {release or 'of unknown version'} on {platform.machine()}, Python {platform.python_version()}"
-    if name in ("Linux", "Windows"):
-        return Finding("system.platform", OK, what)
-    why = "of this system hvcopy knows no sockets to other machines"
-    return Finding("system.platform", WARN, what, why, "use unix: and tcp: addresses here")
+    return describe(name, (machine.kernel if name == "Linux" else platform.release()) or "of unknown version")
 
 
 def _hypervisor(machine: Machine) -> Finding:

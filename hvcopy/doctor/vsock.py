@@ -12,6 +12,7 @@ from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicab
 from hvcopy.doctor.kernel import ABSENT, AT_HAND, READY, Kernel
 from hvcopy.doctor.machine import Machine
 
+SOCKET = "vsock.socket"
 TO_HOST, TO_GUESTS, TO_ITSELF = "vsock.to-host", "vsock.to-guests", "vsock.to-itself"
 NO_WAY, NOT_ALLOWED = 4, 9  # errors.NobodyListens, NotAllowed: what a command would end with
 VIRTIO_ID_VSOCK = "0x0013"  # linux/virtio_ids.h
@@ -35,8 +36,7 @@ def needed(address: VsockAddress | None, cid: int | None) -> str:
 def findings(machine: Machine, address: VsockAddress | None = None) -> list[Finding]:
     """Return what is to be said about AF_VSOCK, with the way that *address* goes judged as needed."""
     if system.hypervisor(machine) == system.WSL1:
-        names = ("vsock.kernel", "vsock.socket", "vsock.device", "vsock.cid", TO_HOST, TO_GUESTS, TO_ITSELF)
-        return [not_applicable(name, "WSL 1 has no vsock") for name in names]
+        return none_of_it("WSL 1 has no vsock")
     kernel = Kernel(machine)
     found = [_kernel(machine, kernel), _socket(machine, kernel), _device(machine)]
     cid = _ask(machine)
@@ -44,6 +44,12 @@ def findings(machine: Machine, address: VsockAddress | None = None) -> list[Find
     ways = [_to_host(machine, kernel), _to_guests(machine, kernel), _to_itself(machine, kernel)]
     way = needed(address, cid if isinstance(cid, int) else None)
     return found + [_as_needed(one, way) if way else one for one in ways]
+
+
+def none_of_it(why: str) -> list[Finding]:
+    """Return the findings of a system that has no AF_VSOCK by its nature."""
+    names = ("vsock.kernel", SOCKET, "vsock.device", "vsock.cid", TO_HOST, TO_GUESTS, TO_ITSELF)
+    return [not_applicable(name, why) for name in names]
 
 
 def _as_needed(one: Finding, way: str) -> Finding:
@@ -81,7 +87,7 @@ def _socket(machine: Machine, kernel: Kernel) -> Finding:
         machine.opens_vsock()
     except OSError as error:
         return _no_socket(machine, kernel, error)
-    return Finding("vsock.socket", OK, "AF_VSOCK sockets can be opened")
+    return Finding(SOCKET, OK, "AF_VSOCK sockets can be opened")
 
 
 def _no_socket(machine: Machine, kernel: Kernel, error: OSError) -> Finding:
@@ -102,7 +108,7 @@ def _no_socket(machine: Machine, kernel: Kernel, error: OSError) -> Finding:
         fix = "allow AF_VSOCK in the filter; for a systemd service: RestrictAddressFamilies=AF_VSOCK AF_UNIX AF_INET AF_INET6"
     else:
         fix = "see what forbids it: sudo ausearch -m avc -ts recent, sudo journalctl -k --grep apparmor"
-    return Finding("vsock.socket", FAIL, what, why, fix, NOT_ALLOWED, causes)
+    return Finding(SOCKET, FAIL, what, why, fix, NOT_ALLOWED, causes)
 
 
 def _device(machine: Machine) -> Finding:

@@ -19,7 +19,7 @@ def connect(address: HypervAddress, patience: Patience, buffer: int | None) -> t
 
     Raises BadUsage where Python has no AF_HYPERV.
     """
-    _check_here(address)
+    check_here(address)
     from hvcopy.transport.hyperv import sockets
     from hvcopy.transport.hyperv.lookups import of_this_machine
 
@@ -28,14 +28,15 @@ def connect(address: HypervAddress, patience: Patience, buffer: int | None) -> t
 
 def listen(address: HypervAddress, buffer: int | None, backlog: int) -> Bound:
     """Listen for one VM or for many.  Raises BadUsage where Python has no AF_HYPERV."""
-    _check_here(address)
+    check_here(address)
     from hvcopy.transport.hyperv import sockets
     from hvcopy.transport.hyperv.lookups import of_this_machine
 
     return sockets.listen(address, of_this_machine(), buffer, backlog)
 
 
-def _check_here(address: HypervAddress) -> None:
+def check_here(address: HypervAddress) -> None:
+    """Raise BadUsage where Python has no AF_HYPERV."""
     if hasattr(socket, "AF_HYPERV"):
         return
     needs = f"{address}: hyperv: needs Windows with Python 3.12 or newer"

@@ -1,0 +1,246 @@
+"""Hyper-V sockets on Windows: facts about the system, and what they mean.
+
+The facts are values, so that any Windows can be judged anywhere; ``here`` gathers them, and alone knows winreg.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from msgspec import Struct
+
+from hvcopy.address import HypervAddress, port_to_service
+from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicable
+from hvcopy.errors import HvcopyError, printable
+from hvcopy.transport.hyperv.registry import Registry, Service, read_services
+from hvcopy.winsock import fault_of
+
+FIRST_BUILD = 14393  # Windows 10 1607 (docs/transports.md)
+USAGE, NOT_ALLOWED = 2, 9  # errors.BadUsage, NotAllowed
+ROLE, SERVICES = "hyperv.role", "hyperv.services"
+NEEDED = ("hyperv.build", "hyperv.python", "hyperv.socket")
+"""Without these there is no hyperv: address."""
+_TURN_ON = (
+    "in an elevated PowerShell, then restart: Enable-WindowsOptionalFeature -Online -FeatureName Microsoft-Hyper-V -All"
+)
+_GROUP = 'use an elevated prompt, or join the group: net localgroup "Hyper-V Administrators" "%USERNAME%" /add'
+_OF_ALL_VMS = "a host that listens for its VMs needs the service registered, or no guest gets through"
+
+
+class Windows(Struct, frozen=True):
+    """What is so on one Windows.  None means that it is not told."""
+
+    build: int
+    python: str
+    has_family: bool
+    refusal: OSError | None
+    """Why no socket of the family could be opened."""
+    administrator: bool | None
+    group: bool | None
+    """Whether this process acts as a member of Hyper-V Administrators."""
+    vmms: bool
+    """The service that manages VMs is installed: Hyper-V is on."""
+    vmcompute: bool
+    """The service that WSL 2 and containers need is installed."""
+    guest_of: str | None
+    """The name of the host; None when this is no guest of Hyper-V."""
+    guest_services: int | None
+    """How Guest Services start: 2 to 3 on demand, 4 disabled; None when they are not there."""
+    distributions: tuple[str, ...]
+    """This user's distributions of WSL."""
+    registry: Registry
+
+
+def findings(facts: Windows, address: HypervAddress | None = None, *, listening: bool = False) -> list[Finding]:
+    """Return what is to be said about Hyper-V sockets, for *address* if there is one."""
+    return [
+        _build(facts),
+        _python(facts),
+        _socket(facts),
+        _role(facts),
+        _rights(facts),
+        _services(facts, address, listening=listening),
+        _guest_services(facts),
+        _wsl(facts),
+    ]
+
+
+def _build(facts: Windows) -> Finding:
+    if facts.build >= FIRST_BUILD:
+        return Finding("hyperv.build", OK, f"Windows build {facts.build}")
+    what = f"Windows build {facts.build} has no Hyper-V sockets"
+    fix = f"update Windows: they came with build {FIRST_BUILD} (Windows 10 1607, Server 2016)"
+    return Finding("hyperv.build", FAIL, what, "hyperv: addresses need them", fix, NOT_ALLOWED)
+
+
+def _python(facts: Windows) -> Finding:
+    if facts.has_family:
+        return Finding("hyperv.python", OK, f"Python {facts.python} has AF_HYPERV")
+    fix = "install hvcopy into a newer Python: py -3.13 -m pip install hvcopy"
+    return Finding("hyperv.python", FAIL, f"Python {facts.python} has no AF_HYPERV", "it came with 3.12", fix, USAGE)
+
+
+def _socket(facts: Windows) -> Finding:
+    if not facts.has_family:
+        return Finding("hyperv.socket", UNKNOWN, "not tried: Python has no AF_HYPERV")
+    if facts.refusal is None:
+        return Finding("hyperv.socket", OK, "Hyper-V sockets can be opened")
+    fault = fault_of(facts.refusal)
+    words = f"{fault.cause}, {fault.name}" if fault else facts.refusal.strerror or str(facts.refusal)
+    what = f"Hyper-V sockets cannot be opened ({words})"
+    return Finding("hyperv.socket", FAIL, what, "every hyperv: address needs one", _TURN_ON, NOT_ALLOWED)
+
+
+def _role(facts: Windows) -> Finding:
+    if facts.guest_of is not None:
+        also = " and a host itself" if facts.vmms else ""
+        why = "the host is hyperv:parent:PORT"
+        return Finding(ROLE, OK, f"a guest of the Hyper-V host {printable(facts.guest_of)}{also}", why)
+    if facts.vmms:
+        return Finding(ROLE, OK, "a host of Hyper-V", "a VM is hyperv:NAME:PORT")
+    if facts.vmcompute:
+        what = "only what WSL 2 and containers need is on, no VMs of Hyper-V"
+        return Finding(ROLE, WARN, what, "hyperv:wsl:PORT is the machine to reach", _TURN_ON)
+    why = "there is no other machine to reach by hyperv: addresses"
+    return Finding(ROLE, FAIL, "neither a host nor a guest of Hyper-V", why, _TURN_ON, NOT_ALLOWED)
+
+
+def _rights(facts: Windows) -> Finding:
+    if facts.administrator:
+        return Finding("hyperv.rights", OK, "this process has an administrator's rights")
+    if facts.group:
+        return Finding("hyperv.rights", OK, "this user is one of Hyper-V Administrators")
+    if facts.guest_of is not None and not facts.vmms:
+        return Finding("hyperv.rights", OK, "a guest needs no special rights")
+    if facts.administrator is None or facts.group is None:
+        return Finding("hyperv.rights", UNKNOWN, "whether this user has rights to VMs is not told")
+    why = "Windows lets only those reach VMs, but everybody his own WSL 2"
+    return Finding("hyperv.rights", WARN, "neither an administrator nor one of Hyper-V Administrators", why, _GROUP)
+
+
+def _services(facts: Windows, address: HypervAddress | None, *, listening: bool) -> Finding:
+    if address is not None and not listening and address.vm in ("parent", "silohost"):
+        fix = f"on the host, in an elevated prompt: hvcopy service register {address.service}"
+        return Finding(
+            SERVICES, UNKNOWN, "whether the host has registered the service is not seen from here", _OF_ALL_VMS, fix
+        )
+    if address is not None and (not listening or address.vm in ("parent", "loopback")):
+        return Finding(SERVICES, OK, "no registration is needed: only a host that listens for VMs needs one")
+    try:
+        registered = read_services(facts.registry)
+    except HvcopyError as error:
+        return Finding(SERVICES, UNKNOWN, error.message, _OF_ALL_VMS, error.hint)
+    if address is None:
+        return Finding(SERVICES, OK, f"services registered: {len(registered)}", "", "")
+    found = [one for one in registered if _means(address.service, one)]
+    sound = next((one for one in found if one.problem is None), None)
+    if sound:
+        return Finding(SERVICES, OK, f"the service is registered as '{printable(sound.name)}'")
+    fix = f"in an elevated prompt: hvcopy service register {address.service}"
+    if found and found[0].problem:
+        problem = found[0].problem
+        return Finding(SERVICES, FAIL, problem.message, _OF_ALL_VMS, f"{problem.hint}; then {fix}", NOT_ALLOWED)
+    what = f"service {printable(address.service)} is not registered on this host"
+    return Finding(SERVICES, FAIL, what, _OF_ALL_VMS, fix, NOT_ALLOWED)
+
+
+def _means(service: str, one: Service) -> bool:
+    if service.isascii() and service.isdigit():
+        return one.guid == port_to_service(int(service))
+    return service.casefold() in (one.guid, one.name.casefold())
+
+
+def _guest_services(facts: Windows) -> Finding:
+    if facts.guest_of is None:
+        return not_applicable("hyperv.guest-services", "they are a guest's")
+    state = {None: "not there", 4: "disabled"}.get(facts.guest_services, "there")
+    return Finding(
+        "hyperv.guest-services", OK, f"Guest Services: {state}", "only Copy-VMFile needs them, hvcopy does not"
+    )
+
+
+def _wsl(facts: Windows) -> Finding:
+    if not facts.distributions:
+        return not_applicable("hyperv.wsl", "this user has no distribution of WSL")
+    names = printable(", ".join(facts.distributions[:8]))
+    why = "WSL 2 is hyperv:wsl:PORT while it runs; its VM id is another after each start"
+    return Finding("hyperv.wsl", OK, f"WSL: {names}", why)
+
+
+def here() -> Windows | None:
+    """Return the facts of this machine; None when it is no Windows."""
+    if sys.platform == "win32":
+        return _gather()
+    return None
+
+
+if sys.platform == "win32":
+    import ctypes
+    import platform
+    import socket
+    import winreg
+
+    from hvcopy.transport.hyperv.registry import open_registry
+
+    _SERVICES = r"SYSTEM\CurrentControlSet\Services"
+    _GUEST = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"  # written by the Data Exchange service
+    _LXSS = r"Software\Microsoft\Windows\CurrentVersion\Lxss"
+    _ADMINISTRATORS = "S-1-5-32-544"
+    _HYPERV_ADMINISTRATORS = "S-1-5-32-578"
+
+    def _gather() -> Windows:
+        start = _value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmicguestinterface", "Start")
+        host = _value(winreg.HKEY_LOCAL_MACHINE, _GUEST, "HostName")
+        return Windows(
+            build=sys.getwindowsversion().build,
+            python=platform.python_version(),
+            has_family=hasattr(socket, "AF_HYPERV"),
+            refusal=_refusal(),
+            administrator=_member(_ADMINISTRATORS),
+            group=_member(_HYPERV_ADMINISTRATORS),
+            vmms=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmms", "Start") is not None,
+            vmcompute=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmcompute", "Start") is not None,
+            guest_of=host if isinstance(host, str) else None,
+            guest_services=start if isinstance(start, int) else None,
+            distributions=tuple(_distributions()),
+            registry=open_registry(),
+        )
+
+    def _value(root: int, path: str, name: str) -> object:
+        """One value of the registry; None when it is not there or not to be read."""
+        try:
+            with winreg.OpenKey(root, path, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as key:
+                return winreg.QueryValueEx(key, name)[0]
+        except OSError:
+            return None
+
+    def _distributions() -> list[str]:
+        try:
+            with winreg.OpenKey(winreg.HKEY_CURRENT_USER, _LXSS) as key:
+                ids = [winreg.EnumKey(key, index) for index in range(winreg.QueryInfoKey(key)[0])]
+        except OSError:
+            return []
+        names = (_value(winreg.HKEY_CURRENT_USER, rf"{_LXSS}\{one}", "DistributionName") for one in ids)
+        return sorted(name for name in names if isinstance(name, str))
+
+    def _refusal() -> OSError | None:
+        if not hasattr(socket, "AF_HYPERV"):
+            return None
+        try:
+            socket.socket(socket.AF_HYPERV, socket.SOCK_STREAM, socket.HV_PROTOCOL_RAW).close()
+        except OSError as error:
+            return error
+        return None
+
+    def _member(sid: str) -> bool | None:
+        """Whether this process acts with the rights of a group (CheckTokenMembership); None when it cannot be told."""
+        advapi, kernel = ctypes.WinDLL("advapi32"), ctypes.WinDLL("kernel32")
+        pointer, answer = ctypes.c_void_p(), ctypes.c_int()
+        if not advapi.ConvertStringSidToSidW(ctypes.c_wchar_p(sid), ctypes.byref(pointer)):
+            return None
+        try:
+            if not advapi.CheckTokenMembership(None, pointer, ctypes.byref(answer)):
+                return None
+            return bool(answer.value)
+        finally:
+            kernel.LocalFree(pointer)

@@ -1,0 +1,159 @@
+"""Findings about Windows, from facts: each prerequisite of a host and of a guest taken away in turn, and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from registries import MemoryRegistry
+from roots import Root
+
+from hvcopy.address import HypervAddress, parse_address, port_to_service
+from hvcopy.doctor import hyperv, machines
+from hvcopy.doctor.examination import Examination
+from hvcopy.doctor.finding import Finding
+from hvcopy.doctor.hyperv import Windows
+
+PORT = 18518
+HOST = Windows(
+    build=22631,
+    python="3.13.1",
+    has_family=True,
+    refusal=None,
+    administrator=True,
+    group=False,
+    vmms=True,
+    vmcompute=True,
+    guest_of=None,
+    guest_services=None,
+    distributions=(),
+    registry=MemoryRegistry({port_to_service(PORT): "hvcopy 18518"}),
+)
+GUEST = msgspec.structs.replace(HOST, vmms=False, vmcompute=False, guest_of="HOST-7", guest_services=4)
+
+
+def look(facts: Windows, address: str = "", *, listening: bool = False, **changed: Any) -> dict[str, Finding]:
+    parsed = parse_address(address) if address else None
+    assert parsed is None or isinstance(parsed, HypervAddress)
+    found = hyperv.findings(msgspec.structs.replace(facts, **changed), parsed, listening=listening)
+    assert len({one.id for one in found}) == len(found)
+    for one in found:
+        assert (one.state == "fail") == bool(one.exit_code), one
+        assert one.state not in ("fail", "warn") or one.fix, one
+    return {one.id: one for one in found}
+
+
+def test_a_host_and_a_guest_as_they_should_be() -> None:
+    for facts in (HOST, GUEST):
+        assert {one.state for one in look(facts).values()} <= {"ok", "not-applicable"}
+    assert look(HOST)["hyperv.role"].what == "a host of Hyper-V"
+    assert "HOST-7" in look(GUEST)["hyperv.role"].what
+
+
+@pytest.mark.parametrize(
+    ("changed", "ident", "state", "code", "fix"),
+    [
+        ({"build": 10586}, "hyperv.build", "fail", 9, "14393"),
+        ({"has_family": False, "python": "3.11.9"}, "hyperv.python", "fail", 2, "py -3.13"),
+        ({"refusal": OSError(10047, "not supported")}, "hyperv.socket", "fail", 9, "Enable-WindowsOptionalFeature"),
+        ({"vmms": False, "vmcompute": False}, "hyperv.role", "fail", 9, "Enable-WindowsOptionalFeature"),
+        ({"vmms": False}, "hyperv.role", "warn", 0, "Enable-WindowsOptionalFeature"),
+        ({"administrator": False}, "hyperv.rights", "warn", 0, "Hyper-V Administrators"),
+        ({"administrator": False, "group": True}, "hyperv.rights", "ok", 0, ""),
+        ({"administrator": None, "group": None}, "hyperv.rights", "unknown", 0, ""),
+        ({"distributions": ("Ubuntu", "Debian")}, "hyperv.wsl", "ok", 0, ""),
+    ],
+)
+def test_taken_from_a_host(changed: dict[str, Any], ident: str, state: str, code: int, fix: str) -> None:
+    one = look(HOST, **changed)[ident]
+    assert (one.state, one.exit_code) == (state, code)
+    assert fix in one.fix
+
+
+def test_without_the_family_no_socket_is_tried() -> None:
+    assert look(HOST, has_family=False)["hyperv.socket"].state == "unknown"
+
+
+def test_a_guest_needs_no_rights_and_no_guest_services() -> None:
+    found = look(GUEST, administrator=False)
+    assert found["hyperv.rights"].state == "ok"
+    assert found["hyperv.guest-services"].state == "ok"
+    assert "Copy-VMFile" in found["hyperv.guest-services"].why
+    assert look(HOST)["hyperv.guest-services"].state == "not-applicable"
+
+
+@pytest.mark.parametrize(
+    ("facts", "address", "listening", "state"),
+    [
+        (HOST, f"hyperv:children:{PORT}", True, "ok"),
+        (HOST, "hyperv:children:4711", True, "fail"),
+        (HOST, "hyperv:web1:4711", True, "fail"),
+        (HOST, "hyperv:any:0000abcd-facb-11e6-bd58-000000000000", True, "fail"),
+        (HOST, "hyperv:any:hvcopy 18518", True, "ok"),
+        (HOST, "hyperv:any:nobody", True, "fail"),
+        (HOST, "hyperv:loopback:4711", True, "ok"),
+        (HOST, "hyperv:web1:4711", False, "ok"),
+        (GUEST, "hyperv:parent:4711", True, "ok"),
+        (GUEST, "hyperv:parent:4711", False, "unknown"),
+    ],
+)
+def test_registration_matters_to_a_host_that_listens_for_vms(
+    facts: Windows, address: str, listening: bool, state: str
+) -> None:
+    one = look(facts, address, listening=listening)["hyperv.services"]
+    assert one.state == state, one
+    if state == "fail":
+        assert one.exit_code == 9
+        assert "hvcopy service register" in one.fix
+    if state == "unknown":
+        assert "hvcopy service register 4711" in one.fix
+
+
+def test_a_registration_that_is_broken_or_not_to_be_read() -> None:
+    broken = MemoryRegistry({port_to_service(PORT): {}})
+    one = look(HOST, f"hyperv:children:{PORT}", listening=True, registry=broken)["hyperv.services"]
+    assert (one.state, "ElementName" in one.what) == ("fail", True)
+    locked = MemoryRegistry({port_to_service(PORT): "name"})
+    locked.keys = _denied  # type: ignore[method-assign]
+    one = look(HOST, f"hyperv:children:{PORT}", listening=True, registry=locked)["hyperv.services"]
+    assert one.state == "unknown"
+
+
+def _denied() -> list[str]:
+    raise PermissionError(13, "Access is denied")
+
+
+# ---- whether there is a way, and what an address needs
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "causes"),
+    [
+        ({}, 0, []),
+        ({"has_family": False}, 2, ["hyperv.python"]),
+        ({"refusal": OSError(10047, "not supported")}, 9, ["hyperv.socket"]),
+        ({"vmms": False, "vmcompute": False}, 9, ["hyperv.role"]),
+    ],
+)
+def test_a_way_to_another_machine(tmp_path: Path, changed: dict[str, Any], code: int, causes: list[str]) -> None:
+    found = machines.everything(Root(tmp_path).machine(), msgspec.structs.replace(HOST, **changed))
+    assert (found[-1].id, found[-1].exit_code, found[-1].causes) == ("way", code, causes)
+    states = {one.id: one.state for one in found}
+    assert states["unix.socket"] == states["hybrid"] == states["vsock.socket"] == "not-applicable"
+    assert len(states) == len(found)
+
+
+def test_listening_unregistered_does_not_pass_for_working(tmp_path: Path) -> None:
+    """Windows lets it listen, and no guest gets through."""
+    visit = Examination(Root(tmp_path).machine(), windows=HOST)
+    visit.listen(HypervAddress("children", "4711"))
+    assert visit.failure is not None
+    assert {one.id for one in visit.found} >= {"hyperv.services", "listen"}
+    states = {one.id: one.state for one in visit.found if visit.decisive(one)}
+    assert states["hyperv.services"] == "fail"
+
+
+def test_this_is_no_windows() -> None:
+    assert hyperv.here() is None
