@@ -7,8 +7,8 @@ from collections.abc import Callable
 from hvcopy.address import Address
 from hvcopy.doctor import hyperv, machines
 from hvcopy.doctor.finding import ADDRESS, FAIL, OK, Finding, failed
-from hvcopy.doctor.hyperv import Windows
 from hvcopy.doctor.machine import Machine
+from hvcopy.doctor.windows import Windows, here
 from hvcopy.errors import HvcopyError
 from hvcopy.transport.patience import never
 
@@ -30,7 +30,7 @@ class Examination:
         self.asked = ""
         self.listening = False
         self._machine = machine or Machine()
-        self._windows = windows or hyperv.here()
+        self._windows = windows or here()
         self._cancelled = cancelled
         self._decisive: list[Finding] = []
 

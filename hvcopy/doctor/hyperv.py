@@ -1,18 +1,12 @@
-"""Hyper-V sockets on Windows: facts about the system, and what they mean.
-
-The facts are values, so that any Windows can be judged anywhere; ``here`` gathers them, and alone knows winreg.
-"""
+"""Hyper-V sockets on Windows: what the facts about it mean.  Pure, so that any Windows can be judged anywhere."""
 
 from __future__ import annotations
 
-import sys
-
-from msgspec import Struct
-
 from hvcopy.address import HypervAddress, port_to_service
 from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicable
+from hvcopy.doctor.windows import Windows
 from hvcopy.errors import HvcopyError, printable
-from hvcopy.transport.hyperv.registry import Registry, Service, read_services
+from hvcopy.transport.hyperv.registry import Service, read_services
 from hvcopy.winsock import fault_of
 
 FIRST_BUILD = 14393  # Windows 10 1607 (docs/transports.md)
@@ -25,30 +19,6 @@ _TURN_ON = (
 )
 _GROUP = 'use an elevated prompt, or join the group: net localgroup "Hyper-V Administrators" "%USERNAME%" /add'
 _OF_ALL_VMS = "a host that listens for its VMs needs the service registered, or no guest gets through"
-
-
-class Windows(Struct, frozen=True):
-    """What is so on one Windows.  None means that it is not told."""
-
-    build: int
-    python: str
-    has_family: bool
-    refusal: OSError | None
-    """Why no socket of the family could be opened."""
-    administrator: bool | None
-    group: bool | None
-    """Whether this process acts as a member of Hyper-V Administrators."""
-    vmms: bool
-    """The service that manages VMs is installed: Hyper-V is on."""
-    vmcompute: bool
-    """The service that WSL 2 and containers need is installed."""
-    guest_of: str | None
-    """The name of the host; None when this is no guest of Hyper-V."""
-    guest_services: int | None
-    """How Guest Services start: 2 to 3 on demand, 4 disabled; None when they are not there."""
-    distributions: tuple[str, ...]
-    """This user's distributions of WSL."""
-    registry: Registry
 
 
 def findings(facts: Windows, address: HypervAddress | None = None, *, listening: bool = False) -> list[Finding]:
@@ -165,82 +135,3 @@ def _wsl(facts: Windows) -> Finding:
     names = printable(", ".join(facts.distributions[:8]))
     why = "WSL 2 is hyperv:wsl:PORT while it runs; its VM id is another after each start"
     return Finding("hyperv.wsl", OK, f"WSL: {names}", why)
-
-
-def here() -> Windows | None:
-    """Return the facts of this machine; None when it is no Windows."""
-    if sys.platform == "win32":
-        return _gather()
-    return None
-
-
-if sys.platform == "win32":
-    import ctypes
-    import platform
-    import socket
-    import winreg
-
-    from hvcopy.transport.hyperv.registry import open_registry
-
-    _SERVICES = r"SYSTEM\CurrentControlSet\Services"
-    _GUEST = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"  # written by the Data Exchange service
-    _LXSS = r"Software\Microsoft\Windows\CurrentVersion\Lxss"
-    _ADMINISTRATORS = "S-1-5-32-544"
-    _HYPERV_ADMINISTRATORS = "S-1-5-32-578"
-
-    def _gather() -> Windows:
-        start = _value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmicguestinterface", "Start")
-        host = _value(winreg.HKEY_LOCAL_MACHINE, _GUEST, "HostName")
-        return Windows(
-            build=sys.getwindowsversion().build,
-            python=platform.python_version(),
-            has_family=hasattr(socket, "AF_HYPERV"),
-            refusal=_refusal(),
-            administrator=_member(_ADMINISTRATORS),
-            group=_member(_HYPERV_ADMINISTRATORS),
-            vmms=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmms", "Start") is not None,
-            vmcompute=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmcompute", "Start") is not None,
-            guest_of=host if isinstance(host, str) else None,
-            guest_services=start if isinstance(start, int) else None,
-            distributions=tuple(_distributions()),
-            registry=open_registry(),
-        )
-
-    def _value(root: int, path: str, name: str) -> object:
-        """One value of the registry; None when it is not there or not to be read."""
-        try:
-            with winreg.OpenKey(root, path, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as key:
-                return winreg.QueryValueEx(key, name)[0]
-        except OSError:
-            return None
-
-    def _distributions() -> list[str]:
-        try:
-            with winreg.OpenKey(winreg.HKEY_CURRENT_USER, _LXSS) as key:
-                ids = [winreg.EnumKey(key, index) for index in range(winreg.QueryInfoKey(key)[0])]
-        except OSError:
-            return []
-        names = (_value(winreg.HKEY_CURRENT_USER, rf"{_LXSS}\{one}", "DistributionName") for one in ids)
-        return sorted(name for name in names if isinstance(name, str))
-
-    def _refusal() -> OSError | None:
-        if not hasattr(socket, "AF_HYPERV"):
-            return None
-        try:
-            socket.socket(socket.AF_HYPERV, socket.SOCK_STREAM, socket.HV_PROTOCOL_RAW).close()
-        except OSError as error:
-            return error
-        return None
-
-    def _member(sid: str) -> bool | None:
-        """Whether this process acts with the rights of a group (CheckTokenMembership); None when it cannot be told."""
-        advapi, kernel = ctypes.WinDLL("advapi32"), ctypes.WinDLL("kernel32")
-        pointer, answer = ctypes.c_void_p(), ctypes.c_int()
-        if not advapi.ConvertStringSidToSidW(ctypes.c_wchar_p(sid), ctypes.byref(pointer)):
-            return None
-        try:
-            if not advapi.CheckTokenMembership(None, pointer, ctypes.byref(answer)):
-                return None
-            return bool(answer.value)
-        finally:
-            kernel.LocalFree(pointer)

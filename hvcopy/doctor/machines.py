@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
 from hvcopy.doctor import hyperv, local, system, vsock
 from hvcopy.doctor.finding import FAIL, OK, WARN, Finding, not_applicable
-from hvcopy.doctor.hyperv import Windows
 from hvcopy.doctor.machine import Machine
+from hvcopy.doctor.windows import Windows
 from hvcopy.errors import NobodyListens
 
 LOW_PORTS = 1024

@@ -24,13 +24,17 @@ _ADD_DEVICE = (
 )
 
 
-def needed(address: VsockAddress | None, cid: int | None) -> str:
-    """Return the way that *address* goes, from a machine whose CID is *cid*; empty when none is asked for."""
+def needed(address: VsockAddress | None, cid: int | None, *, to_guests: bool) -> str:
+    """Return the way that *address* goes from a machine whose CID is *cid*; empty when none in particular.
+
+    *to_guests*: there is a transport to guests; without one all but the machine itself is sought at the host
+    (af_vsock.c vsock_assign_transport).
+    """
     if address is None or address.cid == CID_ANY:
         return ""
-    if address.cid in (1, cid):  # af_vsock.c vsock_assign_transport
+    if address.cid in (1, cid):
         return TO_ITSELF
-    return TO_HOST if address.cid < FIRST_GUEST else TO_GUESTS
+    return TO_GUESTS if address.cid >= FIRST_GUEST and to_guests else TO_HOST
 
 
 def findings(machine: Machine, address: VsockAddress | None = None) -> list[Finding]:
@@ -42,7 +46,8 @@ def findings(machine: Machine, address: VsockAddress | None = None) -> list[Find
     cid = _ask(machine)
     found.append(_cid(machine, cid))
     ways = [_to_host(machine, kernel), _to_guests(machine, kernel), _to_itself(machine, kernel)]
-    way = needed(address, cid if isinstance(cid, int) else None)
+    host = ways[0].state == OK and not kernel.ready("vhost_vsock")
+    way = needed(address, cid if isinstance(cid, int) else None, to_guests=not host)
     return found + [_as_needed(one, way) if way else one for one in ways]
 
 

@@ -220,6 +220,13 @@ def test_two_that_do_not_fit_fail_the_version(tmp_path: Path, hello: bytes) -> N
     assert "hvcopy 9.0\\x1b[2J" in str(found["greeting"]["what"])
 
 
+def test_one_that_says_who_it_is_and_then_nonsense_fails_the_greeting(tmp_path: Path, here: Path) -> None:
+    assert run("key", here / "key").code == 0
+    with Listening(f"unix:{tmp_path}/s", says(_hello(1, 1, keyed=True) + bytes(64))) as listening:
+        found = doctor(listening.address, "--key-file", here / "key", code=7)
+    assert states(found, "connect", "greeting", "version", "access") == ["ok", "fail", "unknown", "unknown"]
+
+
 def test_keys_right_wrong_and_missing(serve: Callable[..., Server], here: Path) -> None:
     key, other = here / "key", here / "other"
     for path in (key, other):
@@ -286,6 +293,7 @@ def test_a_guest_that_speaks_something_else(tmp_path: Path) -> None:
 def test_listening_works_and_leaves_nothing(tmp_path: Path, address: str) -> None:
     found = doctor("-l", address.format(tmp_path), code=0)
     assert found["listen"]["state"] == "ok"
+    assert ("socket-file" in found) == address.startswith("hybrid")  # that there is no VMM yet
     assert os.listdir(tmp_path) == []
 
 

@@ -248,6 +248,8 @@ def test_doctor_in_the_guest_gets_through_to_its_host(guest: Guest, offered: Ser
     nobody = examined(run_inside(guest, "doctor", "vsock:host:4711", "--timeout", "2", "--json"), 4)
     assert states(nobody, "vsock.to-host", "connect", "greeting") == ["ok", "fail", "unknown"]
     assert nobody["connect"]["causes"] == []
+    sibling = examined(run_inside(guest, "doctor", f"vsock:{guest.cid + 1}:4711", "--timeout", "2", "--json"), 4)
+    assert "no other guests" in str(sibling["connect"]["why"])
 
 
 def test_doctor_on_the_host_gets_through_to_the_guest(guest: Guest, here: Path) -> None:

@@ -11,10 +11,10 @@ from registries import MemoryRegistry
 from roots import Root
 
 from hvcopy.address import HypervAddress, parse_address, port_to_service
-from hvcopy.doctor import hyperv, machines
+from hvcopy.doctor import hyperv, machines, windows
 from hvcopy.doctor.examination import Examination
 from hvcopy.doctor.finding import Finding
-from hvcopy.doctor.hyperv import Windows
+from hvcopy.doctor.windows import Windows
 
 PORT = 18518
 HOST = Windows(
@@ -156,4 +156,4 @@ def test_listening_unregistered_does_not_pass_for_working(tmp_path: Path) -> Non
 
 
 def test_this_is_no_windows() -> None:
-    assert hyperv.here() is None
+    assert windows.here() is None

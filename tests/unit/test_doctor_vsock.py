@@ -233,6 +233,12 @@ def test_an_address_needs_one_way_and_no_other(tmp_path: Path, to: str, cid: int
     assert found[WAYS[to]].exit_code == 4
 
 
+def test_a_guest_seeks_other_guests_at_its_host(tmp_path: Path) -> None:
+    found = look(guest(tmp_path), address=VsockAddress(5, 18518))
+    assert states(found)["to-host"] == "ok"
+    assert states(found)["to-guests"] == "not-applicable"
+
+
 def test_listening_on_any_needs_no_certain_way(tmp_path: Path) -> None:
     found = look(guest(tmp_path), address=VsockAddress(CID_ANY, 18518))
     assert found["vsock.to-host"].state == "ok"
