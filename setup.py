@@ -44,7 +44,7 @@ def core(system: str = sys.platform) -> Extension:
         depends=[*INCLUDED, *(["tests/faults/hv_sys.h", "tests/faults/plan.h"] if faults else [])],
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,
-        libraries=["ws2_32"] if system == "win32" else [],
+        libraries=["ws2_32", "ntdll"] if system == "win32" else [],
         extra_compile_args=compile_args,
         extra_link_args=SANITIZE if VARIANT == "asan" else [],
     )

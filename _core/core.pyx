@@ -9,10 +9,12 @@ hvcopy/_core.pyi.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AsString
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.unicode cimport PyUnicode_AsEncodedString, PyUnicode_FromWideChar
 from libc.errno cimport ECONNRESET, EINVAL, EIO, ENOMEM, ENOSYS, EPIPE, ETIMEDOUT
-from libc.stdint cimport INT64_MAX, int64_t, uint64_t, uintptr_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
 
@@ -27,6 +29,16 @@ NOT_REGULAR = HV_NOT_REGULAR
 REPLACE = HV_REPLACE
 SYNC = HV_SYNC
 SET_OWNER = HV_SET_OWNER
+OPEN_READ = HV_READ
+OPEN_WRITE = HV_WRITE
+OPEN_NEW = HV_NEW
+OPEN_DIRECTORY = HV_DIRECTORY
+OPEN_ANY = HV_ANY
+OPEN_ALONE = HV_ALONE
+IS_FILE = HV_REGULAR
+IS_DIRECTORY = HV_SUBDIRECTORY
+IS_LINK = HV_SYMLINK
+IS_OTHER = HV_NEITHER
 
 cdef enum:
     SLICE = 1 << 20     # bytes of one system call at most: how fine the meter and cancelling are
@@ -78,3 +90,4 @@ include "pipes.pxi"
 include "relay.pxi"
 include "files.pxi"
 include "packs.pxi"
+include "names.pxi"

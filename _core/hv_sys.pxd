@@ -1,6 +1,7 @@
 """The C below the core: the OS seam, the meter's atomics, packs of small files; all nogil but raising."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stddef cimport wchar_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "hv_sys.h" nogil:
     ctypedef int hv_socket   # SOCKET on Windows
@@ -22,6 +23,20 @@ cdef extern from "hv_sys.h" nogil:
         HV_WAIT_FIRST
         HV_MAX_WATCHES
         ECANCELED
+        HV_READ
+        HV_WRITE
+        HV_NEW
+        HV_DIRECTORY
+        HV_ANY
+        HV_ALONE
+        HV_REGULAR
+        HV_SUBDIRECTORY
+        HV_SYMLINK
+        HV_NEITHER
+    ctypedef struct hv_entry:
+        const wchar_t *name
+        size_t units
+        int kind
     ctypedef struct hv_watch:
         hv_socket fd
         int want
@@ -50,6 +65,20 @@ cdef extern from "hv_sys.h" nogil:
     hv_result hv_start_writeback(int fd, int64_t offset, int64_t size)
     hv_result hv_rename_new(int dirfd, const char *old, const char *new)
     hv_result hv_sync_filesystem(int fd)
+    hv_result hv_open_folder(const char *path)
+    hv_result hv_list(int fd, unsigned char *into, size_t size, int first)
+    size_t hv_next_entry(const unsigned char *at, hv_entry *entry)
+    hv_result hv_open_at(int dirfd, const char *name, int how)
+    hv_result hv_make_directory(int dirfd, const char *name)
+    hv_result hv_unlink(int dirfd, const char *name)
+    hv_result hv_rename(int dirfd, const char *old, const char *new)
+    hv_result hv_link_between(int old_dirfd, const char *old, int new_dirfd, const char *new)
+    hv_result hv_chmod(int fd, uint32_t mode)
+    hv_result hv_set_mtime(int fd, int64_t mtime_ns)
+    hv_result hv_make_sparse(int fd)
+    hv_result hv_link_kind(int fd)
+    hv_result hv_next_allocated(int fd, int64_t offset, int64_t size, int64_t *end)
+    hv_result hv_set_size(int fd, int64_t size)
 
 cdef extern from "hv_meter.h" nogil:
     ctypedef struct hv_meter:

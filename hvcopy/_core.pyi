@@ -25,6 +25,20 @@ NOT_REGULAR: int
 REPLACE: int
 SYNC: int
 SET_OWNER: int
+OPEN_READ: int
+OPEN_WRITE: int
+"""For reading as well."""
+OPEN_NEW: int
+"""A regular file that must not be there yet."""
+OPEN_DIRECTORY: int
+OPEN_ANY: int
+"""Whatever it is, a link itself, only to be looked at."""
+OPEN_ALONE: int
+"""Nobody else may write to it meanwhile; EBUSY if somebody does.  Windows only."""
+IS_FILE: int
+IS_DIRECTORY: int
+IS_LINK: int
+IS_OTHER: int
 
 @final
 class Meter:
@@ -160,3 +174,40 @@ def write_files(
     (a directory gives EISDIR; a symbolic link is itself replaced).  With SYNC all contents are on disk before any name appears.
     Contents go to an anonymous file (O_TMPFILE) or, where there are none, to a temporary name that starts with
     *temp_prefix*; after a failure none is left."""
+
+def open_folder(path: bytes, /) -> int:
+    """Open a directory by its path, in UTF-8 on Windows, links followed.  Returns a descriptor."""
+
+def open_at(dirfd: int, name: bytes, how: int, /) -> int:
+    """Open *name*, one component, in directory *dirfd*, never through a link.  Returns a descriptor.
+
+    *how* is a sum of the OPEN constants.  A name that is no component is EINVAL, a link ELOOP; with OPEN_DIRECTORY it
+    may be ``.`` for a second handle.
+    """
+
+def make_directory_at(dirfd: int, name: bytes, /) -> None:
+    """Make directory *name* in directory *dirfd*, for this user alone where modes say so."""
+
+def remove_at(dirfd: int, name: bytes, /) -> None:
+    """Remove *name*, which is no directory, from directory *dirfd*."""
+
+def replace_at(dirfd: int, old: bytes, new: bytes, /) -> None:
+    """Rename within a directory, over whatever has the name *new* but a directory (EISDIR)."""
+
+def link_at(old_dirfd: int, old: bytes, new_dirfd: int, new: bytes, /) -> None:
+    """Give the file *old* of one directory the name *new* in another as well; never over something."""
+
+def list_directory(fd: int, /) -> list[tuple[bytes, int]]:
+    """Return (name, IS_FILE, IS_DIRECTORY or IS_LINK) of each entry.  Windows only: OSError(ENOSYS) elsewhere."""
+
+def set_attributes(fd: int, mode: int, mtime_ns: int, /) -> None:
+    """Set the mode, as far as the system has one, and then the time of last writing of what is open."""
+
+def set_size(fd: int, size: int, sparse: bool, /) -> None:
+    """Cut the file off or make it longer, by a hole if it is to be *sparse* and the file system has holes."""
+
+def next_piece(fd: int, offset: int, size: int, /) -> tuple[int, int]:
+    """Return (start, end) of the first piece from *offset* on that is no hole; (size, size) if there is none."""
+
+def is_link(fd: int, /) -> bool:
+    """Say whether what is open is a symbolic link, or a junction, itself."""

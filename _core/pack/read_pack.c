@@ -5,6 +5,10 @@ int hv_is_component(const char *name, size_t size)
 {
     if (size == 0 || memchr(name, '/', size) || memchr(name, 0, size))
         return 0;
+#ifdef _WIN32   /* the other separator, and what begins the name of a stream within the file */
+    if (memchr(name, '\\', size) || memchr(name, ':', size))
+        return 0;
+#endif
     return !(name[0] == '.' && (size == 1 || (size == 2 && name[1] == '.')));
 }
 

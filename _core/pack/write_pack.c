@@ -204,7 +204,7 @@ static int sync_waiting(hv_write_pack *pack, int *errs)
         hv_stat stat = {0};
         errs[i] = hv_fstat(pack->waiting[i].fd, &stat).err;
         devs[i] = stat.dev;
-        size_t same = 0;
+        size_t same = HV_SYNC_EACH ? i : 0;
         while (same < i && devs[same] != devs[i])
             same++;
         if (!errs[i])

@@ -17,7 +17,7 @@
 typedef int hv_socket;
 
 /* 1 where a call on a blocking socket could block, so that the loops must wait for readiness before it. */
-enum { HV_WAIT_FIRST = 0 };
+enum { HV_WAIT_FIRST = 0, HV_SYNC_EACH = 0 };
 
 static inline hv_result hv_returned(int64_t value)
 {
@@ -229,6 +229,38 @@ static inline hv_result hv_fstat(int fd, hv_stat *out)
 }
 
 /* O_NONBLOCK: opening a FIFO must not wait for a writer (fifo(7)). */
+static inline hv_result hv_open_at(int dirfd, const char *name, int how)
+{
+    int flags = how & HV_WRITE ? O_RDWR : O_RDONLY;
+    if (how & HV_NEW)
+        flags |= O_CREAT | O_EXCL;
+    if (how & HV_DIRECTORY)
+        flags |= O_DIRECTORY;
+    if (how & HV_ANY)
+        flags |= O_PATH;
+    return hv_returned(openat(dirfd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
+}
+
+static inline hv_result hv_open_folder(const char *path)
+{
+    return hv_returned(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+/* Python lists directories by descriptor on POSIX. */
+static inline hv_result hv_list(int fd, unsigned char *into, size_t size, int first)
+{
+    (void)fd; (void)into; (void)size; (void)first;
+    return hv_failed(ENOSYS);
+}
+
+static inline size_t hv_next_entry(const unsigned char *at, hv_entry *entry)
+{
+    (void)at; (void)entry;
+    return 0;
+}
+
+static inline hv_result hv_make_directory(int dirfd, const char *name) { return hv_returned(mkdirat(dirfd, name, 0700)); }
+
 static inline hv_result hv_open_file(int dirfd, const char *name)
 {
     return hv_returned(openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
@@ -256,9 +288,14 @@ static inline hv_result hv_link_anonymous(int fd, int dirfd, const char *name)
     return hv_returned(linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW));
 }
 
+static inline hv_result hv_link_between(int from_dirfd, const char *from, int to_dirfd, const char *to)
+{
+    return hv_returned(linkat(from_dirfd, from, to_dirfd, to, 0));
+}
+
 static inline hv_result hv_link(int dirfd, const char *from, const char *to)
 {
-    return hv_returned(linkat(dirfd, from, dirfd, to, 0));
+    return hv_link_between(dirfd, from, dirfd, to);
 }
 
 static inline hv_result hv_rename(int dirfd, const char *from, const char *to)
@@ -275,6 +312,37 @@ static inline hv_result hv_rename_new(int dirfd, const char *from, const char *t
 static inline hv_result hv_unlink(int dirfd, const char *name)
 {
     return hv_returned(unlinkat(dirfd, name, 0));
+}
+
+static inline hv_result hv_set_size(int fd, int64_t size) { return hv_returned(ftruncate(fd, size)); }
+
+/* Every file may have holes. */
+static inline hv_result hv_make_sparse(int fd)
+{
+    (void)fd;
+    return hv_failed(0);
+}
+
+/* value: 1 for a symbolic link. */
+static inline hv_result hv_link_kind(int fd)
+{
+    struct stat now;
+    hv_result done = hv_returned(fstat(fd, &now));
+    done.value = !done.err && S_ISLNK(now.st_mode);
+    return done;
+}
+
+static inline hv_result hv_next_allocated(int fd, int64_t offset, int64_t size, int64_t *end)
+{
+    hv_result start = hv_returned(lseek(fd, offset, SEEK_DATA));
+    *end = size;
+    if (start.err == ENXIO) {
+        start.value = size;
+        start.err = 0;
+    } else if (!start.err) {
+        *end = lseek(fd, start.value, SEEK_HOLE);
+    }
+    return start;
 }
 
 static inline hv_result hv_chmod(int fd, uint32_t mode) { return hv_returned(fchmod(fd, mode)); }

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <wchar.h>
 
 typedef struct {
     int64_t value;   /* bytes, a descriptor, or 1 for "yes"; 0 when err is set */
@@ -44,6 +45,25 @@ enum {
     HV_WRITABLE = 2,
     HV_GONE = 4         /* nobody will read what is written there */
 };
+
+/* How a name is opened: rights, and what it may be. */
+enum {
+    HV_READ = 1,
+    HV_WRITE = 2,        /* for reading as well */
+    HV_NEW = 4,          /* it must not be there yet; a regular file */
+    HV_DIRECTORY = 8,    /* it must be one; alone or with HV_READ */
+    HV_ANY = 16,         /* whatever it is, a link itself, only to be looked at */
+    HV_ALONE = 32        /* nobody else may write to it meanwhile, EBUSY if somebody does; Windows only */
+};
+
+/* One entry of a directory, from hv_next_entry. */
+typedef struct {
+    const wchar_t *name;
+    size_t units;
+    int kind;
+} hv_entry;
+
+enum { HV_REGULAR, HV_SUBDIRECTORY, HV_SYMLINK, HV_NEITHER };
 
 /* What a descriptor is, as far as moving bytes goes. */
 enum {

@@ -1,5 +1,4 @@
-/* The seam on Windows: Winsock for every family (AF_HYPERV included); files are not written yet (ENOSYS).
- * Included by hv_sys.h only.
+/* The seam on Windows: Winsock for every family (AF_HYPERV included), and hv_windows_files.h.  Included by hv_sys.h only.
  *
  * Winsock has no MSG_DONTWAIT and its calls do not end for Ctrl-C, hence HV_WAIT_FIRST: the loops wait for
  * readiness with WSAPoll before each call.  A receive then never blocks.  A send on a *blocking* socket
@@ -14,10 +13,27 @@
 #endif
 #include <winsock2.h>
 #include <windows.h>
+#include <winioctl.h>
+#include <winternl.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Python's module errno has Winsock's numbers for these names, and who reads an errno of ours compares it with those. */
+#undef ELOOP
+#define ELOOP WSAELOOP
+#undef ECONNRESET
+#define ECONNRESET WSAECONNRESET
+#undef ETIMEDOUT
+#define ETIMEDOUT WSAETIMEDOUT
+#undef EOPNOTSUPP
+#define EOPNOTSUPP WSAEOPNOTSUPP
+#undef EWOULDBLOCK
+#define EWOULDBLOCK WSAEWOULDBLOCK
 
 typedef SOCKET hv_socket;
 
-enum { HV_WAIT_FIRST = 1 };
+/* HV_SYNC_EACH: a sync is of one file. */
+enum { HV_WAIT_FIRST = 1, HV_SYNC_EACH = 1 };
 
 static inline hv_result hv_returned_socket(int rc, int64_t value)
 {
@@ -139,40 +155,27 @@ static inline hv_result hv_nonblocking(hv_socket fd)
     return yes;
 }
 
-/* ---- files: not on Windows yet ---- */
+/* Times: 100 ns since 1601; Python's and POSIX's are since 1970. */
+#define HV_UNIX_BEGINS 116444736000000000
 
-#define HV_NO_FILES(declaration, ignore)                                                                  \
-    static inline hv_result declaration                                                                   \
-    {                                                                                                     \
-        ignore;                                                                                           \
-        return hv_failed(ENOSYS);                                                                         \
-    }
+static inline int64_t hv_unix_ns(FILETIME time)
+{
+    return ((int64_t)((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) - HV_UNIX_BEGINS) * 100;
+}
 
-HV_NO_FILES(hv_read(hv_socket fd, unsigned char *into, size_t size), (void)fd; (void)into; (void)size)
-HV_NO_FILES(hv_write(hv_socket fd, const unsigned char *data, size_t size), (void)fd; (void)data; (void)size)
-HV_NO_FILES(hv_splice(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
-HV_NO_FILES(hv_tee(hv_socket from, hv_socket to, size_t size), (void)from; (void)to; (void)size)
-HV_NO_FILES(hv_pipe(int ends[2], int size), (void)ends; (void)size)
-HV_NO_FILES(hv_pread(int fd, unsigned char *into, size_t size, int64_t offset),
-            (void)fd; (void)into; (void)size; (void)offset)
-HV_NO_FILES(hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset),
-            (void)fd; (void)data; (void)size; (void)offset)
-HV_NO_FILES(hv_start_writeback(int fd, int64_t offset, int64_t size), (void)fd; (void)offset; (void)size)
-HV_NO_FILES(hv_close(int fd), (void)fd)
-HV_NO_FILES(hv_fstat(int fd, hv_stat *out), (void)fd; (void)out)
-HV_NO_FILES(hv_open_file(int dirfd, const char *name), (void)dirfd; (void)name)
-HV_NO_FILES(hv_create_anonymous(int dirfd), (void)dirfd)
-HV_NO_FILES(hv_create_named(int dirfd, const char *name), (void)dirfd; (void)name)
-HV_NO_FILES(hv_link_anonymous(int fd, int dirfd, const char *name), (void)fd; (void)dirfd; (void)name)
-HV_NO_FILES(hv_link(int dirfd, const char *from, const char *to), (void)dirfd; (void)from; (void)to)
-HV_NO_FILES(hv_rename(int dirfd, const char *from, const char *to), (void)dirfd; (void)from; (void)to)
-HV_NO_FILES(hv_rename_new(int dirfd, const char *from, const char *to), (void)dirfd; (void)from; (void)to)
-HV_NO_FILES(hv_unlink(int dirfd, const char *name), (void)dirfd; (void)name)
-HV_NO_FILES(hv_chmod(int fd, uint32_t mode), (void)fd; (void)mode)
-HV_NO_FILES(hv_chown(int fd, uint32_t uid, uint32_t gid), (void)fd; (void)uid; (void)gid)
-HV_NO_FILES(hv_set_mtime(int fd, int64_t mtime_ns), (void)fd; (void)mtime_ns)
-HV_NO_FILES(hv_sync_filesystem(int fd), (void)fd)
+static inline FILETIME hv_file_time(int64_t ns)
+{
+    int64_t since = ns / 100 - (ns % 100 < 0) + HV_UNIX_BEGINS;
+    FILETIME time;
+    if (since <= 0)
+        since = 1;   /* before 1601; and 0 would mean: leave it */
+    time.dwLowDateTime = (DWORD)since;
+    time.dwHighDateTime = (DWORD)((uint64_t)since >> 32);
+    return time;
+}
 
-#undef HV_NO_FILES
+#include "hv_windows_handles.h"
+#include "hv_windows_files.h"
+#include "hv_windows_pipes.h"
 
 #endif

@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 
+from hvcopy.files import system
 from hvcopy.wire.digests import digest
 
 PLAIN_MODE = 0o777
@@ -14,11 +15,12 @@ FULL_MODE = 0o7777
 MAX_XATTRS = 256 * 1024
 """Bytes of extended attributes of one file; ext4 has room for 64 KiB at most (ext4(5))."""
 _IDENTITY = struct.Struct("<QqqQ")
+_LOW_HALF = (1 << 64) - 1  # ReFS on Windows numbers its files with 128 bits
 
 
 def identity(size: int, mtime_ns: int, ctime_ns: int, inode: int) -> bytes:
     """Return 16 bytes that stay the same exactly as long as the file is neither written, replaced nor touched."""
-    return digest(_IDENTITY.pack(size, mtime_ns, ctime_ns, inode))
+    return digest(_IDENTITY.pack(size, mtime_ns, ctime_ns, inode & _LOW_HALF))
 
 
 def identity_of(stat: os.stat_result) -> bytes:
@@ -28,16 +30,14 @@ def identity_of(stat: os.stat_result) -> bytes:
 
 def read_xattrs(target: int | str) -> dict[bytes, bytes]:
     """Return the extended attributes of a file that are the user's own (xattr(7): ``user.``).  Raises OSError."""
+    found: dict[bytes, bytes] = {}
     try:
-        names = os.listxattr(target)
+        for name in system.list_xattrs(target):
+            if name.startswith("user."):
+                found[os.fsencode(name)] = system.get_xattr(target, name)
     except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
-            return {}
-        raise
-    found = {}
-    for name in names:
-        if name.startswith("user."):
-            found[os.fsencode(name)] = os.getxattr(target, name)
+        if found or error.errno not in (errno.ENOTSUP, errno.ENOSYS):
+            raise
     if sum(map(len, found.values())) > MAX_XATTRS or len(found) > 256:
         raise OSError(errno.E2BIG, "its extended attributes are larger than hvcopy can send")
     return found
@@ -57,10 +57,14 @@ def apply(
     Raises OSError: a copy that was asked to keep an attribute and cannot is not whole.
     """
     if uid is not None or gid is not None:
-        os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+        system.set_owner(fd, -1 if uid is None else uid, -1 if gid is None else gid)
     for name, value in (xattrs or {}).items():
         if not name.startswith(b"user."):
             raise PermissionError(errno.EPERM, "it has an extended attribute outside of user.*")
-        os.setxattr(fd, name, value)
-    os.fchmod(fd, mode & (FULL_MODE if uid is not None else PLAIN_MODE))
-    os.utime(fd, ns=(mtime_ns, mtime_ns))
+        system.set_xattr(fd, name, value)
+    system.set_attributes(fd, mode & (FULL_MODE if uid is not None else PLAIN_MODE), mtime_ns)
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Give a new file the mode of the one that it replaces; on Windows it has what its folder gives."""
+    system.set_mode(fd, mode & PLAIN_MODE)

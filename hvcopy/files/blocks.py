@@ -14,6 +14,7 @@ import os
 import struct
 
 from hvcopy import fileio
+from hvcopy.files import system
 from hvcopy.session.assembly import Assembly
 from hvcopy.wire.digests import ABSENT, digest
 
@@ -47,7 +48,7 @@ class BlockRecord:
 
         Nothing is taken over when the source is no longer the same or the head is not ours; the record then starts anew.
         """
-        head = os.pread(self._fd, _HEAD.size, 0)
+        head = _pread(self._fd, _HEAD.size, 0)
         wanted = _HEAD.pack(_MAGIC, identity, assembly.size, assembly.block, boot_id())
         same_boot = head == wanted and wanted[40:56] != bytes(16)
         # a part of ours has its full length from the start: another one is not what the record speaks of
@@ -70,7 +71,7 @@ class BlockRecord:
         present = os.fstat(part).st_size
         work = None if trusted else bytearray(assembly.block)
         while True:
-            piece = os.pread(self._fd, _BLOCK.size * 4096, position)
+            piece = _pread(self._fd, _BLOCK.size * 4096, position)
             whole = len(piece) - len(piece) % _BLOCK.size
             for index, value in _BLOCK.iter_unpack(piece[:whole]):
                 if index >= assembly.count or assembly.has(index) or value == ABSENT:
@@ -82,12 +83,12 @@ class BlockRecord:
             position += whole
             if whole < _BLOCK.size * 4096:
                 self._end = position
-                os.ftruncate(self._fd, position)
+                system.set_size(self._fd, position, sparse=False)
                 return taken
 
     def _restart(self, head: bytes) -> None:
-        os.ftruncate(self._fd, 0)
-        self._end = os.pwrite(self._fd, head, 0)
+        system.set_size(self._fd, 0, sparse=False)
+        self._end = fileio.write_at(self._fd, head, 0, False)
 
     def add(self, index: int, block_digest: bytes) -> None:
         """Note that block *index* is written and verified."""
@@ -98,8 +99,8 @@ class BlockRecord:
     def flush(self) -> None:
         """Append what is noted.  A disk too full for it costs the resume, not the copy."""
         with contextlib.suppress(OSError):
-            if self._pending and os.pwrite(self._fd, self._pending, self._end) == len(self._pending):
-                self._end += len(self._pending)
+            if self._pending:
+                self._end += fileio.write_at(self._fd, self._pending, self._end, False)
         self._pending = bytearray()
 
     def forget(self) -> None:
@@ -112,6 +113,11 @@ class BlockRecord:
         """Flush and close."""
         self.flush()
         os.close(self._fd)
+
+
+def _pread(fd: int, size: int, offset: int) -> bytes:
+    work = bytearray(size)
+    return bytes(work[: fileio.read_at(fd, work, offset)])
 
 
 def make_durable(part: int, record: BlockRecord | None) -> None:

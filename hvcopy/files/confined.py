@@ -1,7 +1,7 @@
 """Directory handles below a root, never through a symbolic link.
 
-Every component is opened relative to its parent's handle with O_NOFOLLOW, so neither ``..`` nor a link swapped in while we
-work leads out (CVE-2026-29518, CVE-2019-11251); no path string is resolved twice.
+Every component is opened relative to its parent's handle, and not if it is a link (``system``), so neither ``..`` nor a
+link swapped in while we work leads out (CVE-2026-29518, CVE-2019-11251); no path string is resolved twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import contextlib
 import os
 from collections import OrderedDict
 
-FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from hvcopy.files import system
+
 NEW_DIRECTORY_MODE = 0o700
 """Until everything below it is done; the sender's mode is set at its end."""
 
@@ -30,19 +31,19 @@ class Handle:
 
 def open_directory(path: bytes | str) -> Handle:
     """Open a directory that the user of this side named; links in *path* are followed.  Raises OSError."""
-    return Handle(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    return Handle(system.open_folder(path))
 
 
 def enter(parent: Handle, name: bytes, *, create: bool = False) -> Handle:
     """Open directory *name* of *parent*, making it first if *create*.  Raises OSError (ELOOP or ENOTDIR for a link)."""
     try:
-        return Handle(os.open(name, FLAGS, dir_fd=parent.fd))
+        return Handle(system.open_directory(parent.fd, name))
     except FileNotFoundError:
         if not create:
             raise
     with contextlib.suppress(FileExistsError):
-        os.mkdir(name, NEW_DIRECTORY_MODE, dir_fd=parent.fd)
-    return Handle(os.open(name, FLAGS, dir_fd=parent.fd))
+        system.make_directory(parent.fd, name, NEW_DIRECTORY_MODE)
+    return Handle(system.open_directory(parent.fd, name))
 
 
 class Directories:

@@ -6,6 +6,7 @@ import os
 import stat
 
 from hvcopy.errors import LocalFailure, UnsafeName, printable
+from hvcopy.files import system
 from hvcopy.files.confined import Directories, Handle, open_directory
 from hvcopy.files.names import check_name, check_path
 
@@ -19,7 +20,7 @@ def resolve(
     """
     shown = printable(b"/" + path)
     path = path.strip(b"/")
-    for reason in [check_path(path, windows=False) if path else None, *map(_bad_name, names)]:
+    for reason in [check_path(path, windows=system.WINDOWS) if path else None, *map(_bad_name, names)]:
         if reason:
             raise UnsafeName(f"{shown}: {reason}")
     found = _standing(root, path)
@@ -52,7 +53,7 @@ def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[H
 
 
 def _bad_name(name: bytes) -> str | None:
-    return check_name(name, windows=False) if name else None
+    return check_name(name, windows=system.WINDOWS) if name else None
 
 
 def _standing(root: Handle, path: bytes) -> os.stat_result | None:
@@ -67,7 +68,7 @@ def _standing(root: Handle, path: bytes) -> os.stat_result | None:
             hint="make the folder first: only the last part is created",
         ) from None
     try:
-        return os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        return system.stat(parent.fd, name)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from hvcopy import fileio
 from hvcopy.errors import DigestMismatch, LocalFailure, printable
-from hvcopy.files import attributes, place
+from hvcopy.files import attributes, place, system
 from hvcopy.files.blocks import BlockRecord, make_durable
 from hvcopy.files.confined import Handle
 from hvcopy.files.names import blocks_name, part_name
@@ -28,7 +27,6 @@ RESUMABLE = 8 * MIB
 """Smaller files are sent again whole: asking for their blocks would cost more than it saves."""
 WRITEBACK = 16 * MIB
 """Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Incoming:
@@ -49,8 +47,8 @@ class Incoming:
             self._fd, self.part = place.open_temporary(directory, part_name(name))
         try:
             if not self.reused:
-                os.ftruncate(self._fd, 0)
-            os.ftruncate(self._fd, assembly.size)
+                system.set_size(self._fd, 0, sparse=False)
+            system.set_size(self._fd, assembly.size, sparse=entry.extra.sparse)
         except BaseException:
             self.abandon(keep=False)
             raise
@@ -81,12 +79,7 @@ class Incoming:
         """Leave a hole; what an interrupted attempt may have put there is overwritten with zeros."""
         if not self.reused:
             return
-        try:
-            start = os.lseek(self._fd, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
+        start, _ = fileio.next_piece(self._fd, offset, offset + length)
         zeros = bytes(MIB)
         for position in range(start, offset + length, MIB):
             fileio.write_at(self._fd, zeros[: offset + length - position], position, False)
@@ -116,7 +109,7 @@ class Incoming:
             make_durable(self._fd, self._record)
         if self._record:  # before the name is given: a record without its part could vouch for another one
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(blocks_name(self._name), dir_fd=self._directory.fd)
+                system.remove(self._directory.fd, blocks_name(self._name))
         place.give_name(self._directory, self._fd, self.part, self._name, replace=replace)
         self.part = None
         self._close()
@@ -127,7 +120,7 @@ class Incoming:
         if self.part and not kept:
             for name in (self.part, blocks_name(self._name)):
                 with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=self._directory.fd)
+                    system.remove(self._directory.fd, name)
         self._close()
         return kept
 
@@ -150,31 +143,37 @@ def _open_own(directory: Handle, name: bytes) -> int:
     The name must still lead to the file after the lock is held: another copy may have finished in between.
     """
     for _ in range(100):
-        fd = _open_found(directory, name)
-        if fd is None:
-            try:
-                fd = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory.fd)
-            except FileExistsError:
-                continue
+        try:
+            fd = _open_found(directory, name)
+            if fd is None:
+                fd = system.create(directory.fd, name)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno in system.BUSY:
+                raise _in_use(name) from None
+            raise
         found = os.fstat(fd)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.keep_alone(fd)
         except BlockingIOError:
             os.close(fd)
-            raise InUse(
-                f"another copy is writing {printable(name)} just now",
-                hint="wait for it to end, then run the same command",
-            ) from None
-        except OSError as error:  # a file system without locks cannot protect two copies from each other
-            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):
-                os.close(fd)
-                raise
+            raise _in_use(name) from None
+        except OSError:
+            os.close(fd)
+            raise
         with contextlib.suppress(FileNotFoundError):
-            named = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            named = system.stat(directory.fd, name)
             if (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino):
                 return fd
         os.close(fd)
     raise LocalFailure(f"{printable(name)} keeps changing under this copy")
+
+
+def _in_use(name: bytes) -> InUse:
+    return InUse(
+        f"another copy is writing {printable(name)} just now", hint="wait for it to end, then run the same command"
+    )
 
 
 def _open_found(directory: Handle, name: bytes) -> int | None:
@@ -184,7 +183,7 @@ def _open_found(directory: Handle, name: bytes) -> int | None:
     just created is ours even where the file system shows another owner, as hostfs, NFS and 9p may.)
     """
     try:
-        fd = os.open(name, _OPEN, dir_fd=directory.fd)
+        fd = system.open_own(directory.fd, name)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -192,9 +191,9 @@ def _open_found(directory: Handle, name: bytes) -> int | None:
             raise
     else:
         found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and system.is_mine(found):
             return fd
         os.close(fd)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory.fd)
+        system.remove(directory.fd, name)
     return None

@@ -6,7 +6,7 @@ import errno
 import os
 
 from hvcopy import fileio
-from hvcopy.files import attributes, sparse
+from hvcopy.files import attributes, sparse, system
 from hvcopy.files.confined import Handle
 from hvcopy.session.sender import Asked
 from hvcopy.wire.digests import hasher
@@ -40,12 +40,11 @@ class Outgoing:
         self._fd = self._opened()
         assembly = self.asked.assembly
         assert assembly is not None
-        if sparse.looks_sparse(os.fstat(self._fd)):
+        if system.looks_sparse(os.fstat(self._fd)):
             self._holes = sparse.hole_runs(self._fd, self.asked.size, assembly.block)[::-1]
 
     def _opened(self) -> int:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        fd = os.open(self._name, flags, dir_fd=self._handle.fd)
+        fd = system.open_file(self._handle.fd, self._name)
         if attributes.identity_of(os.fstat(fd)) != self.identity:
             os.close(fd)
             raise OSError(errno.ESTALE, CHANGED)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy import fileio
 from hvcopy.errors import LocalFailure, printable
-from hvcopy.files import place
+from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import open_directory
 from hvcopy.wire.frames import MIB
 from hvcopy.wire.messages import CACHED, SYNCED
@@ -50,7 +50,7 @@ class OutputFile:
             self._directory = open_directory(os.path.dirname(real))
             self._fd, self._temporary = place.open_temporary(self._directory, place.temporary_name(), mode=0o666)
             with contextlib.suppress(FileNotFoundError):
-                os.fchmod(self._fd, stat.S_IMODE(os.stat(real).st_mode) & 0o777)
+                attributes.set_mode(self._fd, os.stat(real).st_mode)
 
     def write(self, data: ReadableBuffer) -> None:
         """Add *data*.  Raises LocalFailure."""
@@ -82,7 +82,7 @@ class OutputFile:
         """Let go; what was not finished is gone.  Harmless when done already."""
         if self._temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._directory.fd)
+                system.remove(self._directory.fd, self._temporary)
             self._temporary = None
         if self._fd >= 0:
             os.close(self._fd)

@@ -7,6 +7,7 @@ import errno
 import os
 
 from hvcopy import fileio
+from hvcopy.files import system
 from hvcopy.files.confined import Handle
 
 _NO_ANONYMOUS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS}
@@ -19,14 +20,13 @@ def open_temporary(directory: Handle, name: bytes, *, mode: int = 0o600) -> tupl
     Its mode is what the umask leaves of *mode*.
     """
     try:
-        return os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, mode, dir_fd=directory.fd), None
+        return system.anonymous(directory.fd, mode), None
     except OSError as error:
         if error.errno not in _NO_ANONYMOUS:
             raise
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory.fd)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, mode, dir_fd=directory.fd), name
+        system.remove(directory.fd, name)
+    return system.create(directory.fd, name, mode), name
 
 
 def give_name(directory: Handle, fd: int, temporary: bytes | None, name: bytes, *, replace: bool) -> None:
@@ -36,13 +36,13 @@ def give_name(directory: Handle, fd: int, temporary: bytes | None, name: bytes, 
     """
     if temporary is None:
         try:
-            _link_open(directory, fd, name)
+            system.name_anonymous(fd, directory.fd, name)
             return
         except FileExistsError:
             if not replace:
                 raise
         temporary = temporary_name()
-        _link_open(directory, fd, temporary)
+        system.name_anonymous(fd, directory.fd, temporary)
     elif not replace:
         rename_new(directory, temporary, name)
         return
@@ -59,24 +59,20 @@ def rename_new(directory: Handle, temporary: bytes, name: bytes) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS):
             raise
-        os.link(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd, follow_symlinks=False)
-        os.unlink(temporary, dir_fd=directory.fd)
+        system.link(directory.fd, temporary, directory.fd, name)
+        system.remove(directory.fd, temporary)
 
 
 def replace_name(directory: Handle, temporary: bytes, name: bytes) -> None:
     """Rename over whatever has *name*; on failure *temporary* is removed and the error raised."""
     try:
-        os.replace(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+        system.replace(directory.fd, temporary, name)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=directory.fd)
+            system.remove(directory.fd, temporary)
         raise
 
 
 def temporary_name() -> bytes:
     """Return a name no other copy uses."""
     return b".hvcopy-" + os.urandom(8).hex().encode()
-
-
-def _link_open(directory: Handle, fd: int, name: bytes) -> None:
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory.fd, follow_symlinks=True)

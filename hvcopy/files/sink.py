@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from hvcopy import fileio
 from hvcopy.errors import LocalFailure
-from hvcopy.files import attributes, place
+from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import Directories, Handle, enter
 from hvcopy.files.names import check_names
 from hvcopy.wire.frames import LINKED, PACK_RECORD
@@ -112,18 +112,18 @@ class Sink:
         """Recreate a symbolic link; returns True when the same one stands there already.  Raises OSError."""
         directory, name = self.parent(entry.source, entry.path)
         with contextlib.suppress(OSError):
-            if os.readlink(name, dir_fd=directory.fd) == entry.extra.target:
+            if system.read_link(directory.fd, name) == entry.extra.target:
                 return True
         temporary = place.temporary_name()
-        os.symlink(entry.extra.target, temporary, dir_fd=directory.fd)
+        system.symlink(entry.extra.target, directory.fd, temporary)
         if entry.extra.uid is not None and entry.extra.gid is not None:
             try:
-                os.chown(temporary, entry.extra.uid, entry.extra.gid, dir_fd=directory.fd, follow_symlinks=False)
+                system.chown_link(directory.fd, temporary, entry.extra.uid, entry.extra.gid)
             except OSError:
-                os.unlink(temporary, dir_fd=directory.fd)
+                system.remove(directory.fd, temporary)
                 raise
         with contextlib.suppress(OSError):
-            os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=directory.fd, follow_symlinks=False)
+            system.set_link_time(directory.fd, temporary, entry.mtime)
         self._name(directory, temporary, name, entry)
         return False
 
@@ -134,13 +134,13 @@ class Sink:
             raise LocalFailure("the file it is a hard link to was not delivered")
         old_directory, old = self.parent(*to, create=False)
         directory, name = self.parent(entry.source, entry.path)
-        wanted = os.stat(old, dir_fd=old_directory.fd, follow_symlinks=False)
+        wanted = system.stat(old_directory.fd, old)
         with contextlib.suppress(OSError):
-            found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            found = system.stat(directory.fd, name)
             if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                 return True
         temporary = place.temporary_name()
-        os.link(old, temporary, src_dir_fd=old_directory.fd, dst_dir_fd=directory.fd, follow_symlinks=False)
+        system.link(old_directory.fd, old, directory.fd, temporary)
         self._name(directory, temporary, name, entry)
         return False
 
@@ -153,21 +153,21 @@ class Sink:
             place.rename_new(directory, temporary, name)
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=directory.fd)
+                system.remove(directory.fd, temporary)
             raise
 
     def standing(self, source: int, path: bytes) -> os.stat_result | None:
         """Return the status of what stands at (source, path), not following a link; None when nothing does."""
         try:
             directory, name = self.parent(source, path, create=False)
-            return os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            return system.stat(directory.fd, name)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def open_standing(self, source: int, path: bytes) -> int:
         """Open the regular file that stands at (source, path) for reading, not following a link.  Raises OSError."""
         directory, name = self.parent(source, path, create=False)
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory.fd)
+        return system.open_file(directory.fd, name)
 
     def write_pack(
         self, groups: list[Group], contents: memoryview, admit: Callable[[int, bytes], str | None]
@@ -199,7 +199,7 @@ class Sink:
             where, _, name = where.rpartition(b"/")
             names, refused = [name], {}
         else:
-            refused = check_names(names, windows=False)
+            refused = check_names(names, windows=system.WINDOWS)
         try:
             handle = self._directories.get(where, create=True)
         except OSError as error:
@@ -321,8 +321,7 @@ def _holds(todo: _Batch, number: int) -> bool:
     offset, size, *_ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
     work = bytearray(size + 1)
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(todo.names[number], flags, dir_fd=todo.handles[number].fd)
+        fd = system.open_file(todo.handles[number].fd, todo.names[number])
     except OSError:
         return False
     try:
@@ -339,7 +338,7 @@ def _why_not(todo: _Batch, number: int, status: int) -> str:
     """Return why a file was not created, in words that say what helps."""
     if status == errno.EEXIST:
         with contextlib.suppress(OSError):
-            found = os.stat(todo.names[number], dir_fd=todo.handles[number].fd, follow_symlinks=False)
+            found = system.stat(todo.handles[number].fd, todo.names[number])
             return A_DIRECTORY if stat.S_ISDIR(found.st_mode) else EXISTS
         return EXISTS
     return A_DIRECTORY if status == errno.EISDIR else os.strerror(status)
@@ -347,7 +346,7 @@ def _why_not(todo: _Batch, number: int, status: int) -> str:
 
 def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:
     try:
-        found = os.stat(name, dir_fd=handle.fd, follow_symlinks=False)
+        found = system.stat(handle.fd, name)
         return found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode)
     except OSError:
         return False

@@ -9,7 +9,8 @@ import stat
 from msgspec import Struct
 
 from hvcopy.errors import BadUsage, LocalFailure, printable
-from hvcopy.files.confined import FLAGS, Directories, Handle, open_directory
+from hvcopy.files import system
+from hvcopy.files.confined import Directories, Handle, open_directory
 
 
 class Source(Struct):
@@ -57,10 +58,10 @@ def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool, must
         if not name:
             _want_recursive(recursive, shown)
             return Source(index, parent, b"", b"")
-        found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        found = system.stat(parent.fd, name)
         if stat.S_ISDIR(found.st_mode):
             _want_recursive(recursive, shown)
-            return Source(index, Handle(os.open(name, FLAGS, dir_fd=parent.fd)), b"", name)
+            return Source(index, Handle(system.open_directory(parent.fd, name)), b"", name)
         if stat.S_ISLNK(found.st_mode):
             raise LocalFailure(f"{shown} is a symbolic link, and links are not followed out of a served folder")
         if must_be_dir:

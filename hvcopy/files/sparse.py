@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from itertools import chain
 
-
-def looks_sparse(stat: os.stat_result) -> bool:
-    """Say whether the file has fewer blocks on disk than its size needs (st_blocks counts 512 bytes, stat(2))."""
-    return stat.st_blocks * 512 < stat.st_size
+from hvcopy.files import system
 
 
 def hole_runs(fd: int, size: int, block: int) -> list[tuple[int, int]]:
@@ -19,17 +16,12 @@ def hole_runs(fd: int, size: int, block: int) -> list[tuple[int, int]]:
     runs: list[tuple[int, int]] = []
     position = 0
     try:
-        while position < size:
-            start = os.lseek(fd, position, os.SEEK_HOLE)
-            try:
-                end = os.lseek(fd, start, os.SEEK_DATA)
-            except OSError:
-                end = size
-            first = -(-start // block)
-            last = -(-size // block) if end >= size else end // block
-            if start < size and last > first:
+        for start, end in chain(system.data_runs(fd, size), [(size, size)]):
+            first = -(-position // block)
+            last = -(-size // block) if start >= size else start // block
+            if position < size and last > first:
                 runs.append((first, last - first))
-            position = max(end, position + 1)
+            position = end
     except OSError:
         return []
     return runs

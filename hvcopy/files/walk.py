@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from hvcopy.fileio import IS_DIRECTORY, IS_FILE, IS_LINK
+from hvcopy.files import system
 from hvcopy.files.confined import Handle, enter
 
 BATCH = 1024
@@ -49,7 +51,7 @@ def walk(start: Handle) -> Iterator[Entered | Found | Failed]:
         try:
             # a handle of its own: two walks over one open directory would share its position
             handle = enter(start, b".") if parent is None else enter(parent, name)
-            yield Entered(path, handle, os.fstat(handle.fd))
+            yield Entered(path, handle, system.fstat(handle.fd))
             yield from _list(handle, path, pending)
         except OSError as error:
             yield Failed(path, error)
@@ -57,19 +59,17 @@ def walk(start: Handle) -> Iterator[Entered | Found | Failed]:
 
 def _list(handle: Handle, path: bytes, pending: list[tuple[Handle | None, bytes, bytes]]) -> Iterator[Found]:
     found = Found(path, handle, [], [], [])
-    with os.scandir(handle.fd) as entries:
-        for entry in entries:
-            name = os.fsencode(entry.name)
-            if entry.is_symlink():
-                found.links.append(name)
-            elif entry.is_dir(follow_symlinks=False):
-                pending.append((handle, name, path + b"/" + name if path else name))
-            elif entry.is_file(follow_symlinks=False):
-                found.files.append(name)
-            else:
-                found.others.append(name)
-            if len(found.files) + len(found.links) + len(found.others) >= BATCH:
-                yield found
-                found = Found(path, handle, [], [], [])
+    for name, kind in system.list_folder(handle.fd):
+        if kind == IS_LINK:
+            found.links.append(name)
+        elif kind == IS_DIRECTORY:
+            pending.append((handle, name, path + b"/" + name if path else name))
+        elif kind == IS_FILE:
+            found.files.append(name)
+        else:
+            found.others.append(name)
+        if len(found.files) + len(found.links) + len(found.others) >= BATCH:
+            yield found
+            found = Found(path, handle, [], [], [])
     if found.files or found.links or found.others:
         yield found

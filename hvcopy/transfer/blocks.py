@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 
 from hvcopy.errors import DigestMismatch, LocalFailure, printable
+from hvcopy.files import system
 from hvcopy.files.outgoing import Outgoing
-from hvcopy.files.sparse import looks_sparse
+from hvcopy.files.system import looks_sparse
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import Candidate, Outbox, Scratch
 from hvcopy.wire import frames
@@ -209,7 +209,7 @@ def _with_sparseness(one: Candidate) -> m.Entry:
     """Return the entry, saying whether the file has holes: that needs a look at its allocation."""
     entry = one.entry
     try:
-        found = os.stat(one.name, dir_fd=one.handle.fd, follow_symlinks=False)
+        found = system.stat(one.handle.fd, one.name)
     except OSError:
         return entry
     if not looks_sparse(found):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
+from hvcopy.files import system
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Found, walk
 
@@ -16,12 +16,12 @@ def count(sources: list[Source]) -> tuple[int, int]:
         if not source.is_dir:
             files += 1
             with contextlib.suppress(OSError):
-                size += os.stat(source.name, dir_fd=source.handle.fd, follow_symlinks=False).st_size
+                size += system.stat(source.handle.fd, source.name).st_size
             continue
         for item in walk(source.handle):
             if isinstance(item, Found):
                 for name in item.files:
                     with contextlib.suppress(OSError):
-                        size += os.stat(name, dir_fd=item.handle.fd, follow_symlinks=False).st_size
+                        size += system.stat(item.handle.fd, name).st_size
                     files += 1
     return files, size

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from hvcopy.files import attributes
+from hvcopy.files import attributes, system
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Entered, Found, walk
 from hvcopy.transfer.outbox import LinkEntry, Names, Outbox
@@ -71,8 +69,8 @@ class Gathering:
                 self._outbox.note(source, path, "symbolic link skipped (--links recreates links)")
                 continue
             try:
-                target = os.readlink(name, dir_fd=found.handle.fd)
-                own = os.stat(name, dir_fd=found.handle.fd, follow_symlinks=False)
+                target = system.read_link(found.handle.fd, name)
+                own = system.stat(found.handle.fd, name)
             except OSError as error:
                 self._outbox.fail(source, path, 10, error.strerror or str(error))
                 continue

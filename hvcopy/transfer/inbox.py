@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from hvcopy.errors import LocalFailure
+from hvcopy.files import system
 from hvcopy.files.incoming import Incoming
 from hvcopy.files.names import check_path
 from hvcopy.files.sink import Plan, Sink
@@ -51,7 +52,7 @@ class Inbox:
         self.dry = dry
         self.shown = shown
         self.lock = threading.Lock()
-        self.book = ReceiverBook(dirs=plan.dirs, check_path=lambda path: check_path(path, windows=False))
+        self.book = ReceiverBook(dirs=plan.dirs, check_path=lambda path: check_path(path, windows=system.WINDOWS))
         self.incoming: dict[int, Incoming] = {}
         self.packs = 0
         self._grow = grow

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
+from hvcopy.files import system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
 from hvcopy.files.names import check_path
@@ -75,7 +76,7 @@ def run_pull(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
     for index, path in enumerate(job.paths):
         must_be_dir = path.endswith(b"/")
         path = path.strip(b"/")
-        reason = check_path(path, windows=False) if path else None
+        reason = check_path(path, windows=system.WINDOWS) if path else None
         if reason:
             raise UnsafeName(f"/{printable(path)}: {reason}")
         recursive = job.options.recursive
@@ -93,7 +94,7 @@ def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
     if not served.may_read:
         raise NotAllowed("this server is write-only", hint="start it without --write-only")
     path = job.paths[0].strip(b"/") if job.paths else b""
-    reason = check_path(path, windows=False) if path else None
+    reason = check_path(path, windows=system.WINDOWS) if path else None
     if reason:
         raise UnsafeName(f"/{printable(path)}: {reason}")
     try:
@@ -115,14 +116,14 @@ def _listed(root: Handle, path: bytes) -> Iterator[m.Listed]:
     directory, _, name = path.rpartition(b"/")
     handles = Directories(root)
     if name:
-        found = os.stat(name, dir_fd=handles.get(directory).fd, follow_symlinks=False)
+        found = system.stat(handles.get(directory).fd, name)
         if not stat.S_ISDIR(found.st_mode):
             yield _line(name, found)
             return
     handle = handles.get(path)
-    for name in sorted(os.fsencode(one) for one in os.listdir(handle.fd)):
+    for name in sorted(name for name, _ in system.list_folder(handle.fd)):
         try:
-            yield _line(name, os.stat(name, dir_fd=handle.fd, follow_symlinks=False))
+            yield _line(name, system.stat(handle.fd, name))
         except FileNotFoundError:
             continue
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import commands
 import pytest
 
 from lanes.parts import CHECKOUT, require
@@ -13,6 +17,7 @@ from lanes.windows import wine
 from lanes.windows.built import build_wheel, link_package
 from lanes.windows.made import RECIPES
 
+MIB = 1 << 20
 MINOR = "3.12"
 PYTHON = RECIPES[MINOR].python
 PURE = ["tests/golden", "tests/property/test_address.py", "tests/property/test_names.py", "tests/property/test_units.py"]
@@ -52,6 +57,90 @@ def test_what_is_pure_is_the_same_there(package: Path, tmp_path: Path) -> None:
     ran = run_tests({"PYTHONPATH": wine.windows_path(package)}, PURE, tmp_path / "report.xml")
     assert all(ran.values()), [name for name, did in ran.items() if not did]
     assert len(ran) > 300
+
+
+class Windows:
+    """hvcopy's command line on Windows."""
+
+    def __init__(self, package: Path, cwd: Path) -> None:
+        self._env = {"PYTHONPATH": wine.windows_path(package), "COLUMNS": "100"}
+        self._cwd = cwd
+
+    def start(self, *arguments: object) -> wine.Program:
+        """Start one command; paths are written as Windows has them."""
+        words = [wine.windows_path(one) if isinstance(one, Path) else str(one) for one in arguments]
+        return wine.Program([PYTHON, "-P", "-m", "hvcopy", *words], cwd=self._cwd, env=self._env)
+
+    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end, which must be a good one."""
+        with self.start(*arguments) as program:
+            done = program.finish()
+        assert done.returncode == 0, done.stderr
+        return done
+
+    @contextmanager
+    def serving(self, root: Path, *options: object) -> Iterator[str]:
+        """A server on a free port; gives its address."""
+        with self.start("serve", "tcp:127.0.0.1:0", "--root", root, "--no-fsync", *options) as server:
+            yield server.line(r"serving .* on (\S+)\n")[1]
+
+
+@pytest.fixture
+def windows(package: Path, tmp_path: Path) -> Windows:
+    return Windows(package, tmp_path)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Small files, names that are not ASCII, an empty folder, and a file that goes in blocks."""
+    folder = tmp_path / "tree"
+    (folder / "sub" / "tiefer").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "large").write_bytes(os.urandom(10 * MIB + 7))
+    for number in range(20):
+        (folder / "sub" / f"file {number}").write_bytes(os.urandom(number * 1000))
+    (folder / "sub" / "tiefer" / "Ünïcode \N{PILE OF POO}.txt").write_text("text\n")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Of each file below: what is in it, and its time as far as Windows has it (100 ns)."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns // 100) for path in files}
+    return found | {str(path.relative_to(folder)): (b"", 0) for path in folder.rglob("*") if path.is_dir()}
+
+
+def copy(source: object, target: object) -> None:
+    done = commands.run("cp", "-r", source, target, "--no-fsync", timeout=60)
+    assert done.code == 0, done.err
+
+
+def test_trees_go_both_ways_between_windows_and_linux(windows: Windows, tree: Path, tmp_path: Path) -> None:
+    root, back, again = (tmp_path / name for name in ("root", "back", "again"))
+    root.mkdir()
+    with windows.serving(root, "--open") as address:
+        copy(tree, f"{address}:/pushed")
+        copy(f"{address}:/pushed", back)
+        windows.run("cp", "-r", tree, f"{address}:/own", "--no-fsync")
+    with commands.serving("tcp:127.0.0.1:0", root, "--open") as server:
+        windows.run("cp", "-r", server.at("own"), again, "--no-fsync")
+        windows.run("cp", "-r", again, server.at("third"), "--no-fsync")
+    for folder in (root / "pushed", back, root / "own", again, root / "third"):
+        assert contents(folder) == contents(tree), folder
+
+
+def test_a_key_made_on_windows_opens_there(windows: Windows, tmp_path: Path) -> None:
+    root, key, other = tmp_path / "root", tmp_path / "key", tmp_path / "other"
+    root.mkdir()
+    (root / "file").write_text("in it")
+    windows.run("key", key)
+    key.chmod(0o600)
+    assert commands.run("key", other).code == 0
+    with windows.serving(root, "--key-file", key) as address:
+        listed = commands.run("ls", address, "--key-file", key)
+        assert (listed.code, listed.out.split()[-1]) == (0, "file")
+        assert commands.run("ls", address, "--key-file", other).code == 9
+        assert commands.run("ls", address).code == 9
 
 
 def test_the_wheel_installs_and_its_command_runs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from descriptors import opened_below
 
 from hvcopy.errors import DigestMismatch, LocalFailure
-from hvcopy.files import incoming, place
+from hvcopy.files import incoming, place, posix
 from hvcopy.files.confined import Handle, open_directory
 from hvcopy.files.incoming import RESUMABLE, Incoming
 from hvcopy.files.names import blocks_name, part_name
@@ -413,6 +413,6 @@ def test_a_part_that_keeps_changing_is_given_up(handle: Handle, monkeypatch: pyt
         real(fd, operation)
         os.unlink(PART, dir_fd=handle.fd)
 
-    monkeypatch.setattr(incoming.fcntl, "flock", flock)
+    monkeypatch.setattr(posix.fcntl, "flock", flock)
     with pytest.raises(LocalFailure, match="keeps changing"):
         Copy(handle)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hvcopy.files.sparse import hole_runs, looks_sparse
+from hvcopy.files.sparse import hole_runs
+from hvcopy.files.system import looks_sparse
 
 BLOCK = 64 * 1024
 

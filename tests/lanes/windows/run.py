@@ -8,6 +8,7 @@ Exit status: Python's own, 126 if a part of the lane is missing.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def main() -> int:
     tree = link_package(minor)
     # -P: not the hvcopy/ of the current folder, whose core is for Linux
     argv = [str(RECIPES[minor].python), "-P", *arguments]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return wine.stream(argv, cwd=CHECKOUT, env=standin.environment(tree))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -67,6 +69,50 @@ def run(
     return subprocess.CompletedProcess([*map(str, argv)], process.returncode, _text(out), _text(err))
 
 
+class Program:
+    """A running program whose outputs are collected; ended, at the latest, with the `with` block."""
+
+    def __init__(self, argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.process = start(argv, cwd=cwd, env=env)
+        assert self.process.stdout
+        assert self.process.stderr
+        self._outputs = [bytearray(), bytearray()]
+        streams = zip((self.process.stdout, self.process.stderr), self._outputs, strict=True)
+        self._pumps = [threading.Thread(target=_collect, args=pair, daemon=True) for pair in streams]
+        for pump in self._pumps:
+            pump.start()
+
+    @property
+    def err(self) -> str:
+        """What it has said on stderr by now."""
+        return _text(bytes(self._outputs[1]))
+
+    def line(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+        """Waits for *pattern* on stderr."""
+        ends = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.err)):
+            assert self.process.poll() is None, f"ended with {self.process.returncode} before {pattern!r}:\n{self.err}"
+            assert time.monotonic() < ends, f"not within {seconds:g} s: {pattern!r} in:\n{self.err}"
+            time.sleep(0.02)
+        return found
+
+    def finish(self, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """Waits for its end."""
+        code = self.process.wait(seconds)
+        for pump in self._pumps:
+            pump.join(seconds)
+        out, err = (_text(bytes(output)) for output in self._outputs)
+        return subprocess.CompletedProcess(self.process.args, code, out, err)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()  # the process that Windows sees is this one
+        self.process.wait()
+
+
 def stream(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
     """Runs a program to its end with its outputs passed on as they come; gives its status."""
     process = start(argv, cwd=cwd, env=env)
@@ -95,6 +141,11 @@ def _pump(source: IO[bytes], sink: IO[bytes]) -> None:
     while piece := os.read(source.fileno(), 1 << 16):
         sink.write(piece)
         sink.flush()
+
+
+def _collect(source: IO[bytes], into: bytearray) -> None:
+    while piece := os.read(source.fileno(), 1 << 16):
+        into += piece
 
 
 def _text(output: bytes) -> str:

@@ -1,0 +1,174 @@
+"""Names below a directory's handle on Windows, by the core, which asks ntdll.  See ``system``.
+
+What Windows has no equal of fails with OSError: owners, extended attributes, and symbolic links, which need a right that
+users do not have.  Of modes it has one bit, whether the owner may write; the others are shown as they usually are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+import sys
+from collections.abc import Iterator
+
+from hvcopy import fileio
+from hvcopy.fileio import OPEN_ALONE, OPEN_ANY, OPEN_DIRECTORY, OPEN_NEW, OPEN_READ, OPEN_WRITE
+
+FOLDS_CASE = True
+BUSY = frozenset({errno.EBUSY})
+_REPARSE_POINT, _SPARSE_FILE = 0x400, 0x200  # winnt.h, FILE_ATTRIBUTE_...
+_LONG = 240
+"""Characters from which on a path needs the prefix that lifts the limit of 260 (learn.microsoft.com: MAX_PATH)."""
+_OTHERS_MAY_NOT_WRITE = 0o022
+
+link = fileio.link_at
+remove = fileio.remove_at
+replace = fileio.replace_at
+set_attributes = fileio.set_attributes
+
+
+def open_folder(path: bytes | str) -> int:
+    """Open the directory *path*."""
+    return fileio.open_folder(long_path(os.fsdecode(path)).encode("utf-8", "surrogatepass"))
+
+
+def long_path(path: str) -> str:
+    r"""Return *path* so that it may be of any length: absolute and behind ``\\?\`` if it is long."""
+    if len(path) < _LONG or path.startswith("\\\\?\\"):
+        return path
+    full = os.path.abspath(path)
+    return "\\\\?\\UNC" + full[1:] if full.startswith("\\\\") else "\\\\?\\" + full
+
+
+def open_directory(parent: int, name: bytes) -> int:
+    """Open a directory; *name* may be ``.`` for a second handle of the same one."""
+    return fileio.open_at(parent, name, OPEN_DIRECTORY)
+
+
+def open_file(parent: int, name: bytes) -> int:
+    """Open for reading, whatever it is but a link or directory."""
+    return fileio.open_at(parent, name, OPEN_READ)
+
+
+def open_own(parent: int, name: bytes) -> int:
+    """Open for reading and writing what an earlier copy left, for this process alone."""
+    return fileio.open_at(parent, name, OPEN_WRITE | OPEN_ALONE)
+
+
+def create(parent: int, name: bytes, mode: int = 0o600) -> int:
+    """Make a new file, for reading and writing, which this process alone writes.  FileExistsError when the name is taken."""
+    return fileio.open_at(parent, name, OPEN_WRITE | OPEN_NEW | OPEN_ALONE)
+
+
+def keep_alone(fd: int) -> None:
+    """Nothing: it was opened so."""
+
+
+def anonymous(parent: int, mode: int) -> int:
+    """Always OSError(ENOSYS): every file has a name."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+def name_anonymous(fd: int, parent: int, name: bytes) -> None:
+    """Always OSError(ENOSYS)."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+def make_directory(parent: int, name: bytes, mode: int) -> None:
+    """Make a directory, with the rights that it inherits."""
+    fileio.make_directory_at(parent, name)
+
+
+def fstat(fd: int) -> os.stat_result:
+    """Look at what is open: a link counts as one, and modes are what they usually are on POSIX."""
+    found = os.fstat(fd)
+    mode = found.st_mode & ~_OTHERS_MAY_NOT_WRITE
+    if sys.platform == "win32" and found.st_file_attributes & _REPARSE_POINT and fileio.is_link(fd):
+        mode = modes.S_IFLNK | 0o777
+    names = [name for name in dir(found) if name.startswith("st_")]
+    return os.stat_result((mode, *found[1:10]), {name: getattr(found, name) for name in names if name != "st_mode"})
+
+
+def stat(parent: int, name: bytes) -> os.stat_result:
+    """Look at what has the name, at a link itself."""
+    fd = fileio.open_at(parent, name, OPEN_ANY)
+    try:
+        return fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def symlink(target: bytes, parent: int, name: bytes) -> None:
+    """Always OSError(ENOSYS)."""
+    raise OSError(errno.ENOSYS, "hvcopy makes no symbolic links on Windows")
+
+
+def read_link(parent: int, name: bytes) -> bytes:
+    """Always OSError(ENOSYS)."""
+    raise OSError(errno.ENOSYS, "hvcopy sends no symbolic links from Windows")
+
+
+def chown_link(parent: int, name: bytes, uid: int, gid: int) -> None:
+    """Always OSError(ENOSYS)."""
+    set_owner(-1, uid, gid)
+
+
+def set_link_time(parent: int, name: bytes, mtime_ns: int) -> None:
+    """Always OSError(ENOSYS)."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+def list_folder(fd: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the name and kind (IS_FILE, IS_DIRECTORY, IS_LINK) of each entry."""
+    yield from fileio.list_directory(fd)
+
+
+def set_owner(fd: int, uid: int, gid: int) -> None:
+    """Always OSError(ENOSYS)."""
+    raise OSError(errno.ENOSYS, "Windows has no owners by number")
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Nothing: a new file has the rights that its folder gives."""
+
+
+def list_xattrs(target: int | str) -> list[str]:
+    """Return none: hvcopy sends no extended attributes from Windows."""
+    return []
+
+
+def get_xattr(target: int | str, name: str) -> bytes:
+    """Always OSError(ENOSYS)."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+def set_xattr(fd: int, name: bytes, value: bytes) -> None:
+    """Always OSError(ENOSYS): a copy that was asked to keep one is not whole without it."""
+    raise OSError(errno.ENOSYS, "it has extended attributes, which hvcopy does not keep on Windows")
+
+
+def set_size(fd: int, size: int, *, sparse: bool) -> None:
+    """Cut a file off or make it longer, by a hole if it is *sparse*."""
+    fileio.set_size(fd, size, sparse)
+
+
+def is_mine(found: os.stat_result) -> bool:
+    """Always: who may write a file is its folder's matter, and so is what stands in it."""
+    return True
+
+
+def looks_sparse(found: os.stat_result) -> bool:
+    """Say whether the file may have holes."""
+    return bool(sys.platform == "win32" and found.st_file_attributes & _SPARSE_FILE)
+
+
+def data_runs(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of what is no hole.  OSError where the file system cannot tell."""
+    position = 0
+    while position < size:
+        start, end = fileio.next_piece(fd, position, size)
+        if start >= size:
+            return
+        yield start, end
+        position = max(end, position + 1)
