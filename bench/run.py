@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares hvcopy with the tools that are installed; writes results/*.json and results/latest.md.
+"""Compares hvcopy with the tools that are installed; writes results/*.json, results/latest.md and latest.svg.
 
 Never judges by its exit status: the report says what was met, what was not, and what did not run.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, boundary_streams, inside, local, machine, relays, streams
+from bench import boundary, boundary_streams, inside, local, machine, plot, relays, streams
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -72,6 +72,8 @@ def main() -> int:
         return 0
     facts = machine.facts(settings.hvcopy)
     say(f"bench: not installed: {facts['not installed']} (--install gets them with apt-get)")
+    if not plot.available():
+        say("bench: no plot without matplotlib: pip install 'hvcopy[plot]'")
     results = _stored(options.out) if options.resume else []
     for name in options.scenario or SCENARIOS:
         done = _run(name, settings)
@@ -98,7 +100,9 @@ def _write(facts: dict[str, object], results: list[Result], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     stored = {"machine": facts, "scenarios": [one.as_dict() for one in results]}
     out.write_text(json.dumps(stored, indent=1) + "\n")
-    out.with_name("latest.md").write_text(markdown(facts, results))
+    picture = out.with_name("latest.svg")
+    drawn = plot.draw(results, picture)
+    out.with_name("latest.md").write_text(markdown(facts, results, picture.name if drawn else None))
 
 
 def _stored(path: Path) -> list[Result]:
@@ -127,7 +131,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hvcopy", metavar="PROGRAM", help="the one to measure")
     parser.add_argument("--install", action="store_true", help="get missing peers with apt-get first")
     parser.add_argument("--resume", action="store_true", help="keep the other scenarios that --out holds")
-    parser.add_argument("--report", action="store_true", help="only write latest.md again, from --out")
+    parser.add_argument("--report", action="store_true", help="only write latest.md and latest.svg again, from --out")
     parser.add_argument("--inside", choices=list(inside.INSIDE), help=argparse.SUPPRESS)
     default = RESULTS / f"{time.strftime('%Y-%m-%d')}.json"
     parser.add_argument("--out", type=Path, default=default, metavar="FILE", help="results/DATE.json")
