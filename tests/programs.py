@@ -1,8 +1,12 @@
-"""Programs that say what a test wants: shell scripts under the names that hvcopy looks for."""
+"""Programs that say what a test wants, under the names that hvcopy looks for, and processes that look like others."""
 
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,3 +25,32 @@ def says(text: str, *, code: int = 0, err: str = "") -> str:
 
 HANGS = "while :; do /bin/sleep 60; done"
 """The body of a script that never ends by itself, and has a child."""
+
+
+@contextmanager
+def process_called(*words: object, cwd: Path | None = None) -> Iterator[int]:
+    """A harmless process whose command line is *words* with two more after the first: a shell that waits to be ended.  Its id."""
+    first, *others = map(str, words)
+    with subprocess.Popen(
+        [first, "-c", "read line", *others], executable="/bin/sh", stdin=subprocess.PIPE, cwd=cwd
+    ) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@contextmanager
+def vmm_called(*words: object, plan: Path, cwd: Path | None = None) -> Iterator[int]:
+    """A process that looks like a VMM and answers as its API: tests/vmm.py with a *plan*.  Its id, once it is ready."""
+    first, *others = map(str, words)
+    command = [first, str(Path(__file__).with_name("vmm.py")), str(plan), *others]
+    with subprocess.Popen(
+        command, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=cwd
+    ) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            yield process.pid
+        finally:
+            process.kill()

@@ -1,0 +1,132 @@
+"""libvirt's domains: from virsh, or where that is missing from the files that libvirt keeps them in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, printable
+from hvcopy.machines import machine
+from hvcopy.machines.machine import Machine
+from hvcopy.machines.programs import Answer, ask
+
+KIND = "libvirt"
+FOLDERS = ("/run/libvirt/qemu", "/etc/libvirt/qemu")
+"""Where the states of those that run and the definitions of all are."""
+MOST = 1000
+LARGEST_FILE = 1 << 20
+_SYSTEM = "qemu:///system"
+_ENGLISH = {"LC_ALL": "C", "LANGUAGE": "C"}
+_STATES = {  # libvirt-domain.h, virDomainState
+    1: machine.RUNNING, 2: machine.RUNNING, 3: machine.PAUSED, 4: machine.STOPPING, 5: machine.OFF, 6: "crashed", 7: "suspended",
+}  # fmt: skip
+_ABSENT = r"No such file or directory|Connection refused|no connection driver|[Cc]annot find|could not find"
+_FORBIDDEN = r"[Pp]ermission denied|authentication|[Aa]ccess denied|authoriz|polkit"
+NO_DEVICE = (
+    "it has no vsock device: virsh edit NAME, and add <vsock model='virtio'><cid auto='yes'/></vsock> to its devices"
+)
+_NO_CID = "its CID is chosen when it starts: virsh start NAME"
+
+
+def find(seconds: float, folders: tuple[str, ...] = FOLDERS) -> list[Machine]:
+    """Return all domains; none where libvirt is not installed or does not run.  Raises NotAllowed, TimedOut, LocalFailure."""
+    program = shutil.which("virsh")
+    return _from_virsh(program, seconds) if program else _from_files(folders)
+
+
+def _from_virsh(program: str, seconds: float) -> list[Machine]:
+    uri = os.environ.get("LIBVIRT_DEFAULT_URI") or _SYSTEM
+    virsh = [program, "--readonly", "--quiet", "--connect", uri]
+    stats = ask([*virsh, "domstats", "--state"], seconds, env=_ENGLISH)
+    if stats.code:
+        if re.search(_ABSENT, stats.err.decode("utf-8", "replace")):
+            return []
+        raise _explain(stats)
+    found: list[Machine] = []
+    for name, state in read_states(stats.out.decode("utf-8", "surrogateescape"))[:MOST]:
+        told = ask([*virsh, "dumpxml", f"--domain={name}"], seconds, env=_ENGLISH)
+        if told.code == 0:  # else it is gone meanwhile
+            one = read_domain(told.out)
+            if one is None:
+                raise LocalFailure(
+                    f"virsh's answer about {printable(name)} makes no sense",
+                    hint="see what it says: virsh dumpxml NAME",
+                )
+            one.state = state
+            found.append(one)
+    return found
+
+
+def read_states(text: str) -> list[tuple[str, str]]:
+    """Return name and state of each domain in what ``virsh domstats --state`` printed.  Raises LocalFailure."""
+    found = re.findall(r"^Domain: '(.*)'\n(?:  .*\n)*?  state\.state=([0-9]{1,3})$", text, re.MULTILINE)
+    if not found and text.strip():
+        raise LocalFailure(
+            f"virsh's answer makes no sense: {printable(text[:200])}", hint="see what it says: virsh domstats --state"
+        )
+    return [(name, _STATES.get(int(number), "unknown")) for name, number in found]
+
+
+def _explain(answer: Answer) -> HvcopyError:
+    words = answer.last_words
+    if re.search(_FORBIDDEN, answer.err.decode("utf-8", "replace")):
+        return NotAllowed(
+            f"you may not ask libvirt for its VMs: {words}",
+            hint="sudo hvcopy vms, or join the group: sudo usermod -aG libvirt $USER",
+        )
+    return LocalFailure(
+        f"libvirt did not tell its VMs: {words}", hint="see what it says: virsh -c qemu:///system list --all"
+    )
+
+
+def _from_files(folders: tuple[str, ...]) -> list[Machine]:
+    """Those that run come first, and stand for themselves among the definitions."""
+    found: dict[str, Machine] = {}
+    for folder in folders:
+        names = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                names = sorted(name for name in os.listdir(folder) if name.endswith(".xml"))
+            except PermissionError:
+                raise NotAllowed(
+                    f"you may not read {folder}, where libvirt keeps its VMs", hint="sudo hvcopy vms, or install virsh"
+                ) from None
+        for name in names[:MOST]:
+            with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+                one = read_domain(file.read(LARGEST_FILE))
+                if one:
+                    found.setdefault(one.id or one.name, one)
+    return list(found.values())
+
+
+def read_domain(raw: bytes) -> Machine | None:
+    """Return the VM that an XML description tells of, with its state where a running one's does; None for anything else."""
+    if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:  # libvirt writes none, and entities can be bombs
+        return None
+    try:
+        root = ElementTree.fromstring(raw)
+    except (ElementTree.ParseError, ValueError, RecursionError):
+        return None
+    domain = root if root.tag == "domain" else root.find("domain")
+    name = domain.findtext("name") if domain is not None else None
+    if domain is None or not name:
+        return None
+    state = root.get("state", machine.OFF) if root.tag == "domstatus" else machine.OFF
+    found = Machine(KIND, name, state, id=(domain.findtext("uuid") or "").strip().lower())
+    _set_address(found, domain.find("devices/vsock"))
+    return found
+
+
+def _set_address(found: Machine, device: Element | None) -> None:
+    if device is None:
+        found.note = NO_DEVICE.replace("NAME", printable(found.name))
+        return
+    cid = device.find("cid")
+    number = machine.number(cid.get("address", "")) if cid is not None else -1
+    found.address = machine.vsock(number)
+    if not found.address:
+        found.note = _NO_CID.replace("NAME", printable(found.name))

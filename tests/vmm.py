@@ -1,0 +1,49 @@
+"""Looks like a VMM to /proc, and answers on a unix socket what its plan says.  Started by programs.vmm_called.
+
+The plan is JSON: ``socket`` where to listen, ``answers`` bodies by resource, ``status`` of all, ``chroot`` where to be locked up,
+``silent`` to accept and say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+
+PLAN = json.loads(Path(sys.argv[1]).read_text())
+
+
+class Api(BaseHTTPRequestHandler):
+    """Answers GET."""
+
+    def do_GET(self) -> None:
+        if PLAN.get("silent"):
+            threading.Event().wait()
+        body = PLAN.get("answers", {}).get(self.path)
+        self.send_response(PLAN.get("status", 200) if body is not None else 404)
+        raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingMixIn, UnixStreamServer):
+    """One thread a question."""
+
+    daemon_threads = True
+
+
+if "chroot" in PLAN:
+    os.chroot(PLAN["chroot"])
+    os.chdir("/")
+if "socket" in PLAN:
+    threading.Thread(target=Server(PLAN["socket"], Api).serve_forever, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
