@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from commands import eventually
+
 
 def program(path: Path, body: str) -> Path:
     """Make an executable of *body*, a shell script that finds nothing else on its PATH than the shell's own words."""
@@ -34,7 +36,9 @@ def process_called(*words: object, cwd: Path | None = None) -> Iterator[int]:
     with subprocess.Popen(
         [first, "-c", "read line", *others], executable="/bin/sh", stdin=subprocess.PIPE, cwd=cwd
     ) as process:
-        try:
+        line = Path(f"/proc/{process.pid}/cmdline")
+        try:  # exec closes descriptors, which is what Popen waits for, before it sets the command line
+            eventually(lambda: line.read_bytes().startswith(first.encode() + b"\0"), what="its command line")
             yield process.pid
         finally:
             process.kill()
