@@ -126,6 +126,7 @@ cdef extern from "hv_pack.h" nogil:
     bint hv_is_component(const char *name, size_t size)
     uint64_t hv_get64(const unsigned char *at)
     void hv_read_pack_step(hv_read_pack *pack)
+    int hv_read_pack_done(const hv_read_pack *pack)
     void hv_write_pack_step(hv_write_pack *pack)
     bint hv_write_pack_done(const hv_write_pack *pack)
     void hv_write_pack_end(hv_write_pack *pack)

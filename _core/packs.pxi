@@ -48,7 +48,7 @@ def read_files(dirfds, names, into, uint64_t limit, /):
         pack.room = <size_t>room.len
         pack.limit = limit
         pack.records = <unsigned char *>PyBytes_AsString(records)
-        while pack.next < pack.entries.count:
+        while not hv_read_pack_done(&pack):
             with nogil:
                 hv_read_pack_step(&pack)
             PyErr_CheckSignals()
@@ -56,7 +56,7 @@ def read_files(dirfds, names, into, uint64_t limit, /):
         PyBuffer_Release(&room)
         PyBuffer_Release(&handles)
         free(pointers)
-    return records, pack.used
+    return records[:pack.next * HV_FILE_RECORD_SIZE], pack.used
 
 
 cdef int check_places(const unsigned char *places, size_t count, uint64_t size) except -1:

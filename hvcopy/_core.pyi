@@ -153,6 +153,7 @@ def read_files(
 
     Returns (records, used): one FILE_RECORD a name, and how much of *into* the contents take.  ``FILE_RECORD`` is
     ``"<iIIIQqqqQQQ"``: status, mode, uid, gid, nlink, size, mtime_ns, ctime_ns, ino, dev, offset in *into*.
+    After the fifth file that found no room it stops, for each is opened to be measured: names beyond have no record.
     Status: 0 whole; an errno > 0; TOO_LARGE (larger than *limit*; not read, the other fields are valid); NO_ROOM (the
     rest of *into* is too small; not read); CHANGED (size or mtime moved while it was read, twice);
     NOT_REGULAR (a symbolic link, which is never followed, and a socket too, then with all other fields 0).

@@ -13,6 +13,7 @@
 
 enum {
     HV_STEP_MS = 100,
+    HV_MISSES_MAX = 4,           /* files opened in vain, for want of room, before a read ends */
     HV_FILE_RECORD_SIZE = 72,    /* struct "<iIIIQqqqQQQ" */
     HV_PLACE_RECORD_SIZE = 40,   /* struct "<QQqIIII" */
     HV_STATUS_SIZE = 4,          /* struct "<i" */
@@ -38,6 +39,7 @@ typedef struct {
 typedef struct {
     hv_entries entries;
     size_t next;              /* the first file not yet read */
+    size_t misses;            /* files that found no room */
     unsigned char *into;
     size_t room, used;        /* bytes */
     uint64_t limit;           /* bytes of the largest file that is read */
@@ -45,6 +47,9 @@ typedef struct {
 } hv_read_pack;
 
 void hv_read_pack_step(hv_read_pack *pack);
+
+/* 1 when nothing more will be read: all files have their records, or the first `next` of them. */
+int hv_read_pack_done(const hv_read_pack *pack);
 
 /* A file whose contents are written and which has no final name yet. */
 typedef struct {

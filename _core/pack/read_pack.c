@@ -93,10 +93,15 @@ static void put_record(unsigned char *record, int status, const hv_stat *stat, u
     hv_put64(record + 64, offset);
 }
 
+int hv_read_pack_done(const hv_read_pack *pack)
+{
+    return pack->next == pack->entries.count || pack->misses > HV_MISSES_MAX;
+}
+
 void hv_read_pack_step(hv_read_pack *pack)
 {
     int64_t until = hv_now_ms() + HV_STEP_MS;
-    while (pack->next < pack->entries.count) {
+    while (!hv_read_pack_done(pack)) {
         size_t i = pack->next;
         hv_stat stat = {0};
         int status = read_file(pack, hv_dirfd_at(&pack->entries, i), pack->entries.names[i], &stat);
@@ -105,6 +110,7 @@ void hv_read_pack_step(hv_read_pack *pack)
         put_record(pack->records + i * HV_FILE_RECORD_SIZE, status, &stat, pack->used);
         if (status == 0)
             pack->used += (size_t)stat.size;
+        pack->misses += status == HV_NO_ROOM;
         pack->next = i + 1;
         if (hv_now_ms() >= until)
             return;

@@ -261,6 +261,12 @@ class Sink:
             | (fileio.SET_OWNER if plan.owner else 0)
         )
         statuses = fileio.write_files(todo.dirfds(), todo.names, todo.places, todo.contents, self._prefix, flags)
+        result.bytes = len(todo.contents)
+        if not any(statuses):
+            result.files += len(todo.names)
+            with plan.lock:
+                plan.linkable.update(todo.linked.values())
+            return
         for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
             if status == 0:
                 result.files += 1
@@ -275,7 +281,6 @@ class Sink:
             if linked:
                 with plan.lock:
                     plan.linkable.add(linked)
-        result.bytes = len(todo.contents)
 
     def forget(self) -> None:
         """Close the directories that are kept open."""

@@ -168,6 +168,14 @@ def test_read_files_without_room_for_one_goes_on_with_the_next(
     assert records[0].size == 5
 
 
+def test_read_files_stops_after_five_files_that_found_no_room(tmp_path: Path, handle: int) -> None:
+    for index in range(9):
+        (tmp_path / f"{index}").write_bytes(bytes(10 if index else 1))
+    records, _, used = read(handle, [b"%d" % index for index in range(9)], room=5)
+    assert [record.status for record in records] == [0, *[core.NO_ROOM] * 5]
+    assert used == 1
+
+
 def test_read_files_of_a_file_that_is_longer_than_its_size_is_changed() -> None:
     fd = os.open("/proc/self", os.O_RDONLY)  # files of procfs say that they are empty
     records, room, used = read(fd, [b"status"])
