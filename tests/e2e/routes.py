@@ -110,7 +110,8 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 def reset(sock: socket.socket) -> None:
     """Close so that the peer sees a reset, where the transport knows such (tcp(7), SO_LINGER)."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
 

@@ -12,46 +12,19 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from commands import forwarding
-from peers import PIECE
 from talkers import Talker, need
+from webstore import Store
 
 from e2e.routes import in_thread
 from e2e.trees import noise, write
 
 MIB = 1 << 20
 LARGE = 40 * MIB + 1
-
-
-class Store(BaseHTTPRequestHandler):
-    """Answers a PUT with the SHA-256 of its body, and a GET of /N with N bytes, over connections that stay open."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_PUT(self) -> None:
-        digest = hashlib.sha256()
-        left = int(self.headers["Content-Length"])
-        while left:
-            piece = self.rfile.read(min(left, PIECE))
-            digest.update(piece)
-            left -= len(piece)
-        self._answer(digest.hexdigest().encode())
-
-    def do_GET(self) -> None:
-        self._answer(noise(int(self.path[1:])))
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture

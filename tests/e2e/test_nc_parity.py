@@ -1,4 +1,7 @@
-"""Who ends when: `hvcopy nc` beside OpenBSD's nc and ncat, row by row of the table in docs/nc.md."""
+"""Who ends when: `hvcopy nc` beside OpenBSD's nc and ncat, row by row of the table in docs/nc.md.
+
+tests/lanes/test_kernel_streams.py runs this file once more where AF_VSOCK may be opened; OpenBSD's nc has no part in that.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from talkers import Talker, hear, hear_end, need, quiet
 SOON = 0.7
 """Seconds that a tool which ends does not take, so that one which is alive after them goes on."""
 ANSWER = os.urandom(1 << 20)
-_ports = itertools.count()
+IN_KERNEL = os.environ.get("HVCOPY_LANE") == "kernel"
+VSOCK_LOCAL = 1
 
 
 @dataclass
@@ -33,11 +37,15 @@ class Tool:
 
 
 def _hvcopy(transport: str, path: str, port: int) -> list[str]:
-    return [f"unix:{path}"] if transport == "unix" else [f"tcp:127.0.0.1:{port}"]
+    return [{"unix": f"unix:{path}", "tcp": f"tcp:127.0.0.1:{port}", "vsock": f"vsock:local:{port}"}[transport]]
 
 
 def _classic(transport: str, path: str, port: int) -> list[str]:
     return ["-U", path] if transport == "unix" else ["127.0.0.1", str(port)]
+
+
+def _ncat(transport: str, path: str, port: int) -> list[str]:
+    return ["--vsock", str(VSOCK_LOCAL), str(port)] if transport == "vsock" else _classic(transport, path, port)
 
 
 def tool(name: str) -> Tool:
@@ -52,6 +60,7 @@ def tool(name: str) -> Tool:
             pytest.skip("nc is not OpenBSD's: apt-get install netcat-openbsd")
     else:
         program = need("ncat", "ncat")
+        return Tool(lambda *at: [program, "-l", *_ncat(*at)], lambda *at: [program, *_ncat(*at)])
     return Tool(lambda *at: [program, "-l", *_classic(*at)], lambda *at: [program, *_classic(*at)])
 
 
@@ -64,15 +73,17 @@ class Scene:
 
     def begin(self, name: str, role: str, transport: str, *options: str) -> tuple[Talker, socket.socket]:
         """Start the tool with its listener or as one; returns it with the peer's socket."""
+        if (name, transport) == ("nc", "vsock"):
+            pytest.skip("OpenBSD's nc has no vsock")
         chosen = tool(name)
         if role == "listens":
-            port = _free_port()
+            port = _free_port(transport)
             argv = chosen.listen(transport, self._path, port)
             talker = self._stack.enter_context(Talker(*argv, *options))
             peer = eventually(lambda: self._dialed(transport, port), what="a listener")
         else:
             listener = self._listener(transport)
-            port = listener.getsockname()[1] if transport == "tcp" else 0
+            port = 0 if transport == "unix" else listener.getsockname()[1]
             talker = self._stack.enter_context(Talker(*chosen.dial(transport, self._path, port), *options))
             peer, _ = listener.accept()
         peer.settimeout(PATIENCE)
@@ -80,26 +91,36 @@ class Scene:
         return talker, peer
 
     def _listener(self, transport: str) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX if transport == "unix" else socket.AF_INET)
-        self._stack.enter_context(listener)
-        listener.bind(self._path if transport == "unix" else ("127.0.0.1", 0))
+        listener = self._stack.enter_context(_socket(transport))
+        listener.bind(_at(transport, self._path, socket.VMADDR_PORT_ANY if transport == "vsock" else 0))
         listener.listen()
         listener.settimeout(PATIENCE)
         return listener
 
     def _dialed(self, transport: str, port: int) -> socket.socket | None:
-        peer = socket.socket(socket.AF_UNIX if transport == "unix" else socket.AF_INET)
+        peer = _socket(transport)
         try:
-            peer.connect(self._path if transport == "unix" else ("127.0.0.1", port))
+            peer.connect(_at(transport, self._path, port))
         except OSError:
             peer.close()
             return None
         return peer
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+def _socket(transport: str) -> socket.socket:
+    assert IN_KERNEL or transport != "vsock", "AF_VSOCK is opened only in a kernel that the tests booted"
+    return socket.socket(getattr(socket, {"unix": "AF_UNIX", "tcp": "AF_INET", "vsock": "AF_VSOCK"}[transport]))
+
+
+def _at(transport: str, path: str, port: int) -> object:
+    return {"unix": path, "tcp": ("127.0.0.1", port), "vsock": (VSOCK_LOCAL, port)}[transport]
+
+
+def _free_port(transport: str) -> int:
+    if transport == "unix":
+        return 0
+    with _socket(transport) as sock:
+        sock.bind(_at(transport, "", socket.VMADDR_PORT_ANY if transport == "vsock" else 0))
         port: int = sock.getsockname()[1]
         return port
 
@@ -128,7 +149,7 @@ def ends(talker: Talker, status: int = 0) -> None:
 
 ALL = ("hvcopy", "nc", "ncat")
 ROLES = ("dials", "listens")
-TRANSPORTS = ("unix", "tcp")
+TRANSPORTS = ("vsock",) if IN_KERNEL else ("unix", "tcp")
 everywhere = pytest.mark.parametrize(("role", "transport"), list(itertools.product(ROLES, TRANSPORTS)))
 
 
@@ -249,7 +270,7 @@ def test_a_listener_whose_input_nobody_uses_ends_with_its_peer(scene: Scene, nam
     ends(talker)
 
 
-@pytest.mark.parametrize(("name", "transport"), [("hvcopy", "unix"), ("nc", "unix")])
+@pytest.mark.parametrize(("name", "transport"), [("hvcopy", "vsock")] if IN_KERNEL else [("hvcopy", "unix"), ("nc", "unix")])
 def test_the_peer_closes_and_who_connected_knows_it(scene: Scene, name: str, transport: str) -> None:
     talker, peer = scene.begin(name, "dials", transport)
     peer.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,6 +70,27 @@ def answering_inside(machine: Machine, address: str, *options: object) -> Iterat
     server.signal("TERM")
     assert server.wait(PATIENCE) == 0, server.output()
     assert "Traceback" not in server.output(), server.output()
+
+
+@contextmanager
+def forwarding_inside(machine: Machine, listen_at: str, target: str, *options: object) -> Iterator[GuestProcess]:
+    """A forwarder for the time of a `with`, which then ends on SIGTERM with status 0."""
+    forwarder = start_inside(machine, "forward", listen_at, target, *options)
+    forwarder.wait_output("forwarding", PATIENCE)
+    yield forwarder
+    forwarder.signal("TERM")
+    assert forwarder.wait(PATIENCE) == 0, forwarder.output()
+    assert "Traceback" not in forwarder.output(), forwarder.output()
+
+
+def pytest_inside(machine: Machine, folder: Path, *arguments: str, timeout: float = 100) -> dict[str, bool]:
+    """Runs tests there, none of which fails; gives for each, by name, whether it did run."""
+    report = folder / "report.xml"
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junitxml={report}"]
+    done = machine.run([sys.executable, "-m", "pytest", *options, *arguments], timeout)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    return {str(case.get("name")): case.find("skipped") is None for case in cases}
 
 
 def manifest_inside(machine: Machine, folder: object) -> list[str]:

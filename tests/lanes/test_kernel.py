@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starting import HVCOPY
 
-from lanes.inside import PATIENCE, answering_inside, run_inside, serving_inside, start_inside
+from lanes.inside import PATIENCE, answering_inside, pytest_inside, run_inside, serving_inside, start_inside
 from lanes.kernel import MODULES, booted
 from lanes.manifest import assert_same, manifest
 from lanes.material import MIB, make_file, make_source_tree
@@ -56,12 +55,7 @@ def root(here: Path) -> Path:
 
 
 def test_transport_passes_its_tests_on_real_vsock(kernel: Kernel, tmp_path: Path) -> None:
-    report = tmp_path / "report.xml"
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junitxml={report}"]
-    done = kernel.run([sys.executable, "-m", "pytest", *options, "tests/transport/test_vsock.py"], 100)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    passed = {str(case.get("name")): case.find("skipped") is None for case in cases}
+    passed = pytest_inside(kernel, tmp_path, "tests/transport/test_vsock.py")
     assert all(passed.values()), [name for name, did in passed.items() if not did]
     assert sum("test_vsock_channel_conforms" in name for name in passed) >= 10
     assert "test_vsock_port_0_becomes_the_real_port" in passed
