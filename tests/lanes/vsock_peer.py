@@ -1,6 +1,7 @@
 """A small AF_VSOCK program for the lanes' own tests; refuses to run anywhere but inside a lane.
 
 usage: vsock_peer.py echo PORT        serves connections at PORT, one thread each; says "listening" first
+       vsock_peer.py answer PORT      the same, but says a line 100,000 times, and closes
        vsock_peer.py loop PORT        sends 1 MiB to an echo of its own at CID 1
        vsock_peer.py ask PORT TEXT    sends TEXT to the host (CID 2) and prints the answer
        vsock_peer.py flood PORT       sends zeros to the host until the connection ends
@@ -9,6 +10,7 @@ usage: vsock_peer.py echo PORT        serves connections at PORT, one thread eac
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 LOCAL, HOST = 1, 2
@@ -21,6 +23,12 @@ def echo(connection: socket.socket) -> None:
             connection.sendall(data)
 
 
+def answer(connection: socket.socket) -> None:
+    with connection:
+        line = connection.makefile("rb").readline()
+        connection.sendall(line * 100_000)
+
+
 def listen(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_VSOCK)
     listener.bind((socket.VMADDR_CID_ANY, port))
@@ -28,10 +36,10 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, behaviour: Callable[[socket.socket], None] = echo) -> None:
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=echo, args=(connection,), daemon=True).start()
+        threading.Thread(target=behaviour, args=(connection,), daemon=True).start()
 
 
 def connect(cid: int, port: int) -> socket.socket:
@@ -71,10 +79,10 @@ def flood(port: int) -> None:
 def main(verb: str, port: int, *texts: str) -> None:
     if "User Mode Linux" not in Path("/proc/cpuinfo").read_text():
         sys.exit("vsock_peer.py runs only inside a lane: elsewhere CID 2 is somebody's real hypervisor")
-    if verb == "echo":
+    if verb in ("echo", "answer"):
         listener = listen(port)
         print("listening", flush=True)
-        serve(listener)
+        serve(listener, {"echo": echo, "answer": answer}[verb])
     elif verb == "loop":
         loop(port)
     elif verb == "ask":
