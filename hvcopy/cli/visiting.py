@@ -56,7 +56,8 @@ class Visit:
         except BadUsage as error:
             visit.refuse(ADDRESS, error)
             return
-        visit.accept(address)
+        if not visit.accept(address):
+            return
         if listening:
             visit.listen(address)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hvcopy.address import Address
-from hvcopy.doctor import hyperv, machines
+from hvcopy.doctor import hyperv, needs
 from hvcopy.doctor.finding import ADDRESS, FAIL, OK, Finding, failed
 from hvcopy.doctor.machine import Machine
 from hvcopy.doctor.windows import Windows, here
@@ -41,17 +41,19 @@ class Examination:
 
     def look_around(self) -> None:
         """Look for any way to another machine."""
-        self.found += machines.everything(self._machine, self._windows)
+        self.found += needs.everything(self._machine, self._windows)
         self._decisive = self.found[-1:]
 
     def refuse(self, step: str, error: HvcopyError) -> None:
         """Note that *error* ended the visit before it began."""
         self._decide(failed(step, error))
 
-    def accept(self, address: Address) -> None:
-        """Note what the address is."""
+    def accept(self, address: Address) -> bool:
+        """Note what the address is, and say whether it is one of this system."""
         self.asked = str(address)
-        self._decide(Finding(ADDRESS, OK, self.asked))
+        error = needs.misplaced(address, windows=self._windows is not None)
+        self._decide(failed(ADDRESS, error) if error else Finding(ADDRESS, OK, self.asked))
+        return error is None
 
     def connect(self, address: Address, *, key: bytes | None, timeout: float) -> None:
         """Try to connect.  Raises Interrupted; blocks."""
@@ -77,7 +79,7 @@ class Examination:
         self._decide(*steps.found)
 
     def _look_at(self, address: Address) -> list[Finding]:
-        found = machines.needed(self._machine, address, listening=self.listening, windows=self._windows)
+        found = needs.needed(self._machine, address, listening=self.listening, windows=self._windows)
         self.found += found
         return found
 

@@ -27,7 +27,7 @@ def findings(facts: Windows, address: HypervAddress | None = None, *, listening:
         _build(facts),
         _python(facts),
         _socket(facts),
-        _role(facts),
+        _role(facts, address),
         _rights(facts),
         _services(facts, address, listening=listening),
         _guest_services(facts),
@@ -61,11 +61,12 @@ def _socket(facts: Windows) -> Finding:
     return Finding("hyperv.socket", FAIL, what, "every hyperv: address needs one", _TURN_ON, NOT_ALLOWED)
 
 
-def _role(facts: Windows) -> Finding:
+def _role(facts: Windows, address: HypervAddress | None) -> Finding:
+    if address is not None and address.vm == "loopback":
+        return not_applicable(ROLE, "the address is this machine itself")
     if facts.guest_of is not None:
-        also = " and a host itself" if facts.vmms else ""
-        why = "the host is hyperv:parent:PORT"
-        return Finding(ROLE, OK, f"a guest of the Hyper-V host {printable(facts.guest_of)}{also}", why)
+        of = f"a guest of the Hyper-V host {printable(facts.guest_of)}" if facts.guest_of else "a guest of Hyper-V"
+        return Finding(ROLE, OK, of + " and a host itself" * facts.vmms, "the host is hyperv:parent:PORT")
     if facts.vmms:
         return Finding(ROLE, OK, "a host of Hyper-V", "a VM is hyperv:NAME:PORT")
     if facts.vmcompute:

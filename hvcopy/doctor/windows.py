@@ -25,7 +25,7 @@ class Windows(Struct, frozen=True):
     vmcompute: bool
     """The service that WSL 2 and containers need is installed."""
     guest_of: str | None
-    """The name of the host; None when this is no guest of Hyper-V."""
+    """The name of the host, empty when it is not told; None when this is no guest of Hyper-V."""
     guest_services: int | None
     """How Guest Services start: 2 to 3 on demand, 4 disabled; None when they are not there."""
     distributions: tuple[str, ...]
@@ -50,6 +50,7 @@ if sys.platform == "win32":
 
     _SERVICES = r"SYSTEM\CurrentControlSet\Services"
     _GUEST = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"  # written by the Data Exchange service
+    _BIOS = r"HARDWARE\DESCRIPTION\System\BIOS"
     _LXSS = r"Software\Microsoft\Windows\CurrentVersion\Lxss"
     _ADMINISTRATORS = "S-1-5-32-544"
     _HYPERV_ADMINISTRATORS = "S-1-5-32-578"
@@ -66,7 +67,7 @@ if sys.platform == "win32":
             group=_member(_HYPERV_ADMINISTRATORS),
             vmms=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmms", "Start") is not None,
             vmcompute=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmcompute", "Start") is not None,
-            guest_of=host if isinstance(host, str) else None,
+            guest_of=host if isinstance(host, str) else "" if _is_virtual() else None,
             guest_services=start if isinstance(start, int) else None,
             distributions=tuple(_distributions()),
             registry=open_registry(),
@@ -79,6 +80,13 @@ if sys.platform == "win32":
                 return winreg.QueryValueEx(key, name)[0]
         except OSError:
             return None
+
+    def _is_virtual() -> bool:
+        """Whether the firmware's tables are those of Hyper-V's VMs, which say so even where Data Exchange is off."""
+        made_by, product = (
+            _value(winreg.HKEY_LOCAL_MACHINE, _BIOS, name) for name in ("SystemManufacturer", "SystemProductName")
+        )
+        return made_by == "Microsoft Corporation" and product == "Virtual Machine"
 
     def _distributions() -> list[str]:
         try:

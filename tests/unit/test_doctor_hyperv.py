@@ -11,7 +11,7 @@ from registries import MemoryRegistry
 from roots import Root
 
 from hvcopy.address import HypervAddress, parse_address, port_to_service
-from hvcopy.doctor import hyperv, machines, windows
+from hvcopy.doctor import hyperv, needs, windows
 from hvcopy.doctor.examination import Examination
 from hvcopy.doctor.finding import Finding
 from hvcopy.doctor.windows import Windows
@@ -70,6 +70,24 @@ def test_taken_from_a_host(changed: dict[str, Any], ident: str, state: str, code
     one = look(HOST, **changed)[ident]
     assert (one.state, one.exit_code) == (state, code)
     assert fix in one.fix
+
+
+def test_a_guest_whose_host_tells_no_name_is_one() -> None:
+    assert look(GUEST, guest_of="")["hyperv.role"].what == "a guest of Hyper-V"
+    assert look(GUEST, guest_of="H", vmms=True)["hyperv.role"].what == "a guest of the Hyper-V host H and a host itself"
+
+
+def test_itself_is_reached_without_any_vm() -> None:
+    assert look(HOST, "hyperv:loopback:5", vmms=False, vmcompute=False)["hyperv.role"].state == "not-applicable"
+
+
+@pytest.mark.parametrize("address", ["vsock:host:5", "unix:/run/s", "hybrid:/run/v.sock:5"])
+def test_addresses_that_windows_does_not_have_are_2(tmp_path: Path, address: str) -> None:
+    visit = Examination(Root(tmp_path).machine(), windows=HOST)
+    assert not visit.accept(parse_address(address))
+    assert visit.failure is not None
+    assert (visit.failure.id, visit.failure.exit_code, bool(visit.failure.fix)) == ("address", 2, True)
+    assert Examination(Root(tmp_path).machine()).accept(parse_address(address))
 
 
 def test_without_the_family_no_socket_is_tried() -> None:
@@ -138,7 +156,7 @@ def _denied() -> list[str]:
     ],
 )
 def test_a_way_to_another_machine(tmp_path: Path, changed: dict[str, Any], code: int, causes: list[str]) -> None:
-    found = machines.everything(Root(tmp_path).machine(), msgspec.structs.replace(HOST, **changed))
+    found = needs.everything(Root(tmp_path).machine(), msgspec.structs.replace(HOST, **changed))
     assert (found[-1].id, found[-1].exit_code, found[-1].causes) == ("way", code, causes)
     states = {one.id: one.state for one in found}
     assert states["unix.socket"] == states["hybrid"] == states["vsock.socket"] == "not-applicable"

@@ -10,7 +10,7 @@ import pytest
 from roots import RELEASE, Root, guest, host
 
 from hvcopy.address import CID_ANY, VsockAddress
-from hvcopy.doctor import machines, vsock
+from hvcopy.doctor import needs, vsock
 from hvcopy.doctor.finding import Finding
 from hvcopy.doctor.kernel import Kernel
 
@@ -274,7 +274,7 @@ def test_a_module_is_also_seen_in_sys(tmp_path: Path) -> None:
 
 
 def way(root: Root, **options: int) -> Finding:
-    return machines.everything(root.machine(**options))[-1]
+    return needs.everything(root.machine(**options))[-1]
 
 
 def test_a_guest_and_a_host_have_a_way(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_refused_sockets_are_9(tmp_path: Path) -> None:
 
 def test_every_finding_has_one_id_and_a_fix_where_something_fails(tmp_path: Path) -> None:
     for make in (guest, host, Root):
-        found = machines.everything(make(tmp_path / make.__name__).machine(refused=errno.EPERM))
+        found = needs.everything(make(tmp_path / make.__name__).machine(refused=errno.EPERM))
         assert len({one.id for one in found}) == len(found)
         for one in found:
             assert (one.state == "fail") == bool(one.exit_code), one

@@ -10,7 +10,7 @@ from hvcopy.doctor import hyperv, local, system, vsock
 from hvcopy.doctor.finding import FAIL, OK, WARN, Finding, not_applicable
 from hvcopy.doctor.machine import Machine
 from hvcopy.doctor.windows import Windows
-from hvcopy.errors import NobodyListens
+from hvcopy.errors import BadUsage, NobodyListens
 
 LOW_PORTS = 1024
 NO_HYPERV = "AF_HYPERV is Windows's; a Linux guest of Hyper-V uses vsock: addresses"
@@ -44,6 +44,16 @@ def needed(machine: Machine, address: Address, *, listening: bool, windows: Wind
             known = hyperv.findings(windows, address, listening=listening) if windows else []
             found += known or [not_applicable("hyperv", NO_HYPERV)]
     return found
+
+
+def misplaced(address: Address, *, windows: bool) -> BadUsage | None:
+    """Return why *address* is none of this system, None when it is; of hyperv: addresses their own transport says it."""
+    if not windows or isinstance(address, TcpAddress | HypervAddress):
+        return None
+    if isinstance(address, VsockAddress):
+        hint = f"a guest of Hyper-V is hyperv:VM:{address.port}, the host hyperv:parent:{address.port}"
+        return BadUsage(f"{address}: {NO_VSOCK}", hint=hint)
+    return BadUsage(f"{address}: Python on Windows has no unix sockets", hint="on one machine use tcp:127.0.0.1:18518")
 
 
 def _this_windows() -> Finding:
