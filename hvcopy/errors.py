@@ -51,10 +51,17 @@ class SomeFailed(HvcopyError):
 
 
 class NobodyListens(HvcopyError):
-    """The transport answered that nobody listens there, or refused."""
+    """The transport answered that nobody listens there, or refused.
+
+    *server* is the address to listen on at the other end, empty when it is not known: for a hint of the caller's own.
+    """
 
     exit_code = 4
     meaning = "nobody listens there, or the connection was refused"
+
+    def __init__(self, message: str, *, hint: str = "", server: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.server = server
 
 
 class TimedOut(HvcopyError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from functools import partial
 from typing import Protocol
@@ -24,8 +23,12 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.session import Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
 from hvcopy.transport import dial
+from hvcopy.transport.failures import start_there
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
+
+ANSWERS = ("hvcopy bench --serve {}",)
+"""What answers to a benchmark."""
 
 
 class Measurer(Protocol):
@@ -100,10 +103,9 @@ class Engine:
                 cancelled=lambda: self._stopped is not None,
             )
         except NobodyListens as error:
-            hint = re.sub(
-                r"\(hvcopy serve (\S+) --root DIR[^)]*\)", r"(hvcopy bench --serve \1)", error.hint
-            )
-            raise NobodyListens(error.message, hint=hint) from error
+            if not error.server:
+                raise
+            raise NobodyListens(error.message, hint=start_there(error.server, ANSWERS)) from error
 
     def _open(self, plan: Plan) -> Lanes:
         """Begin a session, with as many lanes as are granted and can be had."""

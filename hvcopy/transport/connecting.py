@@ -14,6 +14,7 @@ from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, Un
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
+from hvcopy.transport.failures import KEEP_TRYING
 from hvcopy.transport.patience import Patience, never
 
 if TYPE_CHECKING:
@@ -104,5 +105,7 @@ def _pauses() -> Iterator[float]:
 
 
 def _gave_up(error: HvcopyError, wait: float) -> HvcopyError:
-    hint = error.hint.replace("keep trying with --wait 30", f"wait longer than --wait {wait:g}")
-    return type(error)(f"{error.message}; gave up after {wait:g} s of trying", hint=hint)
+    error.message += f"; gave up after {wait:g} s of trying"
+    error.hint = error.hint.replace(KEEP_TRYING, f"wait longer than --wait {wait:g}")
+    error.args = (error.message,)
+    return error

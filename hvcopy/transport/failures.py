@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hvcopy.errors import HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, TimedOut
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
+SERVERS = ("hvcopy serve {} --root DIR", "hvcopy recv -l {}", "hvcopy pipe -l {}")
+KEEP_TRYING = "keep trying with --wait 30"
 
 
 def not_connected(
@@ -36,7 +38,7 @@ def not_connected(
     code = error.errno
     words = reason(error)
     if code is not None and code in absent:
-        return NobodyListens(f"{address}: {absent[code]} ({words})", hint=start_there(server))
+        return NobodyListens(f"{address}: {absent[code]} ({words})", hint=start_there(server), server=server)
     if code is None or code == errno.ETIMEDOUT:
         return TimedOut(
             f"{address}: no answer within {seconds:g} s",
@@ -75,12 +77,10 @@ def in_use(address: Address) -> HvcopyError:
     )
 
 
-def start_there(server: str) -> str:
-    """The hint for whoever found nobody listening."""
-    return (
-        f"start it there first (hvcopy serve {server} --root DIR, hvcopy recv -l {server}, "
-        f"or hvcopy pipe -l {server}), or keep trying with --wait 30"
-    )
+def start_there(server: str, commands: Sequence[str] = SERVERS) -> str:
+    """The hint for whoever found nobody listening; *commands* are what to start, with ``{}`` for the address."""
+    *some, last = (command.format(server) for command in commands)
+    return f"start it there first ({', '.join([*some, 'or ' + last]) if some else last}), or {KEEP_TRYING}"
 
 
 def reason(error: OSError) -> str:

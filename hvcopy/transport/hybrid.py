@@ -87,6 +87,7 @@ def _nobody(address: HybridAddress, words: str) -> HvcopyError:
     return NobodyListens(
         f"{address}: nobody listens on port {address.port} in the guest, or it is not up yet ({words})",
         hint=start_there(_server(address)) + " (in the guest)",
+        server=_server(address),
     )
 
 
