@@ -15,7 +15,7 @@ from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, Interrupted, TimedOut
 from hvcopy.relay import Direction, peer_end, relay
 from hvcopy.transport import Listener, dial
-from hvcopy.transport.closing import half_closes
+from hvcopy.transport.closing import closed_here, half_closes
 
 MAX_CONNECTIONS = 64
 POLL_SECONDS = 0.2
@@ -23,6 +23,10 @@ STOP_SECONDS = 3.0
 GRACE = 5.0
 """Seconds without a byte that a target has to go on after its client's end, where its transport cannot half-close: it
 cannot be told that nothing more comes, and would be kept for ever."""
+
+
+LOOK = 1.0
+"""Seconds of silence after a client's end before it is looked whether there still is a client."""
 
 
 class Events:
@@ -53,7 +57,8 @@ class Join:
         self._target = target
         self._idle = idle
         self._grace = grace
-        self._in_grace = False
+        self._ended = False
+        """The client's end was passed on, as well as that could be done."""
 
     def cancel(self) -> None:
         """End ``run`` within 200 ms."""
@@ -102,19 +107,32 @@ class Join:
 
     def _end_target(self) -> bool:
         """Tell the target that its client has ended, as well as its transport can; False when that is all over."""
+        self._ended = True
         if self._grace is None:
             self._target.end_sending()
             return True
-        self._in_grace = True
         return self._client.takes_more()
 
     def _move(self, going: list[Direction]) -> bool:
-        try:
-            return relay(going, idle=self._grace if self._in_grace else self._idle)
-        except TimedOut:
-            if self._in_grace:
+        """Relay until a direction is over.  False when there is nobody any more for whom to go on."""
+        if not self._ended:
+            return relay(going, idle=self._idle)
+        limit = self._idle if self._grace is None else self._grace
+        silence, heard = 0.0, -1
+        while True:
+            step = LOOK if limit is None else min(LOOK, limit - silence)
+            try:
+                return relay(going, idle=step)
+            except TimedOut:
+                silence = step if heard != self._target.received.moved else silence + step
+                heard = self._target.received.moved
+            # Some VMMs do not tell the target of the client's end (docs/nc.md), so that it would never end either.
+            if closed_here(self._client.sock) or not self._client.takes_more():
                 return False
-            raise
+            if limit is not None and silence >= limit:
+                if self._grace is not None:
+                    return False
+                raise TimedOut(f"{self._client.peer} and {self._target.peer}: nothing moved for {limit:g} s")
 
 
 @dataclass

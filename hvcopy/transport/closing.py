@@ -1,8 +1,15 @@
-"""Which transports can end one direction and keep the other."""
+"""Which transports can end one direction and keep the other, and whether a peer that ended one has closed wholly."""
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+import socket
+import sys
+
 from hvcopy.address import Address, HybridAddress
+
+_TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
 def half_closes(address: Address) -> bool:
@@ -12,3 +19,30 @@ def half_closes(address: Address) -> bool:
     tells which of them listens there.
     """
     return not isinstance(address, HybridAddress)
+
+
+def closed_here(sock: socket.socket) -> bool:
+    """True when a TCP peer on this machine's loopback, whose end was read, has no process any more that could hear.
+
+    TCP itself says the same for an end and for a close.  The system's table has no inode for a socket that is closed
+    and not yet forgotten (proc(5), /proc/net/tcp).  False where nothing can be known.
+    """
+    if sock.family not in _TABLES:
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        peer, own = sock.getpeername()[:2], sock.getsockname()[:2]
+        if not ipaddress.ip_address(peer[0]).is_loopback:
+            return False
+        ends = [_as_in_table(sock.family, *end) for end in (peer, own)]
+        with open(_TABLES[sock.family]) as table:
+            for line in table:
+                fields = line.split()
+                if fields[1:3] == ends:
+                    return fields[9] == "0"
+    return False
+
+
+def _as_in_table(family: int, host: str, port: int) -> str:
+    packed = socket.inet_pton(family, host)
+    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words) + f":{port:04X}"

@@ -167,6 +167,7 @@ def test_http_clients_of_the_guest_use_the_hosts_proxy(guest: Guest, proxy: Runn
         done = guest.run("set -o pipefail; " + " && ".join(gets), PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [contents(size) for size in sizes]
+    eventually(lambda: proxy.err.count(": closed") == len(sizes), what="the ends of all connections")
 
 
 # ---- nc
