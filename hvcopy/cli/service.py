@@ -233,12 +233,15 @@ def _confirm(question: str) -> None:
     """Raise Interrupted unless the user says yes, BadUsage when nobody can be asked."""
     from hvcopy.errors import BadUsage, Interrupted
 
-    if not sys.stdin or not sys.stdin.isatty():
+    answer = ""
+    if sys.stdin and sys.stdin.isatty():
+        print(question, end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+    if not answer:  # NUL is a terminal to Windows, and has nothing to say
         raise BadUsage(
             "nobody can be asked here; nothing was changed", hint="add --yes to remove them without a question"
         )
-    print(question, end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if answer.strip().lower() not in ("y", "yes"):
         raise Interrupted("nothing was changed")
 
 

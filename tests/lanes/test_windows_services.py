@@ -1,0 +1,115 @@
+"""``hvcopy service`` and ``hvcopy vms`` on Windows: a real registry, Wine's, and a PowerShell that says nothing, Wine's too.
+
+The registry is shared by everybody on this machine, so each test has services of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hvcopy.address import port_to_service
+from hvcopy.transport.hyperv.registry import PATH
+from lanes.parts import CHECKOUT, require
+from lanes.windows import wine
+from lanes.windows.built import link_package
+from lanes.windows.made import RECIPES
+
+MINOR = "3.12"
+PYTHON = RECIPES[MINOR].python
+
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def run() -> Command:
+    """Run hvcopy on Windows to its end."""
+    require("windows")
+    env = {"PYTHONPATH": wine.windows_path(link_package(MINOR)), "COLUMNS": "100"}
+    return lambda *words: wine.run([PYTHON, "-P", "-m", "hvcopy", *map(str, words)], env=env)
+
+
+@pytest.fixture
+def ports(run: Command) -> Iterator[list[int]]:
+    """Three ports in a row that nobody else has; what a test leaves of them is removed."""
+    first = random.randrange(1 << 30, (1 << 31) - 4)
+    yield [first, first + 1, first + 2]
+    run("service", "unregister", "--pool", f"{first}-{first + 2}", "--yes")
+
+
+def test_services_are_registered_listed_and_removed(run: Command, ports: list[int]) -> None:
+    first, _, last = ports
+    name = f"n-{first}"
+    done = run("service", "register", "--pool", f"{first}-{last}", "--name", name, "--json")
+    assert done.returncode == 0, done.stderr
+    guids = [port_to_service(port) for port in ports]
+    assert json.loads(done.stdout)["registered"] == guids
+    listed = run("service", "list")
+    mine = [line.split() for line in listed.stdout.splitlines() if name in line]
+    assert mine == [[guid, str(port), f"{name}-{port}", "hvcopy"] for guid, port in zip(guids, ports, strict=True)]
+    again = run("service", "register", first, "--name", f"{name}-{first}")
+    assert (again.returncode, "registered already" in again.stderr) == (0, True)
+    other = run("service", "register", first, "--name", "other")
+    assert (other.returncode, guids[0] in other.stderr) == (10, True)
+    unsure = run("service", "unregister", first)
+    assert (unsure.returncode, "--yes" in unsure.stderr) == (2, True)
+    removed = run("service", "unregister", f"{{{guids[0].upper()}}}", "--yes", "--json")
+    assert json.loads(removed.stdout)["removed"] == guids[:1]
+    assert run("service", "unregister", first, "--yes").returncode == 10
+    assert run("service", "unregister", "--pool", f"{first}-{last}", "--yes").returncode == 0
+    assert name not in run("service", "list").stdout
+
+
+def test_a_registration_of_somebody_else_is_read_as_regedit_wrote_it(run: Command) -> None:
+    guid = str(uuid.uuid4())
+    key = f"HKLM\\{PATH}\\{guid.upper()}"
+    wine.run(["reg.exe", "add", key, "/v", "ElementName", "/t", "REG_DWORD", "/d", "5", "/f"])
+    try:
+        broken = run("service", "list")
+        assert (
+            f"{guid}: the ElementName of this registration is no text (REG_SZ); hvcopy service unregister {guid}"
+            in broken.stderr
+        )
+        assert broken.returncode in (10, 3)
+        wine.run(["reg.exe", "add", key, "/v", "ElementName", "/t", "REG_SZ", "/d", "Ihr Dienst", "/f"])
+        assert [guid, "-", "Ihr", "Dienst"] in [line.split() for line in run("service", "list").stdout.splitlines()]
+    finally:
+        assert run("service", "unregister", guid, "--yes").returncode == 0
+    assert guid not in run("service", "list").stdout
+
+
+def test_conversions_are_the_same_there(run: Command) -> None:
+    assert run("service", "guid", "18518").stdout.split() == [port_to_service(18518)]
+    assert run("service", "port", port_to_service(18518)).stdout.split() == ["18518"]
+
+
+def test_vms_says_what_powershell_does_not(run: Command) -> None:
+    done = run("vms", "--json")
+    assert done.returncode == 10, done.stderr
+    assert "hvcopy: Hyper-V: PowerShell answered nothing" in done.stderr
+    assert "powershell -Command Get-VM" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["vms"], [one["path"] for one in found["failures"]]) == ([], ["Hyper-V"])
+
+
+def test_a_name_in_an_address_is_asked_of_this_windows(run: Command, ports: list[int]) -> None:
+    named = run("ls", f"hyperv:nobody:{ports[0]}")
+    assert (named.returncode, "PowerShell answered nothing" in named.stderr) == (10, True)
+    service = run("ls", "hyperv:loopback:no such name")
+    assert (service.returncode, "hvcopy service list" in service.stderr) == (2, True)
+
+
+def test_the_real_registry_does_what_the_decisions_expect_of_it(run: Command) -> None:
+    """The unit tests, with a key of their own there."""
+    tests = [f"tests/unit/test_{name}.py" for name in ("registry", "service", "elevation")]
+    argv = [PYTHON, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *tests]
+    done = wine.run(argv, cwd=CHECKOUT, env={"PYTHONPATH": wine.windows_path(link_package(MINOR))}, timeout=200)
+    assert done.returncode == 0, done.stdout[-8000:]
+    assert "needs the registry" not in done.stdout
