@@ -39,11 +39,12 @@ def find(seconds: float, folders: tuple[str, ...] = FOLDERS) -> list[Machine]:
 
 
 def _from_virsh(program: str, seconds: float) -> list[Machine]:
-    uri = os.environ.get("LIBVIRT_DEFAULT_URI") or _SYSTEM
+    chosen = os.environ.get("LIBVIRT_DEFAULT_URI", "")
+    uri = chosen if ":///" in chosen else _SYSTEM  # the VMs of another machine are not to be reached from here
     virsh = [program, "--readonly", "--quiet", "--connect", uri]
     stats = ask([*virsh, "domstats", "--state"], seconds, env=_ENGLISH)
     if stats.code:
-        if re.search(_ABSENT, stats.err.decode("utf-8", "replace")):
+        if uri != chosen and re.search(_ABSENT, stats.err.decode("utf-8", "replace")):
             return []
         raise _explain(stats)
     found: list[Machine] = []

@@ -114,6 +114,16 @@ def test_host_copies_a_tree_in_and_out(guest: Guest, served: str, light: Path, m
     assert_same(manifest(light / "back"), wanted)
 
 
+@pytest.mark.usefixtures("served")
+def test_host_finds_the_guest_and_the_address_it_finds_is_good(guest: Guest) -> None:
+    listed = run("vms", "--json")
+    assert listed.code == 0, listed.err
+    address = f"hybrid:{guest.hybrid}:{PORT}"
+    (found,) = (one for one in listed.result["vms"] if one["address"] == address)
+    assert (found["kind"], found["name"], found["state"]) == ("vhost-device-vsock", "cid-3", "running")
+    assert run("ls", found["address"]).code == 0
+
+
 def test_host_waits_for_the_server_in_the_guest(guest: Guest, here: Path) -> None:
     source = make_file(here / "source", 1000)
     early = run("cp", source, into(guest))

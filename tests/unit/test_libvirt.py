@@ -86,9 +86,12 @@ def test_virsh_is_asked_to_read_only_in_english_and_of_the_right_daemon(
     assert libvirt.find(20) == []
     monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu:///session")
     libvirt.find(20)
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu+ssh://elsewhere/system")
+    libvirt.find(20)
     assert (tmp_path / "asked").read_text().splitlines() == [
         "C --readonly --quiet --connect qemu:///system domstats --state",
         "C --readonly --quiet --connect qemu:///session domstats --state",
+        "C --readonly --quiet --connect qemu:///system domstats --state",
     ]
 
 
@@ -104,9 +107,14 @@ def test_a_domain_that_is_gone_meanwhile_is_left_out(virsh: Callable[..., Path])
         "error: Failed to connect socket to '/run/x': Connection refused",
     ],
 )
-def test_where_libvirt_does_not_run_there_are_no_domains(virsh: Callable[..., Path], err: str) -> None:
+def test_where_libvirt_does_not_run_there_are_no_domains_unless_one_is_asked_for(
+    virsh: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, err: str
+) -> None:
     virsh(says("", code=1, err=err))
     assert libvirt.find(20) == []
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu:///session")
+    with pytest.raises(LocalFailure, match="did not tell its VMs"):
+        libvirt.find(20)
 
 
 @pytest.mark.parametrize(
