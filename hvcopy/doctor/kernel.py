@@ -8,7 +8,7 @@ import zlib
 
 from hvcopy.doctor.machine import MOST, Machine
 
-LOADED, BUILT_IN, AT_HAND, ABSENT, UNKNOWN = "loaded", "built in", "at hand", "absent", "unknown"
+LOADED, BUILT_IN, AT_HAND, ABSENT, UNTOLD = "loaded", "built in", "at hand", "absent", "unknown"
 READY = (LOADED, BUILT_IN)
 
 OPTIONS = {
@@ -34,7 +34,7 @@ class Kernel:
         self._config = _settings(self._config_text())
 
     def state(self, module: str) -> str:
-        """Return one of LOADED, BUILT_IN, AT_HAND, ABSENT, UNKNOWN."""
+        """Return one of LOADED, BUILT_IN, AT_HAND, ABSENT, UNTOLD."""
         setting = self.setting(module)
         if module in self._loaded:
             return LOADED
@@ -44,7 +44,7 @@ class Kernel:
             return LOADED
         if module in self._at_hand:
             return AT_HAND
-        return ABSENT if setting == "n" or self._at_hand or self._built_in else UNKNOWN
+        return ABSENT if setting == "n" or self._at_hand or self._built_in else UNTOLD
 
     def ready(self, module: str) -> bool:
         """Say whether the module is in force now."""

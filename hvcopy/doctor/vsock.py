@@ -9,7 +9,7 @@ import stat
 from hvcopy.address import CID_ANY, VsockAddress
 from hvcopy.doctor import system
 from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicable
-from hvcopy.doctor.kernel import ABSENT, AT_HAND, READY, Kernel
+from hvcopy.doctor.kernel import ABSENT, AT_HAND, OPTIONS, READY, UNTOLD, Kernel
 from hvcopy.doctor.machine import Machine
 
 SOCKET = "vsock.socket"
@@ -42,7 +42,7 @@ def findings(machine: Machine, address: VsockAddress | None = None) -> list[Find
     if system.hypervisor(machine) == system.WSL1:
         return none_of_it("WSL 1 has no vsock")
     kernel = Kernel(machine)
-    found = [_kernel(machine, kernel), _socket(machine, kernel), _device(machine)]
+    found = [_kernel(machine, kernel), _modules(kernel), _socket(machine, kernel), _device(machine)]
     cid = _ask(machine)
     found.append(_cid(machine, cid))
     ways = [_to_host(machine, kernel), _to_guests(machine, kernel), _to_itself(machine, kernel)]
@@ -53,7 +53,7 @@ def findings(machine: Machine, address: VsockAddress | None = None) -> list[Find
 
 def none_of_it(why: str) -> list[Finding]:
     """Return the findings of a system that has no AF_VSOCK by its nature."""
-    names = ("vsock.kernel", SOCKET, "vsock.device", "vsock.cid", TO_HOST, TO_GUESTS, TO_ITSELF)
+    names = ("vsock.kernel", "vsock.modules", SOCKET, "vsock.device", "vsock.cid", TO_HOST, TO_GUESTS, TO_ITSELF)
     return [not_applicable(name, why) for name in names]
 
 
@@ -85,6 +85,12 @@ def _kernel(machine: Machine, kernel: Kernel) -> Finding:
         cause = "CONFIG_VSOCKETS is not set" if kernel.setting("vsock") == "n" else "it has no module vsock"
         return Finding("vsock.kernel", FAIL, f"this kernel has no AF_VSOCK: {cause}", why, fix, NOT_ALLOWED)
     return Finding("vsock.kernel", UNKNOWN, "nothing here says whether the kernel has AF_VSOCK", why, fix)
+
+
+def _modules(kernel: Kernel) -> Finding:
+    states = {module: kernel.state(module) for module in OPTIONS}
+    told = ", ".join(f"{module} {state}" for module, state in states.items() if state != UNTOLD)
+    return Finding("vsock.modules", OK if told else UNKNOWN, told or "nothing tells which modules there are")
 
 
 def _socket(machine: Machine, kernel: Kernel) -> Finding:

@@ -328,3 +328,37 @@ def test_ctrl_c_ends_it_with_what_is_known(tmp_path: Path) -> None:
         done = running.finish()
     assert done.code == 130
     assert json.loads(done.out)["exit_code"] == 130
+
+
+# ---- what it leaves behind
+
+
+@pytest.mark.parametrize("command", ["recv", "send", "pipe", "bench"])
+def test_a_listener_that_was_looked_at_serves_its_peer_afterwards(
+    socket_address: str, here: Path, root: Path, command: str
+) -> None:
+    source = here / "f"
+    source.write_text("content")
+    listening = {
+        "recv": ["recv", "-l", socket_address, root],
+        "send": ["send", "-l", source, socket_address],
+        "pipe": ["pipe", "-l", socket_address, "-o", root / "f"],
+        "bench": ["bench", "--serve", socket_address],
+    }[command]
+    peer = {
+        "recv": ["send", source, socket_address],
+        "send": ["recv", socket_address, root],
+        "pipe": ["pipe", socket_address, "-i", source],
+        "bench": ["bench", socket_address, "-t", "100ms", "-m", "send"],
+    }[command]
+    with Running(*listening) as listener:
+        listener.line(f"on {socket_address}\n")
+        found = doctor(socket_address, code=7 if command == "send" else 0)
+        assert states(found, "connect", "greeting") == ["ok", "ok"]
+        if command == "send":  # it waits for a receiver and for nobody else
+            assert "`recv`" in str(found["version"]["fix"])
+        assert not listener.ended, listener.err
+        assert run(*peer).code == 0
+        if command != "bench":
+            assert listener.finish().code == 0
+            assert (root / "f").read_text() == "content"

@@ -244,6 +244,7 @@ def states(found: dict[str, dict[str, object]], *names: str) -> list[object]:
 def test_doctor_finds_what_is_true_of_the_guest(guest: Guest) -> None:
     found = examined(run_inside(guest, "doctor", "--json"), 0)
     assert found["vsock.kernel"]["what"] == "the kernel has AF_VSOCK (loaded)"
+    assert found["vsock.modules"]["what"] == "vsock loaded, vmw_vsock_virtio_transport loaded"
     assert states(found, "vsock.socket", "vsock.device", "vsock.cid", "vsock.to-host", "way") == ["ok"] * 5
     assert found["vsock.cid"]["what"] == f"CID {guest.cid}"
     assert f"vsock:{guest.cid}:PORT" in str(found["vsock.cid"]["why"])

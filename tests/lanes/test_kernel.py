@@ -211,6 +211,7 @@ def test_doctor_finds_what_is_true_of_this_kernel(kernel: Kernel) -> None:
     found = examined(kernel, code=4)  # it reaches itself and nobody else
     assert found["system.hypervisor"]["what"] == "a guest of User-Mode Linux"
     assert found["vsock.kernel"]["what"] == "the kernel has AF_VSOCK (loaded)"
+    assert found["vsock.modules"]["what"] == "vsock loaded, vsock_loopback loaded"
     assert states(found, "vsock.socket", "vsock.device", "vsock.cid", "vsock.to-itself") == ["ok"] * 4
     assert str(found["vsock.cid"]["what"]).startswith("CID 1:")
     assert states(found, "vsock.to-host", "vsock.to-guests", "way") == ["fail", "not-applicable", "fail"]

@@ -25,7 +25,7 @@ def states(found: dict[str, Finding]) -> dict[str, str]:
     return {name.removeprefix("vsock."): one.state for name, one in found.items()}
 
 
-GOOD = {"kernel": "ok", "socket": "ok", "device": "ok", "cid": "ok"}
+GOOD = {"kernel": "ok", "modules": "ok", "socket": "ok", "device": "ok", "cid": "ok"}
 
 
 def test_a_guest_as_it_should_be(tmp_path: Path) -> None:
@@ -262,6 +262,18 @@ def test_nothing_is_known_of_a_kernel_that_tells_nothing(tmp_path: Path) -> None
     root.path.joinpath("proc/config.gz").write_bytes(b"no gzip")
     assert Kernel(root.machine()).state("vsock") == "unknown"
     assert look(root)["vsock.kernel"].state == "unknown"
+
+
+def test_every_module_is_told_with_its_state(tmp_path: Path) -> None:
+    root = host(tmp_path)
+    root.modules("vsock_loopback.ko", "hv_sock.ko")
+    assert look(root, cid=2)["vsock.modules"].what == (
+        "vsock loaded, vmw_vsock_virtio_transport absent, hv_sock at hand, vmw_vsock_vmci_transport absent,"
+        " vhost_vsock loaded, vsock_loopback loaded"
+    )
+    root.remove("lib")
+    root.loaded()
+    assert look(root, cid=2)["vsock.modules"].state == "unknown"
 
 
 def test_a_module_is_also_seen_in_sys(tmp_path: Path) -> None:
