@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from peers import Peer
 
 from e2e.trees import MIB
@@ -58,3 +59,23 @@ def finish(peer: Peer) -> m.Result:
     result = peer.expect(m.Result)
     peer.send(m.Bye())
     return result
+
+
+def offer_in_every_way(peer: Peer, bad: bytes) -> None:
+    """Offer *bad* by each message that names something, always refused; and two files that arrive."""
+    peer.send(m.Entries([m.Entry(kind, 0, 0, bad) for kind in (m.DIRECTORY, m.DIRECTORY_END)]))
+    assert peer.expect(m.Acks).acks[0].code == 11
+    with pytest.raises(Denied) as denied:
+        send_file(peer, 1, bad, b"x")
+    assert denied.value.answer.code == 11
+    directory, slash, name = bad.rpartition(b"/")
+    if name and len(name) <= 255:
+        peer.pack(2, [(0, directory or slash, {name: b"x"}), (0, b"", {b"good": b"good"})])
+        ack = peer.expect(m.Acks).acks[0]
+        assert (ack.files, [failure[1] for failure in ack.failures]) == (1, [11])
+    peer.send(m.Entries([m.Entry(m.SYMLINK, 3, 0, bad, extra=m.Extra(target=b"x"))]))
+    assert peer.expect(m.Acks).acks[0].code == 11
+    peer.send(m.Entries([m.Entry(m.HARDLINK, 4, 0, bad, extra=m.Extra(to=(0, b"good")))]))
+    assert peer.expect(m.Acks).acks[0].code in (10, 11)
+    send_file(peer, 5, b"also good", b"good")
+    assert peer.expect(m.Acks).acks[0].state == m.DONE

@@ -14,7 +14,7 @@ import pytest
 from commands import Server, eventually, run, serving
 from peers import Peer, client_of, pack_body, record
 
-from e2e.hostile import BAD_PATHS, Denied, digest_of_blocks, finish, send_file
+from e2e.hostile import BAD_PATHS, Denied, digest_of_blocks, finish, offer_in_every_way, send_file
 from e2e.trees import MIB, leftovers, noise, plant, resumable, write
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
@@ -29,27 +29,7 @@ def test_an_unsafe_name_is_refused_one_by_one(what: str, server: Server, outside
     with client_of(server.address) as peer:
         peer.push([b"t"], [True], links=True)
         peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 0, b"")]))
-        # as a directory
-        peer.send(m.Entries([m.Entry(kind, 0, 0, bad) for kind in (m.DIRECTORY, m.DIRECTORY_END)]))
-        assert peer.expect(m.Acks).acks[0].code == 11
-        # as a file that is asked about
-        with pytest.raises(Denied) as denied:
-            send_file(peer, 1, bad, b"x")
-        assert denied.value.answer.code == 11
-        # as a small file, by its name or its directory
-        directory, slash, name = bad.rpartition(b"/")
-        directory = directory or slash
-        if name and len(name) <= 255 and (b"/" not in name):
-            peer.pack(2, [(0, directory, {name: b"x"}), (0, b"", {b"good": b"good"})])
-            ack = peer.expect(m.Acks).acks[0]
-            assert (ack.files, [failure[1] for failure in ack.failures]) == (1, [11])
-        # as a link, and as a hard link
-        peer.send(m.Entries([m.Entry(m.SYMLINK, 3, 0, bad, extra=m.Extra(target=b"x"))]))
-        assert peer.expect(m.Acks).acks[0].code == 11
-        peer.send(m.Entries([m.Entry(m.HARDLINK, 4, 0, bad, extra=m.Extra(to=(0, b"good")))]))
-        assert peer.expect(m.Acks).acks[0].code in (10, 11)
-        send_file(peer, 5, b"also good", b"good")
-        assert peer.expect(m.Acks).acks[0].state == m.DONE
+        offer_in_every_way(peer, bad)
         assert finish(peer).failed >= 3
     assert sorted(os.listdir(outside)) == ["x"]
     assert sorted(os.listdir(outside.parent)) == ["outside", "root", "s"]

@@ -14,7 +14,7 @@ from commands import run
 from peers import Listening, Peer
 from peers import server as scripted
 
-from e2e.hostile import BAD_PATHS, Denied, digest_of_blocks, finish, send_file
+from e2e.hostile import BAD_PATHS, digest_of_blocks, finish, offer_in_every_way, send_file
 from e2e.trees import leftovers, plant
 from hvcopy.wire import messages as m
 
@@ -42,22 +42,7 @@ def test_an_unsafe_name_is_refused_one_by_one(what: str, tmp_path: Path, outside
 
     def script(peer: Peer) -> None:
         accept_pull(peer)
-        peer.send(m.Entries([m.Entry(kind, 0, 0, bad) for kind in (m.DIRECTORY, m.DIRECTORY_END)]))
-        assert peer.expect(m.Acks).acks[0].code == 11
-        with pytest.raises(Denied) as denied:
-            send_file(peer, 1, bad, b"x")
-        assert denied.value.answer.code == 11
-        directory, slash, name = bad.rpartition(b"/")
-        if name and len(name) <= 255:
-            peer.pack(2, [(0, directory or slash, {name: b"x"}), (0, b"", {b"good": b"good"})])
-            ack = peer.expect(m.Acks).acks[0]
-            assert (ack.files, [failure[1] for failure in ack.failures]) == (1, [11])
-        peer.send(m.Entries([m.Entry(m.SYMLINK, 3, 0, bad, extra=m.Extra(target=b"x"))]))
-        assert peer.expect(m.Acks).acks[0].code == 11
-        peer.send(m.Entries([m.Entry(m.HARDLINK, 4, 0, bad, extra=m.Extra(to=(0, b"good")))]))
-        assert peer.expect(m.Acks).acks[0].code in (10, 11)
-        send_file(peer, 5, b"also good", b"good")
-        assert peer.expect(m.Acks).acks[0].state == m.DONE
+        offer_in_every_way(peer, bad)
         assert finish(peer).failed >= 3
 
     with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
