@@ -77,6 +77,33 @@ def test_fifty_connections_at_once_each_have_their_own_bytes(start: Start) -> No
     assert route.process.err.count("\n") == 1, route.process.err
 
 
+def test_what_was_written_last_arrives_at_a_slow_reader_though_its_writer_is_gone(start: Start) -> None:
+    """opengcs#295, ocaml-hvsock#13: the tail that was still in the buffers of somebody in between."""
+    content = noise(3 * MIB + 1)
+
+    def says_and_goes(sock: socket.socket) -> None:
+        sock.sendall(content)
+        sock.close()
+
+    route = start(says_and_goes)
+    for _ in range(5):
+        client = route.client()
+        eventually(lambda client=client: not quiet(client), what="the first of it")
+        heard = b"".join(iter(lambda client=client: client.recv(5003), b""))
+        assert heard == content
+
+
+@pytest.mark.parametrize("size", [1, 200])
+def test_tiny_writes_all_arrive(start: Start, size: int) -> None:
+    """libkrun#795: enough of them at once, and some kernels reset a connection of AF_VSOCK."""
+    content = noise(5000 * size)
+    client = start(answers_backwards).client()
+    for at in range(0, len(content), size):
+        client.sendall(content[at : at + size])
+    client.shutdown(socket.SHUT_WR)
+    assert hear_end(client) == content[::-1]
+
+
 def test_a_line_goes_on_at_once_and_so_does_its_answer(start: Start) -> None:
     client = start(echoes).client()
     for number in range(200):

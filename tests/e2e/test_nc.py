@@ -18,7 +18,7 @@ import pytest
 from commands import PATIENCE, eventually, run
 from starting import HVCOPY
 from talkers import Talker, hear, hear_end, need
-from transport.muxer import Muxer, answering, half_close_is_full_close, hang_up, normal
+from transport.muxer import Muxer, answering, half_close_is_full_close, half_close_is_lost, hang_up, normal
 
 from e2e.trees import noise
 
@@ -84,7 +84,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 # ---- bytes
 
 
-@pytest.mark.parametrize("size", [0, 257 * KIB, 16 * MIB + 1])
+@pytest.mark.parametrize("size", [0, 255 * KIB, 256 * KIB, 257 * KIB, 16 * MIB + 1])
 def test_streams_of_every_size_arrive_at_a_slow_reader_both_ways(stage: Stage, size: int) -> None:
     there, back = noise(size), noise(size)[::-1]
     listener = stage.listen("-N")
@@ -435,6 +435,22 @@ def test_a_half_close_that_becomes_a_close_still_brings_everything_and_warns(sta
         writer.join()
         assert talker.finish() == 0, talker.err
     assert "an answer after that is lost (-N)" in talker.err
+
+
+def test_where_a_half_close_is_lost_q_still_ends_the_connection(stage: Stage) -> None:
+    """vhost-device#874: without an end of its own the guest would wait for ever."""
+    data = noise(3 * MIB)
+    with Muxer(str(stage.path), half_close_is_lost) as muxer:
+        talker = stage.dial("-q", "1", to=f"hybrid:{stage.path}:5000")
+        guest = muxer.guest()
+        guest.sendall(b"answer")
+        writer = threading.Thread(target=lambda: (talker.say(data), talker.end_input()))
+        writer.start()
+        assert hear(guest, len(data)) == data
+        writer.join()
+        assert talker.hear_end() == b"answer"
+        assert talker.finish() == 0, talker.err
+        assert hear_end(guest) == b""
 
 
 @pytest.mark.parametrize("options", [[], ["--send-only"]], ids=str)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from commands import PATIENCE, Running, eventually, run
 from starting import HVCOPY
-from transport.muxer import Muxer, half_close_is_full_close
+from transport.muxer import Behaviour, Muxer, half_close_is_full_close, half_close_is_lost
 from xxhash import xxh3_128_hexdigest
 
 from e2e.boxes import small_disk
@@ -362,13 +362,14 @@ def test_a_listener_that_goes_on_ends_when_its_own_reader_does(tmp_path: Path, p
 # ---- where nobody can half-close
 
 
-def test_a_stream_is_whole_through_a_vmm_that_turns_half_close_into_full_close(
-    tmp_path: Path, processes: ExitStack
+@pytest.mark.parametrize("manners", [half_close_is_full_close, half_close_is_lost])
+def test_a_stream_is_whole_through_a_vmm_whatever_it_makes_of_half_close(
+    tmp_path: Path, processes: ExitStack, manners: Behaviour
 ) -> None:
-    """Firecracker and vhost-device-vsock do; the ends of streams are in-band, so nothing is lost either way."""
+    """The ends of streams are in-band, so nothing is lost either way (cloud-hypervisor#8300, vhost-device#874)."""
     there, back = noise(5 * MIB + 3), noise(2 * MIB, 1)
     left = processes.enter_context(listening(f"unix:{tmp_path}/guest"))
-    vmm = processes.enter_context(Muxer(str(tmp_path / "v.sock"), half_close_is_full_close))
+    vmm = processes.enter_context(Muxer(str(tmp_path / "v.sock"), manners))
     right = processes.enter_context(Piped(f"hybrid:{tmp_path}/v.sock:18518"))
     relay(vmm, f"{tmp_path}/guest")
     taps = left.tap(), right.tap()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import queue
 import re
+import select
 import socket
 import struct
 import termios
@@ -116,6 +117,15 @@ def hang_up_unread(muxer: Muxer, client: socket.socket) -> None:
 
 def half_close_is_full_close(muxer: Muxer, client: socket.socket) -> None:
     """As Firecracker and vhost-device-vsock do: what was sent arrives, then both directions are shut."""
+    _join(muxer, client, lambda source: None)
+
+
+def half_close_is_lost(muxer: Muxer, client: socket.socket) -> None:
+    """As vhost-device-vsock does to a guest's: the other side hears nothing of it before the whole connection ends."""
+    _join(muxer, client, wait_until_closed)
+
+
+def _join(muxer: Muxer, client: socket.socket, at_end: Callable[[socket.socket], None]) -> None:
     if not muxer.read_request(client):
         return
     ours, guests = socket.socketpair()
@@ -123,13 +133,14 @@ def half_close_is_full_close(muxer: Muxer, client: socket.socket) -> None:
     client.sendall(b"OK 5001\n")
     muxer.connected(guests)
     for source, sink in ((client, ours), (ours, client)):
-        threading.Thread(target=_relay, args=(source, sink), daemon=True).start()
+        threading.Thread(target=_relay, args=(source, sink, at_end), daemon=True).start()
 
 
-def _relay(source: socket.socket, sink: socket.socket) -> None:
+def _relay(source: socket.socket, sink: socket.socket, at_end: Callable[[socket.socket], None]) -> None:
     try:
         while data := source.recv(1 << 16):
             sink.sendall(data)
+        at_end(source)
     except OSError:
         pass
     for sock in (source, sink):
@@ -137,6 +148,13 @@ def _relay(source: socket.socket, sink: socket.socket) -> None:
             sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+
+
+def wait_until_closed(sock: socket.socket) -> None:
+    """Wait until the other end, which may have ended one direction, is gone altogether."""
+    poll = select.poll()
+    poll.register(sock, 0)  # POLLHUP is always told
+    poll.poll()
 
 
 def wait_until_read(sock: socket.socket) -> None:
