@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import shutil
 import subprocess
@@ -233,6 +234,76 @@ def test_streams_of_nc_go_both_ways_when_the_guest_ends_the_connection(
     assert (here / "got").read_bytes() == back.read_bytes()
     compared = guest.run(f"cmp {guest.tmpfs}/got {there}; rm {guest.tmpfs}/got", PATIENCE)
     assert compared.stdout + compared.stderr == ""
+
+
+def test_a_slow_reader_on_the_host_gets_all_of_it(guest: Guest, here: Path, processes: ExitStack) -> None:
+    """GhostVM#152, virtio-win#865, vhost-device#494: a window that fills must open again."""
+    source = make_file(here / "source", 16 * MIB + 1)
+    process = guest.start(f"exec {NC} -l {SERVED} --allow vsock:2 --send-only < {source}")
+    host = processes.enter_context(Talker(*HVCOPY, "nc", "--recv-only", "--wait", "30", into(guest)))
+    digest = hashlib.sha256()
+    while piece := host.hear(50_021):  # through a pipe, so never more than 64 KiB ahead
+        digest.update(piece)
+    assert (host.finish(PATIENCE), process.wait(PATIENCE)) == (0, 0), host.err + process.output()
+    assert digest.digest() == hashlib.sha256(source.read_bytes()).digest()
+
+
+@pytest.mark.parametrize("by", ["nc", "forward"])
+def test_a_pause_of_the_guest_costs_time_and_no_bytes(guest: Guest, here: Path, processes: ExitStack, by: str) -> None:
+    size = 64 * MIB
+    source, got = make_file(here / "source", size), f"{guest.tmpfs}/got"
+    process = guest.start(f"exec {NC} -l {SERVED} --allow vsock:2 --recv-only > {got}")
+    process.wait_output("listening on", PATIENCE)
+    target = into(guest)
+    if by == "forward":
+        _, target = processes.enter_context(forwarding(f"unix:{here}/near", target))
+    host = processes.enter_context(Talker(*HVCOPY, "nc", "--send-only", target))
+    content = memoryview(source.read_bytes())
+    host.say(bytes(content[: size // 2]))
+    guest.pause()
+    progress = [0]
+
+    def send() -> None:
+        for at in range(size // 2, size, MIB // 4):
+            host.say(bytes(content[at : at + MIB // 4]))
+            progress.append(at)
+        host.end_input()
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    assert not eventually_still(progress, sending)
+    guest.resume()
+    sending.join()
+    assert (host.finish(PATIENCE), process.wait(PATIENCE)) == (0, 0), host.err + process.output()
+    compared = guest.run(f"cmp {got} {source}; rm {got}", PATIENCE)
+    assert compared.stdout + compared.stderr == ""
+
+
+def eventually_still(progress: list[int], sending: threading.Thread) -> bool:
+    """Wait until nothing more is taken from a sender for two seconds; returns whether it has ended."""
+
+    def still() -> bool:
+        before = progress[-1]
+        sending.join(2)
+        return progress[-1] == before
+
+    eventually(still, what="a sender that has to wait", seconds=PATIENCE)
+    return not sending.is_alive()
+
+
+def test_silence_of_a_paused_guest_is_5_for_nc_with_w(guest: Guest, processes: ExitStack) -> None:
+    process = guest.start([*HVCOPY, "nc", "-l", SERVED, "--allow", "vsock:2"])
+    process.wait_output("listening on", PATIENCE)
+    host = processes.enter_context(Talker(*HVCOPY, "nc", "-w", "2", into(guest)))
+    host.say(b"hello")
+    process.wait_output("hello", PATIENCE)
+    guest.pause()
+    try:
+        assert host.finish(PATIENCE) == 5
+    finally:
+        guest.resume()
+    assert "nothing moved for 2 s" in host.err
+    process.wait(PATIENCE)
 
 
 def test_the_hosts_half_close_ends_both_directions_and_nc_warns_of_that(guest: Guest, processes: ExitStack) -> None:

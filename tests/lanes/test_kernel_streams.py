@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +86,14 @@ def test_nc_and_its_partners_swap_streams(kernel: Kernel, here: Path, partner: s
     kernel.sync()
     assert (here / "got-there").read_bytes() == back.read_bytes()
     assert (here / "got-back").read_bytes() == there.read_bytes()
+
+
+def test_tiny_writes_all_arrive(kernel: Kernel, here: Path) -> None:
+    """libkrun#795: as packets of their own, enough of them make some kernels reset the connection."""
+    tiny = f"{sys.executable} -c 'import os\nfor _ in range(20000): os.write(1, b\"tiny.\")'"
+    listening = kernel.start(f"exec {NC} -l {SERVED} --allow vsock:1 --recv-only > {here}/got")
+    listening.wait_output("listening on", PATIENCE)
+    dialed = kernel.run(f"{tiny} | {NC} --send-only {DIALED}", PATIENCE)
+    assert (dialed.returncode, listening.wait(PATIENCE)) == (0, 0), dialed.stderr + listening.output()
+    kernel.sync()
+    assert (here / "got").read_bytes() == b"tiny." * 20000
