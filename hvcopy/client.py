@@ -144,7 +144,7 @@ class Client:
             assert isinstance(listing, m.Listing)
             yield from listing.entries
             if listing.last:
-                lanes.control.send(m.Bye())
+                lanes.control.send_bye()
                 return
 
     def interrupt(self, error: BaseException) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
 from hvcopy.wire.frames import HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
-from hvcopy.wire.messages import Error, Message, Ping, decode, encode
+from hvcopy.wire.messages import Bye, Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -62,6 +62,11 @@ class Link:
         """Send control messages, as one write.  Blocks while the peer does not read."""
         with self._sending:
             self._send(b"".join(self._encoded(message) for message in messages))
+
+    def send_bye(self) -> None:
+        """Send the last word.  All is confirmed by then, so that it does no harm if the peer is gone."""
+        with contextlib.suppress(HvcopyError):
+            self.send(Bye())
 
     def send_frame(self, kind: Type, *parts: ReadableBuffer, flags: int = 0) -> None:
         """Send one frame whose body is 1 to 7 buffers, as one write.  Blocks while the peer does not read."""

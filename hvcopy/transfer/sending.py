@@ -78,7 +78,7 @@ class Sending:
         with lanes.changed:
             lanes.finished = True
             lanes.changed.notify_all()
-        lanes.control.send(m.Bye())
+        lanes.control.send_bye()
         assert self._result is not None
         self._tally.durability = self._result.durability
         return self._result

@@ -83,7 +83,7 @@ class Streaming:
         try:
             self._wait()
             if self._client:
-                control.send(m.Bye())
+                control.send_bye()
             else:
                 self._await_bye()
             tally = self._tally

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,21 @@ def test_a_receiver_that_lies_about_a_pack_is_not_believed(
 
     done = pushed_to(script, tmp_path, "--timeout", "15", size=100)
     assert done.code == code, done.err
+
+
+def test_a_receiver_that_is_gone_once_it_has_confirmed_everything_is_believed(tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        accept_push(peer)
+        right, ident, *_ = frames.PACK.unpack_from(to_the_end(peer, Type.PACK).body)
+        peer.send(m.Acks([m.Ack(ident, m.DONE, digest=right, files=1)]))
+        to_the_end(peer, Type.FINISH)
+        peer.sock.shutdown(socket.SHUT_RD)  # the goodbye has nowhere to go
+        peer.send(m.Result(1, 100, 0, "synced"))
+
+    source = write(tmp_path / "f", noise(100))
+    with Listening(f"unix:{tmp_path}/s", scripted(script)) as listening:
+        done = run("cp", source, f"{listening.address}:/f")
+    assert done.code == 0, done.err
 
 
 def test_a_refusal_of_the_one_file_is_told_with_its_reason(tmp_path: Path) -> None:
