@@ -83,8 +83,9 @@ lint: $(VENV)/.check build ## Style, imports that point down only, the core's Cy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint _core
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" lint-imports --no-cache
 
-types: $(VENV)/.check build ## Types, and that the core is what its stub says
+types: $(VENV)/.check build ## Types, for Linux and for Windows, and that the core is what its stub says
 	$(PY) -m mypy
+	$(PY) -m mypy --platform win32 --python-version 3.12
 	$(PY) -m mypy.stubtest hvcopy._core
 
 werror: build ## Compile the core with every warning an error

@@ -46,6 +46,10 @@ static inline int hv_raise_socket_error(int err)
 
 #else
 
+#include <string.h>
+
+#define hv_words strerror
+
 static inline int hv_raise_os_error(int err)
 {
     errno = err;

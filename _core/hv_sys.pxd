@@ -21,6 +21,7 @@ cdef extern from "hv_sys.h" nogil:
         HV_FILE
         HV_OTHER
         HV_WAIT_FIRST
+        HV_ATOMIC
         HV_MAX_WATCHES
         ECANCELED
         HV_READ
@@ -50,6 +51,7 @@ cdef extern from "hv_sys.h" nogil:
     hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
     hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
     hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
+    hv_result hv_wait_descriptor(int fd, int what, int timeout_ms)
     hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms)
     hv_result hv_pending_error(hv_socket sock)
     hv_result hv_kind(hv_socket fd)
@@ -132,5 +134,6 @@ cdef extern from "hv_pack.h" nogil:
     void hv_write_pack_end(hv_write_pack *pack)
 
 cdef extern from "hv_raise.h":
+    const char *hv_words(int err)
     int hv_raise_os_error(int err) except -1       # err of a file call
     int hv_raise_socket_error(int err) except -1   # err of a socket call

@@ -1,6 +1,9 @@
 # Names below a directory's handle: opened, made, linked and removed without a path that could lead elsewhere.  For
 # systems whose Python has no dir_fd; every one of them works on POSIX as well.  Part of core.pyx.
 
+cdef extern from "Python.h":
+    object PyUnicode_DecodeLocale(const char *text, const char *errors)
+
 cdef enum:
     LISTING = 1 << 16    # bytes of entries that one call brings
 
@@ -158,3 +161,8 @@ def is_link(int fd, /):
         kind = hv_link_kind(fd)
     done_or_raise(kind)
     return kind.value != 0
+
+
+def describe(int err, /):
+    """Return what the errno of a file call means, in words."""
+    return PyUnicode_DecodeLocale(hv_words(err), "surrogateescape")

@@ -1,10 +1,6 @@
 # Descriptors that may block for ever: pipes, terminals, devices; and pipes that go straight into a socket.
 # Part of core.pyx; the loops are those of streams.pxi, with read(2) and write(2) in place of the socket's calls.
 
-cdef enum:
-    ATOMIC = 4096   # bytes that a pipe with room takes without waiting: PIPE_BUF (pipe(7))
-
-
 cdef Turn read_in(Stream *stream, Hold *hold, bint blocking) noexcept nogil:
     """Read until *hold* is full or nothing more is there just now."""
     cdef Turn turn
@@ -38,6 +34,7 @@ def read_some(hv_socket fd, into, Meter meter not None, int timeout_ms, bint blo
     cdef Hold hold
     cdef Turn turn = GO
     start_stream(&stream, fd, meter, timeout_ms)
+    stream.descriptor = True
     PyObject_GetBuffer(into, &view, PyBUF_WRITABLE)
     try:
         if view.len == 0:
@@ -65,7 +62,7 @@ cdef Turn write_out(Stream *stream, Cargo *cargo, bint blocking) noexcept nogil:
             if turn != GO:
                 return turn
         if blocking:
-            wanted = min(wanted, <size_t>ATOMIC)
+            wanted = min(wanted, <size_t>HV_ATOMIC)
         got = hv_write(stream.sock, cargo.spans[cargo.first].data, wanted)
         cargo.wait_first = <size_t>got.value < wanted
         if got.value == 0 and got.err == 0:
@@ -84,6 +81,7 @@ def write_all(hv_socket fd, data, Meter meter not None, int timeout_ms, bint blo
     cdef Cargo cargo
     cdef Turn turn = GO
     start_stream(&stream, fd, meter, timeout_ms)
+    stream.descriptor = True
     memset(&cargo, 0, sizeof(cargo))
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:

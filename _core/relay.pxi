@@ -3,7 +3,6 @@
 cdef enum:
     BULK = 64 << 10     # bytes at once from which moving by reference costs less than copying (docs/architecture.md)
     PIPE_ROOM = 256 << 10
-    PIPE_BUF = 4096     # a pipe that poll(2) calls writable takes so much without waiting (pipe(7))
 
 FLOWING = 0
 DELIVERED = 1
@@ -165,7 +164,7 @@ cdef hv_result push(Track *track) noexcept nogil:
         got = hv_send(track.sink.fd, &span, 1, wanted)
     else:
         if track.sink.waits:
-            wanted = min(wanted, <size_t>PIPE_BUF)
+            wanted = min(wanted, <size_t>HV_ATOMIC)
         got = hv_write(track.sink.fd, track.data + track.head, wanted)
     track.head += <size_t>got.value
     track.sink.ready = not track.sink.waits and <size_t>got.value == wanted
@@ -342,8 +341,8 @@ cdef class Flow:
 
     def __cinit__(self, hv_socket source, hv_socket sink, Meter meter not None, size_t room, int64_t by_reference, /):
         memset(&self.track, 0, sizeof(self.track))
-        if room < PIPE_BUF or by_reference < 0:
-            raise ValueError(f"a flow needs room for {PIPE_BUF} bytes at least, and no negative number of them")
+        if room < HV_ATOMIC or by_reference < 0:
+            raise ValueError(f"a flow needs room for {HV_ATOMIC} bytes at least, and no negative number of them")
         start_end(&self.track.source, source)
         start_end(&self.track.sink, sink)
         self.meter = meter

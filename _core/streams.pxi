@@ -7,6 +7,7 @@ cdef struct Stream:
     int64_t moving_at     # ms: when bytes last moved
     int64_t patrolled_at  # ms: when signals were last served
     int err
+    bint descriptor       # it is one of the C runtime's, which on Windows is no socket
 
 
 cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_ms) except -1:
@@ -17,6 +18,7 @@ cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_m
     stream.timeout_ms = timeout_ms
     stream.moving_at = stream.patrolled_at = hv_now_ms()
     stream.err = 0
+    stream.descriptor = False
     if hv_meter_cancelled(stream.meter):
         come_up(stream, CANCELLED)
     return 0
@@ -31,6 +33,8 @@ cdef int come_up(Stream *stream, Turn turn) except -1:
     elif turn == CANCELLED:
         hv_raise_os_error(ECANCELED)
     elif turn == FAILED:
+        if stream.descriptor:
+            hv_raise_os_error(stream.err)
         hv_raise_socket_error(stream.err)
     return 0
 
@@ -59,9 +63,15 @@ cdef Turn account(Stream *stream, hv_result got) noexcept nogil:
 cdef Turn wait(Stream *stream, int what) noexcept nogil:
     """Wait until the socket is ready, for one patrol at most.  GO: try; PATROL: come up, then wait again."""
     cdef int64_t left = stream.moving_at + stream.timeout_ms - hv_now_ms()
-    cdef hv_result ready = hv_wait(stream.sock, what, <int>max(0, min(left, <int64_t>PATROL_MS)))
-    cdef bint nothing = ready.value == 0 and ready.err == 0
+    cdef int patrol_ms = <int>max(0, min(left, <int64_t>PATROL_MS))
+    cdef hv_result ready
+    cdef bint nothing
     cdef Turn turn
+    if stream.descriptor:
+        ready = hv_wait_descriptor(<int>stream.sock, what, patrol_ms)
+    else:
+        ready = hv_wait(stream.sock, what, patrol_ms)
+    nothing = ready.value == 0 and ready.err == 0
     ready.value = 0
     turn = account(stream, ready)
     if turn == CANCELLED or turn == FAILED or not nothing:

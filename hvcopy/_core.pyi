@@ -212,3 +212,6 @@ def next_piece(fd: int, offset: int, size: int, /) -> tuple[int, int]:
 
 def is_link(fd: int, /) -> bool:
     """Say whether what is open is a symbolic link, or a junction, itself."""
+
+def describe(err: int, /) -> str:
+    """Return what the errno of a file call means, in words."""

@@ -11,6 +11,7 @@ import errno
 import select
 import socket
 import struct
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -89,11 +90,12 @@ class Channel:
     def writable(self) -> bool:
         """Say whether a small write would not have to wait for the peer."""
         with contextlib.suppress(OSError, ValueError):
-            if hasattr(select, "poll"):  # select(2) knows no descriptor above 1023
+            if sys.platform == "win32":
+                return bool(select.select([], [self.sock.fileno()], [], 0)[1])
+            else:  # select(2) knows no descriptor above 1023 there
                 poller = select.poll()
                 poller.register(self.sock.fileno(), select.POLLOUT)
                 return bool(poller.poll(0))
-            return bool(select.select([], [self.sock.fileno()], [], 0)[1])
         return False
 
     def receive_exact(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:

@@ -8,6 +8,7 @@ import time
 from msgspec import Struct
 
 from hvcopy.channel import Channel
+from hvcopy.descriptors import WRITE
 from hvcopy.errors import HvcopyError, LocalFailure, TimedOut
 from hvcopy.relay import Direction, End, peer_end, relay
 from hvcopy.stdio import Stdio
@@ -51,7 +52,7 @@ class Conversation:
         standard input or output, TimedOut after *idle*, Interrupted.
         """
         output = self._stdio.output
-        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if self._habits.send_only else None
+        null = os.open(os.devnull, WRITE) if self._habits.send_only else None
         try:
             self._converse(output if null is None else null)
         finally:

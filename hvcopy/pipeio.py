@@ -8,51 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import select
 import stat
-import sys
 from typing import TYPE_CHECKING
 
 from hvcopy._core import Meter, read_at, read_some, recv_some, send_all, share_pipe, write_all
+from hvcopy.descriptors import PIPE_SIZE, Watch, enlarge, is_pipe, lead_to_null, new_twin, own, waiting_in
 from hvcopy.errors import Interrupted, LocalFailure, ReaderGone, printable
 from hvcopy.wire.messages import PASSED
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-PIPE_SIZE = 1 << 20
-"""Bytes that a pipe is made to hold, as many as any user may (pipe(7)): fewer changes between two processes."""
 WORTH_SHARING = 128 << 10
 """Bytes in a pipe from which on it takes less time to share its pages than to copy them."""
-FIONREAD = 0x541B  # ioctl_pipe(2), asm-generic/ioctls.h; the module termios would be loaded for this number alone
 BACKSTOP_MS = 24 * 3600 * 1000
 """After so long a wait is begun anew: a producer may be silent for days."""
-
-
-def _is_pipe(fd: int) -> bool:
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
-
-
-def _enlarge(fd: int) -> bool:
-    """Let a pipe hold PIPE_SIZE bytes, unless it holds more; False when this user may not."""
-    with contextlib.suppress(OSError):
-        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) >= PIPE_SIZE or fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE) > 0
-    return False
-
-
-def _own(fd: int, flags: int) -> tuple[int, bool]:
-    """Return (descriptor, whether calls on it can wait for ever): a pipe or terminal opened once more, non-blocking (proc(5)).
-
-    Where that cannot be (another user's terminal, no /proc), *fd* itself, which is then polled before every call.
-    Files and devices never wait for anybody.
-    """
-    if not _is_pipe(fd) and not os.isatty(fd):
-        return fd, False
-    with contextlib.suppress(OSError):
-        return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), False
-    return fd, True
 
 
 def _failure(name: str, error: OSError) -> LocalFailure | Interrupted | ReaderGone:
@@ -82,7 +53,7 @@ class Inlet:
         self.name = name
         self.is_terminal = os.isatty(fd)
         self._owned = owned
-        self._own, self._blocking = _own(fd, os.O_RDONLY)
+        self._own, self._blocking = own(fd, os.O_RDONLY)
         self._meter = Meter()
         self._ended = False
 
@@ -199,7 +170,7 @@ class PipeInlet(Inlet):
 
     def __init__(self, fd: int, name: str, *, owned: bool) -> None:
         super().__init__(fd, name, owned=owned)
-        _enlarge(fd)
+        enlarge(fd)
         self._twin: tuple[int, int] | None = None
         self._left = self._shared = 0
         self._tries = not self._blocking
@@ -207,11 +178,11 @@ class PipeInlet(Inlet):
     def mark(self) -> None:
         """Share what is there, if that pays; then no more than that is read until the next mark."""
         self._left = self._shared = 0
-        if not self._tries or _waiting(self._own) < WORTH_SHARING:
+        if not self._tries or waiting_in(self._own) < WORTH_SHARING:
             return
         try:
-            self._twin = self._twin or _new_twin()
-            if _waiting(self._twin[0]) == 0:  # else the system does not send from pipes
+            self._twin = self._twin or new_twin()
+            if waiting_in(self._twin[0]) == 0:  # else the system does not send from pipes
                 self._left = self._shared = share_pipe(self._own, self._twin[1], PIPE_SIZE)
                 return
         except OSError:
@@ -239,20 +210,6 @@ class PipeInlet(Inlet):
         return count
 
 
-def _new_twin() -> tuple[int, int]:
-    ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    if not _enlarge(ends[1]):
-        for end in ends:
-            os.close(end)
-        raise PermissionError
-    return ends
-
-
-def _waiting(pipe: int) -> int:
-    """Return how many bytes a pipe holds."""
-    return int.from_bytes(fcntl.ioctl(pipe, FIONREAD, bytes(4)), sys.byteorder)
-
-
 class Outlet:
     """Writes *fd* to its end.  One thread writes; ``lost`` and ``cancel`` are for any.  *fd* stays open unless it is *owned*.
 
@@ -265,12 +222,11 @@ class Outlet:
         self._owned = owned
         self._stays = stays
         self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
-        if _is_pipe(fd):
-            _enlarge(fd)
-        self._own, self._blocking = _own(fd, os.O_WRONLY)
+        if is_pipe(fd):
+            enlarge(fd)
+        self._own, self._blocking = own(fd, os.O_WRONLY)
         self._meter = Meter()
-        self._watched = select.poll()
-        self._watched.register(fd, 0)
+        self._watch = Watch(fd)
 
     def write(self, data: ReadableBuffer) -> None:
         """Write all of *data*, however long its reader takes.  Raises ReaderGone, LocalFailure or Interrupted."""
@@ -295,16 +251,13 @@ class Outlet:
 
     def lost(self) -> ReaderGone | None:
         """Return what ``write`` would raise when nobody is there any more to read, None while somebody is."""
-        gone = any(events & (select.POLLERR | select.POLLHUP) for _, events in self._watched.poll(0))
-        return self._gone() if gone else None
+        return self._gone() if self._watch.gone() else None
 
     def finish(self) -> str:
         """Let the reader see the end; returns how durable what was written is."""
         self._close_own()
         if not self._stays:
-            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, self.fd, inheritable=False)  # in its place, so that no other file takes the number
-            os.close(null)
+            lead_to_null(self.fd)
         return PASSED
 
     def cancel(self) -> None:

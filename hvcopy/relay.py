@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from hvcopy._core import DELIVERED, FLOWING, SOURCE_FAILED, Flow, Meter
+from hvcopy._core import DELIVERED, FLOWING, SOURCE_FAILED, Flow, Meter, describe
 from hvcopy._core import relay as core_relay
 from hvcopy.channel import Channel, broken
+from hvcopy.descriptors import in_relay, socket_words
 from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, TimedOut
 
 __all__ = ["Direction", "End", "Meter", "peer_end", "relay"]
@@ -57,8 +58,8 @@ class Direction:
         self.sink = sink
         messages = source.messages or sink.messages
         try:
-            by_reference = 0 if messages else _by_reference(source.fd)
-            self._flow = Flow(source.fd, sink.fd, meter, MESSAGE_ROOM if messages else ROOM, by_reference)
+            by_reference = 0 if messages else _by_reference(source)
+            self._flow = Flow(_for_core(source), _for_core(sink), meter, MESSAGE_ROOM if messages else ROOM, by_reference)
         except OSError as error:
             raise LocalFailure(f"{source.name} or {sink.name}: {error.strerror}") from error
 
@@ -87,7 +88,7 @@ class Direction:
         end = self.source if reading else self.sink
         if not reading and code == errno.EPIPE and not waiting and not end.local:
             return None
-        words = os.strerror(code)
+        words = describe(code) if end.local else socket_words(code)
         if end.local:
             if not reading and code == errno.EPIPE:
                 return LocalFailure(f"{end.name}: nobody reads it any more")
@@ -116,11 +117,17 @@ def relay(directions: Sequence[Direction], *, idle: float | None, limit: float |
         raise LocalFailure(f"waiting for bytes failed: {error.strerror}") from error
 
 
-def _by_reference(source: int) -> int:
-    status = os.fstat(source)
+def _for_core(end: End) -> int:
+    return in_relay(end.fd) if end.local else end.fd
+
+
+def _by_reference(source: End) -> int:
+    if not source.local:
+        return EVERYTHING
+    status = os.fstat(source.fd)
     if not stat.S_ISREG(status.st_mode):
         return EVERYTHING
-    return max(0, status.st_size - os.lseek(source, 0, os.SEEK_CUR) - COPIED_TAIL)
+    return max(0, status.st_size - os.lseek(source.fd, 0, os.SEEK_CUR) - COPIED_TAIL)
 
 
 def _milliseconds(seconds: float | None) -> int:

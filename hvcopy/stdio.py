@@ -11,11 +11,10 @@ import os
 import socket
 import stat
 
+from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own
 from hvcopy.errors import LocalFailure
 
 STDIN, STDOUT = 0, 1
-PIPE_SIZE = 1 << 20  # bytes; pipe(7): what an unprivileged user may ask for
-_F_SETPIPE_SZ = 1031  # linux/fcntl.h
 
 
 class Stdio:
@@ -46,23 +45,16 @@ class Stdio:
         if stat.S_ISSOCK(os.fstat(STDOUT).st_mode):
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(STDOUT)) as sock:
                 sock.shutdown(socket.SHUT_WR)
-        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         for fd in {STDOUT, self.output}:
-            os.dup2(null, fd, inheritable=fd == STDOUT)
-        os.close(null)
+            lead_to_null(fd, inheritable=fd == STDOUT)
 
     def _reopen(self, fd: int, flags: int) -> int:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISFIFO(mode) and not os.isatty(fd):
-            return fd
-        if stat.S_ISFIFO(mode):
-            _enlarge(fd)
-        try:
-            own = os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:  # no /proc, or it belongs to another user: the core asks poll before each call
-            return fd
-        self._opened.append(own)
-        return own
+        if is_pipe(fd):
+            enlarge(fd)
+        opened, _ = own(fd, flags)
+        if opened != fd:
+            self._opened.append(opened)
+        return opened
 
     def _release(self) -> None:
         for fd in self._opened:
@@ -76,11 +68,3 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _enlarge(pipe: int) -> None:
-    """What the other process writes at once is then read at once."""
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
-
-        fcntl.fcntl(pipe, _F_SETPIPE_SZ, PIPE_SIZE)

@@ -19,6 +19,9 @@ typedef int hv_socket;
 /* 1 where a call on a blocking socket could block, so that the loops must wait for readiness before it. */
 enum { HV_WAIT_FIRST = 0, HV_SYNC_EACH = 0 };
 
+/* Bytes that a pipe which poll(2) calls writable takes without waiting: PIPE_BUF (pipe(7)). */
+enum { HV_ATOMIC = 4096 };
+
 static inline hv_result hv_returned(int64_t value)
 {
     hv_result result = {value < 0 ? 0 : value, value < 0 ? errno : 0};
@@ -80,6 +83,9 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
         return hv_failed(EBADF);
     return ready;
 }
+
+/* A macro, so that what stands in for hv_wait (tests/faults) does for this one. */
+#define hv_wait_descriptor(fd, what, timeout_ms) hv_wait(fd, what, timeout_ms)
 
 /* ---- streams of any kind ---- */
 

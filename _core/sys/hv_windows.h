@@ -99,7 +99,7 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     return result;
 }
 
-/* ---- streams of any kind: sockets only ---- */
+/* ---- streams of any kind ---- */
 
 typedef struct {
     hv_socket fd;
@@ -109,50 +109,12 @@ typedef struct {
 
 enum { HV_MAX_WATCHES = 4 };
 
-static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms)
-{
-    WSAPOLLFD entries[HV_MAX_WATCHES];
-    hv_result result;
-    int ready, i;
-    for (i = 0; i < count; i++) {
-        entries[i].fd = watches[i].fd;
-        entries[i].events = watches[i].want == HV_READABLE ? POLLRDNORM : watches[i].want ? POLLWRNORM : 0;
-        entries[i].revents = 0;
-    }
-    ready = WSAPoll(entries, (ULONG)count, timeout_ms);
-    result = hv_returned_socket(ready == SOCKET_ERROR ? SOCKET_ERROR : 0, ready);
-    for (i = 0; i < count; i++) {
-        int seen = entries[i].revents;
-        if (!result.err && (seen & POLLNVAL))
-            return hv_failed(WSAENOTSOCK);
-        watches[i].got = (seen & (POLLRDNORM | POLLERR | POLLHUP) ? HV_READABLE : 0)
-            | (seen & (POLLWRNORM | POLLERR | POLLHUP) ? HV_WRITABLE : 0)
-            | (seen & (POLLERR | POLLHUP) ? HV_GONE : 0);
-    }
-    return result;
-}
-
 static inline hv_result hv_pending_error(hv_socket sock)
 {
     int pending = 0, size = sizeof pending;
     hv_result asked = hv_returned_socket(getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&pending, &size), 0);
     asked.value = pending;
     return asked;
-}
-
-static inline hv_result hv_kind(hv_socket fd)
-{
-    hv_result socket = {HV_SOCKET, 0};
-    (void)fd;
-    return socket;
-}
-
-/* Winsock does not tell; whoever owns the socket has made it so. */
-static inline hv_result hv_nonblocking(hv_socket fd)
-{
-    hv_result yes = {1, 0};
-    (void)fd;
-    return yes;
 }
 
 /* Times: 100 ns since 1601; Python's and POSIX's are since 1970. */

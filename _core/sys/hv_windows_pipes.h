@@ -7,6 +7,15 @@
 
 enum { HV_LOOK_AGAIN_MS = 2 };
 
+/* A write waits as long as its reader does anyway. */
+enum { HV_ATOMIC = 1 << 16 };
+
+/* What the relay is given for a descriptor: a number that no socket has (hvcopy/descriptors.py). */
+#define HV_DESCRIPTOR ((hv_socket)1 << 40)
+
+static inline int hv_is_descriptor(hv_socket fd) { return (fd & HV_DESCRIPTOR) != 0; }
+static inline int hv_number(hv_socket fd) { return (int)(fd & 0x7fffffff); }
+
 /* value: HV_SOCKET, HV_PIPE, HV_FILE or HV_OTHER. */
 static inline hv_result hv_kind_of_descriptor(int fd)
 {
@@ -45,10 +54,78 @@ static inline hv_result hv_wait_descriptor(int fd, int what, int timeout_ms)
     return ready;
 }
 
+static inline hv_result hv_kind(hv_socket fd)
+{
+    hv_result socket = {HV_SOCKET, 0};
+    return hv_is_descriptor(fd) ? hv_kind_of_descriptor(hv_number(fd)) : socket;
+}
+
+/* Winsock does not tell: whoever owns a socket has made it so. */
+static inline hv_result hv_nonblocking(hv_socket fd)
+{
+    hv_result is = {!hv_is_descriptor(fd), 0};
+    return is;
+}
+
+static inline int hv_look(const hv_watch *watch)
+{
+    if (watch->want != HV_READABLE)
+        return watch->want;
+    hv_result ready = hv_wait_descriptor(hv_number(watch->fd), HV_READABLE, 0);
+    return ready.value || ready.err ? HV_READABLE : 0;
+}
+
+/* value: how many of *watches* have something to say.  Nothing waits for sockets and descriptors together. */
+static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms)
+{
+    int64_t until = hv_now_ms() + timeout_ms;
+    for (;;) {
+        WSAPOLLFD entries[HV_MAX_WATCHES];
+        hv_watch *whose[HV_MAX_WATCHES];
+        int sockets = 0, ready = 0, looking = 0, i;
+        int64_t left;
+        for (i = 0; i < count; i++) {
+            watches[i].got = 0;
+            if (hv_is_descriptor(watches[i].fd)) {
+                watches[i].got = hv_look(&watches[i]);
+                ready += watches[i].got != 0;
+                looking = 1;
+                continue;
+            }
+            whose[sockets] = &watches[i];
+            entries[sockets].fd = watches[i].fd;
+            entries[sockets].events = watches[i].want == HV_READABLE ? POLLRDNORM : watches[i].want ? POLLWRNORM : 0;
+            entries[sockets++].revents = 0;
+        }
+        left = ready ? 0 : until - hv_now_ms();
+        if (left < 0)
+            left = 0;
+        if (looking && left > HV_LOOK_AGAIN_MS)
+            left = HV_LOOK_AGAIN_MS;
+        if (sockets == 0)
+            Sleep((DWORD)left);
+        else if (WSAPoll(entries, (ULONG)sockets, (INT)left) == SOCKET_ERROR)
+            return hv_failed(WSAGetLastError());
+        for (i = 0; i < sockets; i++) {
+            int seen = entries[i].revents;
+            if (seen & POLLNVAL)
+                return hv_failed(WSAENOTSOCK);
+            whose[i]->got = (seen & (POLLRDNORM | POLLERR | POLLHUP) ? HV_READABLE : 0)
+                | (seen & (POLLWRNORM | POLLERR | POLLHUP) ? HV_WRITABLE : 0)
+                | (seen & (POLLERR | POLLHUP) ? HV_GONE : 0);
+            ready += seen != 0;
+        }
+        if (ready || hv_now_ms() >= until) {
+            hv_result result = {ready, 0};
+            return result;
+        }
+    }
+}
+
 static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
 {
     DWORD got = 0;
-    if (ReadFile(hv_handle((int)fd), into, (DWORD)hv_clamped(size), &got, NULL))
+    if (ReadFile(hv_handle(hv_number(fd)), into, (DWORD)hv_clamped(size), &got, NULL))
         return hv_done(TRUE, got);
     return GetLastError() == ERROR_BROKEN_PIPE || GetLastError() == ERROR_HANDLE_EOF ? hv_done(TRUE, 0) : hv_done(FALSE, 0);
 }
@@ -56,7 +133,7 @@ static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
 static inline hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
 {
     DWORD put = 0;
-    BOOL done = WriteFile(hv_handle((int)fd), data, (DWORD)hv_clamped(size), &put, NULL);
+    BOOL done = WriteFile(hv_handle(hv_number(fd)), data, (DWORD)hv_clamped(size), &put, NULL);
     return hv_done(done, put);
 }
 

@@ -10,6 +10,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from hvcopy.descriptors import READ, WRITE, in_foreground
 from hvcopy.errors import LocalFailure, printable
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.wire.messages import PASSED
@@ -63,7 +64,7 @@ class Ends:
 
     def _inlet(self) -> Inlet | None:
         if self._input not in ("", "-"):
-            return open_inlet(_open(self._input, os.O_RDONLY), self._input, owned=True)
+            return open_inlet(_open(self._input, READ), self._input, owned=True)
         if sys.stdin is None or (self._many and not self._input):
             return None
         if not self._input and os.isatty(STDIN) and not self._is_conversation():
@@ -73,7 +74,7 @@ class Ends:
     def _is_conversation(self) -> bool:
         """Whether somebody sits at a terminal, reads there what comes, and has no other program to type to."""
         with contextlib.suppress(OSError):
-            here = os.tcgetpgrp(STDIN) == os.getpgrp()
+            here = in_foreground(STDIN)
             return here and self._output in ("", "-") and os.isatty(STDOUT)
         return False
 
@@ -83,7 +84,7 @@ class Ends:
 
             if is_replaceable(self._output):
                 return OutputFile(self._output, sync=self._sync)
-            return Outlet(_open(self._output, os.O_WRONLY), self._output, owned=True)
+            return Outlet(_open(self._output, WRITE), self._output, owned=True)
         if sys.stdout is None:
             return Closed()
         outlet = Outlet(STDOUT, stays=self._many)
@@ -94,7 +95,7 @@ def _open(path: str, flags: int) -> int:
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        return os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY)
+        return os.open(path, flags)
     except OSError as error:
         raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="nothing was sent; check the path") from None
 

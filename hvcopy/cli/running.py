@@ -24,11 +24,12 @@ INTERRUPT_SECONDS = 2.0
 
 def _allow_many_files() -> None:
     """Raise the limit of open files to what this user may have: trees of many folders keep many of them open."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
+    if sys.platform != "win32":
+        with contextlib.suppress(ImportError, ValueError, OSError):
+            import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def say(text: str) -> None:
@@ -90,6 +91,8 @@ class Command:
         *here*: in this thread, for what asks the user or starts programs and has no progress; a signal breaks it off at once.
         """
         signal.signal(signal.SIGTERM, _raise_interrupt)
+        if sys.platform == "win32":
+            signal.signal(signal.SIGBREAK, _raise_interrupt)
         _allow_many_files()
         error: HvcopyError | None = None
         try:
@@ -174,7 +177,17 @@ class Command:
         """Return the exact command that goes on where this one broke off."""
         if not self.resume_hint or not isinstance(error, (ConnectionLost, Interrupted, TimedOut)):
             return ""
-        return f"nothing half-written stands under a final name; to go on, run again: hvcopy {shlex.join(sys.argv[1:])}"
+        return f"nothing half-written stands under a final name; to go on, run again: hvcopy {as_typed(sys.argv[1:])}"
+
+
+def as_typed(words: list[str]) -> str:
+    """Return the words of a command as this system's shell takes them."""
+    if sys.platform == "win32":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words)
+    else:
+        return shlex.join(words)
 
 
 def _raise_interrupt(number: int, frame: FrameType | None) -> None:

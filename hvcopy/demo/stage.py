@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from hvcopy.errors import BY_EXIT_CODE, HvcopyError, Interrupted, LocalFailure, printable
+from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, Interrupted, LocalFailure, printable
 
 HVCOPY = (sys.executable, "-P", "-m", "hvcopy")
 ADDRESS = "unix:socket"
@@ -27,6 +27,12 @@ class Stage:
     """The folder, the server and the command under way.  ``stop`` is for any thread, the rest for one."""
 
     def __init__(self) -> None:
+        if os.name == "nt":
+            raise BadUsage(
+                "the demo goes through a unix socket, which hvcopy does not have on Windows",
+                hint="in one window: hvcopy serve tcp:127.0.0.1:18518 --root DIR --open; in another: "
+                "hvcopy cp -r FOLDER tcp:127.0.0.1:18518:/",
+            )
         try:
             self.folder = tempfile.mkdtemp(prefix="hvcopy-demo-")
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -118,7 +119,7 @@ class Tour:
                 f"{self.stage.folder}: {format_size(free)} free, and the demo needs {format_size(need)} there",
                 hint="take another folder with TMPDIR=/var/tmp, or a smaller file with --size 64M",
             )
-        if (load := os.getloadavg()[0]) > (os.cpu_count() or 1):
+        if sys.platform != "win32" and (load := os.getloadavg()[0]) > (os.cpu_count() or 1):
             self.on_note(f"this machine is busy (load {load:.1f}): the rates will be low and uneven")
         memory = available()
         if memory and memory < need:

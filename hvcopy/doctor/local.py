@@ -20,12 +20,14 @@ def unix() -> Finding:
     """Return whether a unix socket can be opened."""
     if sys.platform == "win32":
         return no_unix_sockets()[0]
-    try:
-        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close()
-    except OSError as error:
-        fix = "allow AF_UNIX in the filter of system calls that this process runs under"
-        return Finding("unix.socket", FAIL, f"unix sockets cannot be opened ({error.strerror})", "", fix, NOT_ALLOWED)
-    return Finding("unix.socket", OK, "unix sockets can be opened: unix:/path")
+    else:
+        try:
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close()
+        except OSError as error:
+            fix = "allow AF_UNIX in the filter of system calls that this process runs under"
+            words = f"unix sockets cannot be opened ({error.strerror})"
+            return Finding("unix.socket", FAIL, words, "", fix, NOT_ALLOWED)
+        return Finding("unix.socket", OK, "unix sockets can be opened: unix:/path")
 
 
 def tcp() -> Finding:

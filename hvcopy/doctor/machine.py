@@ -87,8 +87,9 @@ def ask_cid(device: Path) -> int:
     """Return the local CID that */dev/vsock* tells.  Raises OSError."""
     if sys.platform == "win32":
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
-    import fcntl
+    else:
+        import fcntl
 
-    with device.open("rb", buffering=0) as file:
-        answer = fcntl.ioctl(file, GET_LOCAL_CID, bytes(4))
-    return int(struct.unpack("=I", answer)[0])
+        with device.open("rb", buffering=0) as file:
+            answer = fcntl.ioctl(file, GET_LOCAL_CID, bytes(4))
+        return int(struct.unpack("=I", answer)[0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 
 from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress
@@ -103,7 +104,7 @@ class Steps:
             return None
         address, patience = self._address, self._patience()
         try:
-            if isinstance(address, HybridAddress):
+            if sys.platform != "win32" and isinstance(address, HybridAddress):
                 from hvcopy.transport import hybrid  # here and below, as Windows lacks what it imports
 
                 sock = hybrid.reach(address, patience, None)
@@ -114,7 +115,7 @@ class Steps:
         except HvcopyError as error:
             self._trail.fail(ADDRESS if isinstance(error, BadUsage) else CONNECT, error)
             return None
-        if isinstance(address, HybridAddress):
+        if sys.platform != "win32" and isinstance(address, HybridAddress):
             self._trail.well(CONNECT, f"{printable(address.path)} takes connections")
             return self._ask(address, sock, patience)
         window = f", window {channel.window} bytes" if channel.window else ""
@@ -122,17 +123,20 @@ class Steps:
         return channel
 
     def _ask(self, address: HybridAddress, sock: socket.socket, patience: Patience) -> Channel | None:
-        from hvcopy.transport import hybrid
-
-        try:
-            channel = as_channel(address, hybrid.ask(address, sock, patience), self._timeout)
-        except Interrupted:
-            raise
-        except HvcopyError as error:
-            self._trail.fail(MUXER, error, why=_MUXER_WHY.get(error.exit_code, ""))
+        if sys.platform == "win32":
             return None
-        self._trail.well(MUXER, f"the VMM has connected it to port {address.port} of its guest")
-        return channel
+        else:
+            from hvcopy.transport import hybrid
+
+            try:
+                channel = as_channel(address, hybrid.ask(address, sock, patience), self._timeout)
+            except Interrupted:
+                raise
+            except HvcopyError as error:
+                self._trail.fail(MUXER, error, why=_MUXER_WHY.get(error.exit_code, ""))
+                return None
+            self._trail.well(MUXER, f"the VMM has connected it to port {address.port} of its guest")
+            return channel
 
     def _patience(self) -> Patience:
         return Patience(self._timeout, self._cancelled)

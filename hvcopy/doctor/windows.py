@@ -37,7 +37,8 @@ def here() -> Windows | None:
     """Return the facts of this machine; None when it is no Windows."""
     if sys.platform == "win32":
         return _gather()
-    return None
+    else:
+        return None
 
 
 if sys.platform == "win32":

@@ -346,7 +346,7 @@ def _why_not(todo: _Batch, number: int, status: int) -> str:
             found = system.stat(todo.handles[number].fd, todo.names[number])
             return A_DIRECTORY if stat.S_ISDIR(found.st_mode) else EXISTS
         return EXISTS
-    return A_DIRECTORY if status == errno.EISDIR else os.strerror(status)
+    return A_DIRECTORY if status == errno.EISDIR else fileio.describe(status)
 
 
 def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:
@@ -359,4 +359,4 @@ def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:
 
 def _check_fatal(status: int) -> None:
     if status in FATAL:
-        raise OSError(status, os.strerror(status))
+        raise OSError(status, fileio.describe(status))

@@ -67,12 +67,12 @@ def keep_alone(fd: int) -> None:
 
 def anonymous(parent: int, mode: int) -> int:
     """Always OSError(ENOSYS): every file has a name."""
-    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    raise OSError(errno.ENOSYS, fileio.describe(errno.ENOSYS))
 
 
 def name_anonymous(fd: int, parent: int, name: bytes) -> None:
     """Always OSError(ENOSYS)."""
-    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    raise OSError(errno.ENOSYS, fileio.describe(errno.ENOSYS))
 
 
 def make_directory(parent: int, name: bytes, mode: int) -> None:
@@ -116,7 +116,7 @@ def chown_link(parent: int, name: bytes, uid: int, gid: int) -> None:
 
 def set_link_time(parent: int, name: bytes, mtime_ns: int) -> None:
     """Always OSError(ENOSYS)."""
-    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    raise OSError(errno.ENOSYS, fileio.describe(errno.ENOSYS))
 
 
 def list_folder(fd: int) -> Iterator[tuple[bytes, int]]:
@@ -140,7 +140,7 @@ def list_xattrs(target: int | str) -> list[str]:
 
 def get_xattr(target: int | str, name: str) -> bytes:
     """Always OSError(ENOSYS)."""
-    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    raise OSError(errno.ENOSYS, fileio.describe(errno.ENOSYS))
 
 
 def set_xattr(fd: int, name: bytes, value: bytes) -> None:

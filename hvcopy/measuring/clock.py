@@ -12,10 +12,11 @@ def processor() -> tuple[float, float]:
     """Return the user and system seconds that this process has used."""
     if sys.platform == "win32":
         return os.times()[:2]
-    from resource import RUSAGE_SELF, getrusage  # os.times counts in hundredths there
+    else:
+        from resource import RUSAGE_SELF, getrusage  # os.times counts in hundredths there
 
-    used = getrusage(RUSAGE_SELF)
-    return used.ru_utime, used.ru_stime
+        used = getrusage(RUSAGE_SELF)
+        return used.ru_utime, used.ru_stime
 
 
 def until(over: Callable[[], bool]) -> Iterator[None]:

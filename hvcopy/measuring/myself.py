@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 
 from hvcopy.address import LONGEST_SOCKET_PATH, UnixAddress
-from hvcopy.errors import LocalFailure, printable
+from hvcopy.errors import BadUsage, LocalFailure, printable
 
 END_SECONDS = 5.0
 START_SECONDS = 20.0
@@ -22,6 +22,12 @@ class Myself:
     """For the time of a ``with``; its ``address`` answers within START_SECONDS.  ``close`` is for any thread."""
 
     def __init__(self, *, most_buffer: int, timeout: float) -> None:
+        if os.name == "nt":
+            raise BadUsage(
+                "measuring against itself goes through a unix socket, which hvcopy does not have on Windows",
+                hint="in one window: hvcopy bench --serve tcp:127.0.0.1:18518 --open; in another: "
+                "hvcopy bench tcp:127.0.0.1:18518",
+            )
         roomy = len(os.fsencode(tempfile.gettempdir())) + len(_PREFIX) + 20 < LONGEST_SOCKET_PATH
         try:
             self._folder = tempfile.mkdtemp(prefix=_PREFIX, dir=None if roomy else "/tmp")

@@ -102,7 +102,7 @@ class Packing:
         if status == fileio.NOT_REGULAR:
             self._outbox.note(names.source, path, "skipped: no regular file any more")
         else:
-            message = CHANGED if status == fileio.CHANGED else os.strerror(status)
+            message = CHANGED if status == fileio.CHANGED else fileio.describe(status)
             self._outbox.fail(names.source, path, 10, message)
 
     def _is_known(self, names: Names, name: bytes, record: tuple[int, ...]) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Iterator
 from typing import Any
 
+from hvcopy.descriptors import socket_words
 from hvcopy.transport.options import plain
 from hvcopy.transport.patience import Patience
 
@@ -28,7 +28,7 @@ def connect_socket(sock: socket.socket, target: Any, patience: Patience) -> None
         with plain(sock) as raw:
             code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, socket_words(code))
 
 
 @contextlib.contextmanager

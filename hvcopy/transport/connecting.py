@@ -6,6 +6,7 @@ It knows when to try again; how one attempt goes is the family's business.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, assert_never
@@ -14,7 +15,7 @@ from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, Un
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
-from hvcopy.transport.failures import KEEP_TRYING
+from hvcopy.transport.failures import KEEP_TRYING, no_unix_sockets
 from hvcopy.transport.patience import Patience, never
 
 if TYPE_CHECKING:
@@ -74,17 +75,23 @@ def attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[s
     """One attempt; returns the connected socket and the peer's identity.  Raises as ``dial``, and Interrupted."""
     match address:
         case UnixAddress():
-            from hvcopy.transport import unix
+            if sys.platform == "win32":
+                raise no_unix_sockets(address)
+            else:
+                from hvcopy.transport import unix
 
-            return unix.connect(address, patience, buffer)
+                return unix.connect(address, patience, buffer)
         case VsockAddress():
             from hvcopy.transport import vsock
 
             return vsock.connect(address, patience, buffer)
         case HybridAddress():
-            from hvcopy.transport import hybrid
+            if sys.platform == "win32":
+                raise no_unix_sockets(address)
+            else:
+                from hvcopy.transport import hybrid
 
-            return hybrid.connect(address, patience, buffer)
+                return hybrid.connect(address, patience, buffer)
         case TcpAddress():
             from hvcopy.transport import tcp
 

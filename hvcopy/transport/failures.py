@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hvcopy.errors import HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, TimedOut
+from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, TimedOut
 
 if TYPE_CHECKING:
     from hvcopy.address import Address
@@ -19,6 +19,14 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
 SERVERS = ("hvcopy serve {} --root DIR", "hvcopy recv -l {}", "hvcopy pipe -l {}")
 KEEP_TRYING = "keep trying with --wait 30"
+
+
+def no_unix_sockets(address: Address) -> BadUsage:
+    """The failure for families that Windows lacks: CPython has no AF_UNIX there."""
+    return BadUsage(
+        f"{address}: hvcopy has no unix sockets on Windows",
+        hint="between processes of one machine: tcp:127.0.0.1:PORT or hyperv:loopback:PORT",
+    )
 
 
 def not_connected(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import sys
 
 from hvcopy.address import HybridAddress
 from hvcopy.errors import HvcopyError, NobodyListens, NotHvcopy, TimedOut
@@ -16,6 +17,8 @@ from hvcopy.transport.attempt import closed_on_failure
 from hvcopy.transport.bound import Bound
 from hvcopy.transport.failures import reason, start_there
 from hvcopy.transport.patience import Patience
+
+assert sys.platform != "win32"
 
 _REPLY = re.compile(rb"OK \S{1,64}\r?\n")
 _LONGEST_REPLY = 3 + 64 + 2

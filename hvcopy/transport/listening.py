@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import sys
 from types import TracebackType
 from typing import assert_never
 
@@ -12,7 +13,7 @@ from hvcopy.channel import Channel
 from hvcopy.errors import Interrupted, LocalFailure
 from hvcopy.transport import tuning
 from hvcopy.transport.bound import Bound
-from hvcopy.transport.failures import reason
+from hvcopy.transport.failures import no_unix_sockets, reason
 from hvcopy.transport.patience import Patience
 
 _UNUSABLE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP)
@@ -106,17 +107,23 @@ def listen(address: Address, *, buffer: int | None = None, backlog: int = 128, t
 def _bind(address: Address, buffer: int | None, backlog: int) -> Bound:
     match address:
         case UnixAddress():
-            from hvcopy.transport import unix
+            if sys.platform == "win32":
+                raise no_unix_sockets(address)
+            else:
+                from hvcopy.transport import unix
 
-            return unix.listen(address, buffer, backlog)
+                return unix.listen(address, buffer, backlog)
         case VsockAddress():
             from hvcopy.transport import vsock
 
             return vsock.listen(address, buffer, backlog)
         case HybridAddress():
-            from hvcopy.transport import hybrid
+            if sys.platform == "win32":
+                raise no_unix_sockets(address)
+            else:
+                from hvcopy.transport import hybrid
 
-            return hybrid.listen(address, buffer, backlog)
+                return hybrid.listen(address, buffer, backlog)
         case TcpAddress():
             from hvcopy.transport import tcp
 

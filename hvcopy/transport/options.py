@@ -18,9 +18,9 @@ def plain(sock: socket.socket) -> Iterator[socket.socket]:
     """
     if sys.platform == "win32":
         yield sock
-        return
-    lent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=sock.fileno())
-    try:
-        yield lent
-    finally:
-        lent.detach()
+    else:
+        lent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=sock.fileno())
+        try:
+            yield lent
+        finally:
+            lent.detach()

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,8 @@ from hvcopy.transport.attempt import closed_on_failure
 from hvcopy.transport.bound import Bound
 from hvcopy.transport.failures import in_use, not_connected, not_listening
 from hvcopy.transport.patience import Patience
+
+assert sys.platform != "win32"  # CPython has no AF_UNIX there; `dial` and `listen` say so
 
 LONGEST_PATH = 107
 """Bytes: sockaddr_un has room for 108 with the final zero (unix(7))."""

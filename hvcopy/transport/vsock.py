@@ -6,6 +6,7 @@ Importing this file opens nothing; sockets are made inside the functions only.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Any
 
@@ -79,6 +80,10 @@ def _welcome(_accepted: socket.socket, remote: Any) -> tuple[str, str]:
 
 
 def _open(address: VsockAddress) -> socket.socket:
+    if os.name == "nt":
+        raise BadUsage(
+            f"{address}: AF_VSOCK is Linux's", hint=f"on Windows the same port of a VM is hyperv:VM:{address.port}"
+        )
     try:
         return socket.socket(tuning.AF_VSOCK, socket.SOCK_STREAM)
     except OSError as error:
