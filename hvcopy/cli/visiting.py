@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hvcopy.cli.running import Command
 
 _MARKS = {UNKNOWN: "?", NOT_APPLICABLE: "-"}
-INDENT, WIDTH = 25, 120
+WIDTH = 120
 
 
 class Visit:
@@ -78,8 +78,10 @@ class Visit:
                 result.update(ok=False, exit_code=error.exit_code)
             print(json.dumps(result), flush=True)
         elif not self._command.quiet:
-            for one in filter(self._shown, visit.found):
-                print(_in_words(one), flush=True)
+            shown = [one for one in visit.found if self._shown(one)]
+            width = max((len(one.id) for one in shown), default=0)
+            for one in shown:
+                print(_in_words(one, width), flush=True)
 
     def _shown(self, one: Finding) -> bool:
         if self._verbose:
@@ -89,21 +91,12 @@ class Visit:
         return not self._examination.asked or self._examination.decisive(one) or one.state != OK
 
 
-def _in_words(one: Finding) -> str:
-    lines = [f"{_MARKS.get(one.state, one.state):<5} {one.id:<18} {printable(one.what)}"]
-    if one.state not in (OK, NOT_APPLICABLE) or one.why:
-        lines += _below("", one.why)
-    if one.causes:
-        lines += _below("", f"likely: {', '.join(one.causes)}")
-    lines += _below("fix", one.fix)
+def _in_words(one: Finding, width: int) -> str:
+    indent = len("fail  ") + width + 2
+    lines = [f"{_MARKS.get(one.state, one.state):<5} {one.id:<{width}}  {printable(one.what)}"]
+    causes = f"likely: {', '.join(one.causes)}" if one.causes else ""
+    for text in (printable(one.why), causes):
+        lines += [" " * indent + line for line in textwrap.wrap(text, WIDTH - indent)]
+    if one.fix:  # a command is not broken into lines, for it is to be copied
+        lines.append(f"{'fix':>9}".ljust(indent) + printable(one.fix))
     return "\n".join(lines)
-
-
-def _below(label: str, text: str) -> list[str]:
-    """Lines below a finding; commands are not broken, for they are to be copied."""
-    if not text:
-        return []
-    text = printable(text)
-    wrapped = [text] if label else textwrap.wrap(text, WIDTH - INDENT)
-    first = f"{' ' * 6}{label:<{INDENT - 6}}"
-    return [(first if index == 0 else " " * INDENT) + line for index, line in enumerate(wrapped)]

@@ -36,6 +36,7 @@ def needed(machine: Machine, address: Address, *, listening: bool, windows: Wind
     match address:
         case VsockAddress():
             found += vsock.none_of_it(NO_VSOCK) if windows else vsock.findings(machine, address)
+            return found
         case UnixAddress() | HybridAddress():
             found += local.no_unix_sockets() if windows else [local.unix()]
         case TcpAddress():
@@ -43,7 +44,7 @@ def needed(machine: Machine, address: Address, *, listening: bool, windows: Wind
         case HypervAddress():
             known = hyperv.findings(windows, address, listening=listening) if windows else []
             found += known or [not_applicable("hyperv", NO_HYPERV)]
-    return found
+    return [not_applicable(one.id, "only vsock: needs another WSL") if one.id == "system.wsl" else one for one in found]
 
 
 def misplaced(address: Address, *, windows: bool) -> BadUsage | None:

@@ -33,8 +33,9 @@ class Trail:
         """Note that *error* ended *step*."""
         refused = isinstance(error, NotAllowed)
         causes = [one for one in self._machine if step in (CONNECT, LISTEN) and _may_explain(one, refused=refused)]
-        if not error.hint:
-            error.hint = next((one.fix for one in causes if one.fix), "")
+        mends = [one.fix for one in causes if one.fix and one.state == FAIL]
+        mends += [error.hint, *(one.fix for one in causes)]
+        error.hint = next(filter(None, mends), "")  # what is known of this machine is more than what an errno tells
         self.found.append(failed(step, error, why=why or self._mistake(step), causes=[one.id for one in causes]))
 
     def leave_out(self, steps: Sequence[str]) -> None:

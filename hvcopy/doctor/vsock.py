@@ -48,7 +48,11 @@ def findings(machine: Machine, address: VsockAddress | None = None) -> list[Find
     ways = [_to_host(machine, kernel), _to_guests(machine, kernel), _to_itself(machine, kernel)]
     host = ways[0].state == OK and not kernel.ready("vhost_vsock")
     way = needed(address, cid if isinstance(cid, int) else None, to_guests=not host)
-    return found + [_as_needed(one, way) if way else one for one in ways]
+    fixes = {
+        TO_HOST: "vsock:host is for guests; from a host name the guest's CID: hvcopy vms lists them",
+        TO_GUESTS: kernel.get("vhost_vsock", contained=_contained(machine)),
+    }
+    return found + [_as_needed(one, way, fixes.get(way, "")) if way else one for one in ways]
 
 
 def none_of_it(why: str) -> list[Finding]:
@@ -57,13 +61,13 @@ def none_of_it(why: str) -> list[Finding]:
     return [not_applicable(name, why) for name in names]
 
 
-def _as_needed(one: Finding, way: str) -> Finding:
-    """Return *one* judged by whether the address needs it."""
+def _as_needed(one: Finding, way: str, fix: str) -> Finding:
+    """Return *one* judged by whether the address goes that *way*, with *fix* for a way that would not be missed otherwise."""
     if one.id != way:
         return not_applicable(one.id, "the address does not go that way")
     if one.state in (OK, FAIL):
         return one
-    return Finding(one.id, FAIL, one.what, one.why, one.fix, NO_WAY)
+    return Finding(one.id, FAIL, one.what, one.why, one.fix or fix, NO_WAY)
 
 
 def _contained(machine: Machine) -> bool:
@@ -109,17 +113,22 @@ def _no_socket(machine: Machine, kernel: Kernel, error: OSError) -> Finding:
     if error.errno == errno.EAFNOSUPPORT and not kernel.ready("vsock"):
         causes, fix = ["vsock.kernel"], kernel.get("vsock", contained=bool(manager))
     elif filtered and manager:
-        tool = manager if manager in ("docker", "podman") else "docker"
         why = f"{why}; the container's seccomp filter refuses them"
         fix = (
-            "allow socket(40, ...) in the container's seccomp profile; to see that it is this:"
-            f" {tool} run --security-opt seccomp=unconfined ..."
+            f"allow socket(40, ...) in the container's seccomp profile; to see that it is this: {_unfiltered(manager)}"
         )
     elif filtered:
         fix = "allow AF_VSOCK in the filter; for a systemd service: RestrictAddressFamilies=AF_VSOCK AF_UNIX AF_INET AF_INET6"
     else:
         fix = "see what forbids it: sudo ausearch -m avc -ts recent, sudo journalctl -k --grep apparmor"
     return Finding(SOCKET, FAIL, what, why, fix, NOT_ALLOWED, causes)
+
+
+def _unfiltered(manager: str) -> str:
+    """How to start a container without any filter."""
+    if manager == "kubepods":
+        return "securityContext: {seccompProfile: {type: Unconfined}} in the pod's spec"
+    return f"{manager if manager in ('docker', 'podman') else 'docker'} run --security-opt seccomp=unconfined ..."
 
 
 def _device(machine: Machine) -> Finding:

@@ -89,7 +89,7 @@ def _open(address: VsockAddress) -> socket.socket:
     except OSError as error:
         raise NotAllowed(
             f"{address}: this system has no AF_VSOCK ({reason(error)})",
-            hint="load the kernel module: sudo modprobe vsock; a container may have to be allowed to use it",
+            hint="load the kernel module: sudo modprobe vsock; a container may have to be allowed to use it (hvcopy doctor)",
         ) from error
 
 

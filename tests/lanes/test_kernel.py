@@ -238,6 +238,7 @@ def test_doctor_names_the_way_that_this_kernel_lacks(kernel: Kernel, address: st
     found = examined(kernel, address, code=4)
     assert states(found, "vsock.socket", f"vsock.{way}", "connect") == ["ok", "fail", "fail"]
     assert found["connect"]["causes"] == [f"vsock.{way}"]
+    assert found["connect"]["fix"] == found[f"vsock.{way}"]["fix"] != ""
 
 
 def test_doctor_names_the_right_that_a_low_port_needs(kernel: Kernel) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from roots import RELEASE, Root, guest, host
 
-from hvcopy.address import CID_ANY, VsockAddress
+from hvcopy.address import CID_ANY, VsockAddress, parse_address
 from hvcopy.doctor import needs, vsock
 from hvcopy.doctor.finding import Finding
 from hvcopy.doctor.kernel import Kernel
@@ -180,6 +180,13 @@ def test_a_container_that_refuses_sockets_is_named(tmp_path: Path, code: int) ->
     assert "podman run --security-opt seccomp=unconfined" in one.fix
 
 
+def test_a_pod_is_told_its_own_words(tmp_path: Path) -> None:
+    root = guest(tmp_path)
+    root.file("proc/self/cgroup", "0::/kubepods/besteffort/pod1")
+    root.status(seccomp=2)
+    assert "seccompProfile" in look(root, refused=errno.EPERM)["vsock.socket"].fix
+
+
 def test_a_service_that_may_not_is_told_its_option(tmp_path: Path) -> None:
     root = guest(tmp_path)
     root.status(seccomp=2)
@@ -231,6 +238,7 @@ def test_an_address_needs_one_way_and_no_other(tmp_path: Path, to: str, cid: int
     ways = {name: one.state for name, one in found.items() if name.startswith("vsock.to-")}
     assert ways == {name: "fail" if name == WAYS[to] else "not-applicable" for name in ways}
     assert found[WAYS[to]].exit_code == 4
+    assert found[WAYS[to]].fix
 
 
 def test_a_guest_seeks_other_guests_at_its_host(tmp_path: Path) -> None:
@@ -280,6 +288,16 @@ def test_a_module_is_also_seen_in_sys(tmp_path: Path) -> None:
     root = Root(tmp_path)
     root.file("sys/module/vsock/refcnt", "0")
     assert Kernel(root.machine()).state("vsock") == "loaded"
+
+
+@pytest.mark.parametrize("address", ["unix:/run/s", "tcp:127.0.0.1:5"])
+def test_wsl_1_is_nothing_to_addresses_without_vsock(tmp_path: Path, address: str) -> None:
+    root = Root(tmp_path)
+    root.file("proc/sys/kernel/osrelease", "4.4.0-22621-Microsoft")
+    found = needs.needed(root.machine(), parse_address(address), listening=False)
+    assert {one.state for one in found} <= {"ok", "not-applicable"}
+    vsock_too = needs.needed(root.machine(), VsockAddress(3, 5), listening=False)
+    assert {one.id for one in vsock_too if one.state == "fail"} == {"system.wsl"}
 
 
 # ---- whether there is a way to another machine
