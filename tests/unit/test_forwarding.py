@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -178,10 +179,8 @@ def test_a_target_that_cannot_be_told_of_an_end_may_still_answer(stack: ExitStac
     joined.client.sendall(b"question")
     joined.client.shutdown(socket.SHUT_WR)
     assert joined.target.recv(100) == b"question"
-    joined.target.settimeout(0.2)
-    for _ in range(25):  # longer than the grace, in all
-        with pytest.raises(TimeoutError):
-            joined.target.recv(1)
+    for _ in range(10):  # longer than the grace, in all
+        assert not select.select([joined.target], [], [], 0.2)[0]
         joined.target.sendall(b"answer")
         assert joined.client.recv(100) == b"answer"
     began = time.monotonic()
