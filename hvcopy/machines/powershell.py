@@ -16,19 +16,19 @@ KIND = "hyperv"
 SECONDS = 20.0
 """PowerShell takes two to three to start and load Hyper-V's module, more on a busy machine."""
 
-# Without double quotes, which Windows' command lines and PowerShell read each in its own way.  What fails is told as
-# an object, for texts are in the user's language.  Setting the encoding fails where there is no console.
-_SCRIPT = """\
-$ErrorActionPreference = 'Stop'
-try { [Console]::OutputEncoding = New-Object Text.UTF8Encoding $false } catch { }
-try {
-  $found = @(Get-VM | ForEach-Object { @{ Name = [string]$_.Name; Id = [string]$_.Id; State = [string]$_.State } })
-  ConvertTo-Json -Compress -InputObject $found
-} catch {
-  $id = [string]$_.FullyQualifiedErrorId
-  ConvertTo-Json -Compress -InputObject @{ Error = $id; Category = [string]$_.CategoryInfo.Category; Text = [string]$_ }
-}
-"""
+# One line without double quotes, which Windows' command lines and PowerShell read each in its own way.  What fails is
+# told as an object, for texts are in the user's language.  Setting the encoding fails where there is no console.
+_SCRIPT = (
+    "$ErrorActionPreference = 'Stop';"
+    " try { [Console]::OutputEncoding = New-Object Text.UTF8Encoding $false } catch { };"
+    " try {"
+    " $found = @(Get-VM | ForEach-Object { @{ Name = [string]$_.Name; Id = [string]$_.Id; State = [string]$_.State } });"
+    " ConvertTo-Json -Compress -InputObject $found"
+    " } catch {"
+    " $id = [string]$_.FullyQualifiedErrorId; $category = [string]$_.CategoryInfo.Category;"
+    " ConvertTo-Json -Compress -InputObject @{ Error = $id; Category = $category; Text = [string]$_ }"
+    " }"
+)
 _STATES = {  # Microsoft.HyperV.PowerShell.VMState
     "running": machine.RUNNING,
     "paused": machine.PAUSED,
@@ -74,6 +74,8 @@ def read_answer(text: str) -> list[Machine]:
         found = None
     if isinstance(found, dict) and "Error" in found:
         raise _explain(str(found["Error"]), str(found.get("Category")), str(found.get("Text")))
+    if isinstance(found, dict) and {*found} == {"value", "Count"}:  # how PowerShell 5 writes some arrays
+        found = found["value"]
     rows = [found] if isinstance(found, dict) else found
     if not isinstance(rows, list):
         raise LocalFailure(f"PowerShell's answer makes no sense: {printable(text[:200])}", hint=_TRY)

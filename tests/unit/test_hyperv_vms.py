@@ -83,6 +83,8 @@ def test_states_are_words_of_ours_or_else_of_hyperv(powershell: Callable[[str], 
 def test_one_vm_alone_and_no_vm_at_all(powershell: Callable[[str], Path]) -> None:
     powershell(says(json.dumps(vm())))
     assert [one.name for one in ask_hyperv()] == ["web"]
+    powershell(says(json.dumps({"value": [vm(), vm("b", B)], "Count": 2})))
+    assert [one.name for one in ask_hyperv()] == ["web", "b"]
     powershell(says("[]"))
     assert ask_hyperv() == []
 
@@ -198,7 +200,7 @@ def test_the_script_reaches_powershell_as_one_argument_without_double_quotes(
     assert (tmp_path / "count").read_text() == "5\n"
     script = (tmp_path / "script").read_text()
     assert "Get-VM" in script
-    assert '"' not in script
+    assert not {'"', "\n"} & {*script}
 
 
 # ---- names
