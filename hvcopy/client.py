@@ -19,7 +19,7 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
-from hvcopy.transport import dial
+from hvcopy.transport import dial, pinned
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -209,4 +209,5 @@ def connect(
     except HvcopyError:
         channel.close()
         raise
-    return Client(link, terms, lanes=lanes, dial_again=lambda: dial(address, timeout=timeout, buffer=buffer))
+    again = pinned(address, channel)
+    return Client(link, terms, lanes=lanes, dial_again=lambda: dial(again, timeout=timeout, buffer=buffer))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hvcopy.cli import options
+
+if TYPE_CHECKING:
+    from hvcopy.channel import Channel
 
 
 def recv(
@@ -40,7 +43,7 @@ def recv(
         from hvcopy.cli.serving import ServerLog, open_root
         from hvcopy.transfer.jobs import Served
         from hvcopy.transfer.tally import Tally
-        from hvcopy.transport import dial, listen
+        from hvcopy.transport import dial, listen, pinned
 
         where, alias_key = arguments.find(address)
         command.report.peer = str(where)
@@ -50,9 +53,16 @@ def recv(
         if not listening:
             from hvcopy.oneshot import receive_once
 
-            waiting = [arguments.seconds(wait), 0.0]
+            target, waiting = where, [arguments.seconds(wait)]
+
+            def connect() -> Channel:
+                nonlocal target
+                channel = dial(target, wait=waiting.pop() if waiting else 0.0, timeout=patience, buffer=size)
+                target = pinned(where, channel)
+                return channel
+
             receive_once(
-                lambda: dial(where, wait=waiting.pop(0) if waiting else 0.0, timeout=patience, buffer=size),
+                connect,
                 address=str(where),
                 key=arguments.key_of(key_file, alias_key),
                 timeout=patience,

@@ -22,7 +22,7 @@ from hvcopy.measuring.traffic import Traffic
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.session import Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
-from hvcopy.transport import dial
+from hvcopy.transport import dial, pinned
 from hvcopy.transport.failures import start_there
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
@@ -54,7 +54,7 @@ class Engine:
 
     def __init__(self, address: Address, *, key: bytes | None = None, wait: float = 0.0, timeout: float = 30.0) -> None:
         self.current: Outcome | None = None
-        self._address = address
+        self._address = self._target = address
         self._terms = Terms("client", str(address), key, timeout)
         self._wait = wait
         self._channel: Channel | None = None
@@ -95,8 +95,8 @@ class Engine:
 
     def _dial(self, buffer: int, wait: float = 0.0) -> Channel:
         try:
-            return dial(
-                self._address,
+            channel = dial(
+                self._target,
                 wait=wait,
                 timeout=self._terms.timeout,
                 buffer=buffer or None,
@@ -106,6 +106,8 @@ class Engine:
             if not error.server:
                 raise
             raise NobodyListens(error.message, hint=start_there(error.server, ANSWERS)) from error
+        self._target = pinned(self._target, channel)
+        return channel
 
     def _open(self, plan: Plan) -> Lanes:
         """Begin a session, with as many lanes as are granted and can be had."""

@@ -17,7 +17,7 @@ from hvcopy.measuring.clock import Clock, until
 from hvcopy.measuring.figures import NOTHING, Flow, Outcome, Side
 from hvcopy.measuring.plan import CONNECT, DOWN, ECHO, FILES, FLOOD, UP, Plan
 from hvcopy.measuring.recording import Observe, Recorder, unobserved
-from hvcopy.transport import dial
+from hvcopy.transport import dial, pinned
 from hvcopy.wire.frames import MIB
 
 STOP_SECONDS = 0.5
@@ -109,7 +109,7 @@ class RawEngine:
 
     def __init__(self, address: Address, *, wait: float = 0.0, timeout: float = 30.0) -> None:
         self.current: Outcome | None = None
-        self._address = address
+        self._address = self._target = address
         self._wait = wait
         self._timeout = timeout
         self._run: Run | None = None
@@ -152,13 +152,15 @@ class RawEngine:
 
     def _dial(self, plan: Plan) -> Channel:
         wait, self._wait = self._wait, 0.0
-        return dial(
-            self._address,
+        channel = dial(
+            self._target,
             wait=wait,
             timeout=self._timeout,
             buffer=plan.buffer or None,
             cancelled=lambda: self._stopped is not None,
         )
+        self._target = pinned(self._target, channel)
+        return channel
 
     def _start(self, run: Run, plan: Plan, recorder: Recorder) -> None:
         if plan.what == CONNECT:

@@ -2,6 +2,7 @@
 
     dial(address)    -> Channel
     listen(address)  -> Listener -> Channel
+    pinned(address, channel)  the address of a session's further connections
 
 This package knows addresses, sockets, their buffers, who is at the other end, and why a connection fails to
 come about.  It knows no frame and no file name.  A family's module is imported when first used.
@@ -9,7 +10,7 @@ come about.  It knows no frame and no file name.  A family's module is imported 
 
 from __future__ import annotations
 
-from hvcopy.transport.connecting import dial
+from hvcopy.transport.connecting import dial, pinned
 from hvcopy.transport.listening import Listener, listen
 
-__all__ = ["Listener", "dial", "listen"]
+__all__ = ["Listener", "dial", "listen", "pinned"]

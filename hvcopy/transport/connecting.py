@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, assert_never
 
+from msgspec.structs import replace
+
 from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, Interrupted, NobodyListens, TimedOut
@@ -69,6 +71,16 @@ def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: 
         window=tuning.window(sock),
         sends_files=tuning.sends_files(sock),
     )
+
+
+def pinned(address: Address, channel: Channel) -> Address:
+    """*address* for the further connections of a session that began with *channel*.
+
+    A VM that was looked up by its name, or as WSL2's, is the one that *channel* reached: no other, whatever the name means
+    by then, and it is not looked up again.
+    """
+    family, _, vm = channel.identity.partition(":")
+    return replace(address, vm=vm) if isinstance(address, HypervAddress) and family == "hyperv" else address
 
 
 def attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from hvcopy.address import HypervAddress, parse_address, port_to_service
+from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, NobodyListens
+from hvcopy.transport import pinned
 from hvcopy.transport.hyperv import machines
 from hvcopy.transport.hyperv.resolve import Lookups, Target, resolve
 
@@ -151,6 +154,24 @@ def test_wsl_that_does_not_run_says_so_and_is_asked_again() -> None:
     with pytest.raises(NobodyListens):
         resolve(HypervAddress("wsl", "5"), lookups, listening=False)
     assert resolve(HypervAddress("wsl", "5"), lookups, listening=False).vm == uuid.UUID(WSL)
+
+
+@pytest.mark.parametrize(
+    ("address", "identity", "then"),
+    [
+        ("hyperv:My VM:5,high-vtl", f"hyperv:{ONE}", f"hyperv:{ONE}:5,high-vtl"),
+        ("hyperv:wsl:files", f"hyperv:{WSL}", f"hyperv:{WSL}:files"),
+        ("hyperv:parent:5", "hyperv:parent", "hyperv:parent:5"),
+        ("hyperv:web:5", "", "hyperv:web:5"),
+        ("vsock:host:5", "vsock:2", "vsock:host:5"),
+        ("tcp:localhost:5", "tcp:[::1]", "tcp:localhost:5"),
+    ],
+)
+def test_further_connections_go_to_the_machine_of_the_first(address: str, identity: str, then: str) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        channel = Channel(near, peer="x", identity=identity)
+        assert str(pinned(parse_address(address), channel)) == then
 
 
 @pytest.mark.parametrize(

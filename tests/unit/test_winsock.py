@@ -100,6 +100,22 @@ def test_refused_names_what_to_start_at_the_other_end(vm: str, words: str) -> No
     assert "keep trying with --wait 30" in connecting(vm, 10061).hint
 
 
+@pytest.mark.parametrize(
+    ("vm", "server"),
+    [
+        ("parent", "hyperv:children:18518"),
+        ("loopback", "hyperv:loopback:18518"),
+        ("wsl", "vsock:any:18518"),
+        (VM, "hyperv:parent:18518"),
+    ],
+)
+def test_who_has_a_hint_of_its_own_knows_where_to_listen(vm: str, server: str) -> None:
+    for code, known in ((10061, server), (10060, server), (10050, "")):
+        failure = connecting(vm, code)
+        assert isinstance(failure, NobodyListens)
+        assert failure.server == known
+
+
 def test_service_that_is_no_port_is_not_offered_to_linux() -> None:
     hint = connecting(VM, 10061, service="11111111-2222-3333-4444-555555555555").hint
     assert "vsock:" not in hint

@@ -20,7 +20,10 @@ def not_connected(address: HypervAddress, target: Target, error: OSError) -> Hvc
     fault = _SILENCE if error.errno is None else fault_of(error)
     if fault is None:
         return LocalFailure(f"{address}: connecting failed: {reason(error)}")
-    return _told(address, fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
+    failure = _told(address, fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
+    if isinstance(failure, NobodyListens) and "{start}" in fault.advice:
+        failure.server = _server(address, target)
+    return failure
 
 
 def not_listening(address: HypervAddress, target: Target, error: OSError) -> HvcopyError:
@@ -73,17 +76,21 @@ def _advice(address: HypervAddress, target: Target, fault: Fault) -> str:
 
 
 def _start(address: HypervAddress, target: Target) -> str:
-    """What to start at the other end, which sees this one by another name."""
-    service, linux = address.service, f"vsock:any:{target.port}"
-    if address.vm == "wsl" and target.port:
-        return start_there(linux)
-    if address.vm == "loopback":
-        return start_there(str(HypervAddress("loopback", service)))
+    """What to start at the other end."""
+    there = start_there(_server(address, target))
     if address.vm in ("parent", "silohost"):
-        host = start_there(str(HypervAddress("children", service)))
-        return f"{host}; the host needs once, in an elevated prompt: hvcopy service register {service}"
-    there = start_there(str(HypervAddress("parent", service)))
-    return f"{there}; in a Linux guest it is {linux}" if target.port else there
+        return f"{there}; the host needs once, in an elevated prompt: hvcopy service register {address.service}"
+    if address.vm in ("loopback", "wsl") or not target.port:
+        return there
+    return f"{there}; in a Linux guest it is vsock:any:{target.port}"
+
+
+def _server(address: HypervAddress, target: Target) -> str:
+    """The address to listen on at the other end, which sees this one by another name."""
+    if address.vm == "wsl" and target.port:
+        return f"vsock:any:{target.port}"
+    vm = {"loopback": "loopback", "parent": "children", "silohost": "children"}.get(address.vm, "parent")
+    return str(HypervAddress(vm, address.service))
 
 
 def _allow(address: HypervAddress) -> str:
