@@ -170,6 +170,47 @@ def test_a_copy_that_broke_goes_on_where_it_was(way: str, windows: OverHyperv, t
     assert target.read_bytes() == source.read_bytes()
 
 
+def test_a_stream_goes_both_ways(windows: OverHyperv, tmp_path: Path) -> None:
+    port, data, arrived = unused_port(), tmp_path / "data", tmp_path / "arrived"
+    data.write_bytes(os.urandom(5 * MIB))
+    with windows.start("pipe", "-l", f"hyperv:loopback:{port}", "--open", "-o", arrived) as listening:
+        listening.line("listening on")
+        assert commands.run("pipe", f"tcp:127.0.0.1:{port}", "-i", data).code == 0
+        assert listening.finish().returncode == 0
+    assert arrived.read_bytes() == data.read_bytes()
+    with commands.Running("pipe", "-l", f"tcp:127.0.0.1:{port}", "--open", "-o", tmp_path / "back") as receiving:
+        receiving.line("listening on")
+        windows.run("pipe", f"hyperv:parent:{port}", "-i", data)
+        assert receiving.finish().code == 0
+    assert (tmp_path / "back").read_bytes() == data.read_bytes()
+
+
+def test_connections_are_forwarded_out_of_and_into_hyperv_addresses(windows: OverHyperv, tree: Path, tmp_path: Path) -> None:
+    """A Linux client, a Windows process from TCP to Hyper-V, another back to TCP, a Linux server."""
+    root, back = tmp_path / "root", tmp_path / "back"
+    root.mkdir()
+    first, second = unused_port(), unused_port()
+    with (
+        commands.serving("tcp:127.0.0.1:0", root, "--open") as server,
+        windows.start("forward", f"hyperv:loopback:{second}", server.address, "--allow", "hyperv:loopback") as inner,
+        windows.start("forward", f"tcp:127.0.0.1:{first}", f"hyperv:parent:{second}", "--open") as outer,
+    ):
+        inner.line("forwarding")
+        outer.line("forwarding")
+        copy(tree, f"tcp:127.0.0.1:{first}:/pushed")
+        copy(f"tcp:127.0.0.1:{first}:/pushed", back)
+    assert contents(root / "pushed") == contents(back) == contents(tree)
+
+
+def test_raw_bytes_go_both_ways(windows: OverHyperv, tmp_path: Path) -> None:
+    port = unused_port()
+    with windows.start("nc", "-l", f"hyperv:loopback:{port}", "--open", "--recv-only") as listening:
+        listening.line("listening on")
+        with socket.create_connection(("127.0.0.1", port), 20) as sock:
+            sock.sendall(b"from Linux" * 100_000)
+        assert listening.finish().stdout == "from Linux" * 100_000
+
+
 def test_a_vm_that_is_not_on_the_list_is_refused(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "f").write_text("x")
