@@ -77,6 +77,23 @@ def test_a_filter_that_refuses_vsock_is_named() -> None:
 
 
 @needs_filter
+@pytest.mark.parametrize(
+    ("arguments", "step"), [(["vsock:host:18518"], "connect"), (["-l", "vsock:any:18518"], "listen")]
+)
+def test_a_vsock_address_fails_for_the_filter(arguments: list[str], step: str) -> None:
+    found = doctor(*arguments, code=9, prefix=refused(NO_PERMISSION))
+    assert states(found, "vsock.socket", step) == ["fail", "fail"]
+    assert "vsock.socket" in found[step]["causes"]  # type: ignore[operator]
+    assert found[step]["fix"] == found["vsock.socket"]["fix"]
+
+
+@needs_filter
+def test_any_is_for_listening() -> None:
+    found = doctor("vsock:any:18518", code=2, prefix=refused(NO_PERMISSION))
+    assert states(found, "address", "connect") == ["fail", "unknown"]
+
+
+@needs_filter
 @as_root
 def test_it_answers_in_lines_for_people() -> None:
     done = run("doctor", prefix=refused(NO_PERMISSION, "-c"))
@@ -328,6 +345,21 @@ def test_ctrl_c_ends_it_with_what_is_known(tmp_path: Path) -> None:
         done = running.finish()
     assert done.code == 130
     assert json.loads(done.out)["exit_code"] == 130
+
+
+@pytest.mark.parametrize(("output", "code", "said"), [("full", 10, "No space left"), ("pipe", 4, "nobody listens")])
+def test_nobody_takes_what_it_prints(tmp_path: Path, output: str, code: int, said: str) -> None:
+    """The verdict of a visit holds though its reader has left, but not when the findings could not be kept."""
+    if output == "full":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    with Running("doctor", f"unix:{tmp_path}/none", "-v", stdout=descriptor) as running:
+        os.close(descriptor)
+        assert running.process.wait(20) == code
+        assert said in running.err
+        assert "Traceback" not in running.err
 
 
 # ---- what it leaves behind
