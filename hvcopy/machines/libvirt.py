@@ -73,7 +73,7 @@ def read_states(text: str) -> list[tuple[str, str]]:
 
 
 def _explain(answer: Answer) -> HvcopyError:
-    words = answer.last_words
+    words = answer.last_words.removeprefix("error: ")
     if re.search(_FORBIDDEN, answer.err.decode("utf-8", "replace")):
         return NotAllowed(
             f"you may not ask libvirt for its VMs: {words}",

@@ -25,6 +25,8 @@ _STATES = {
     "shutdown": machine.OFF,
     "breakpoint": machine.PAUSED,
 }
+_NO_DEVICE = "it has no vsock device"
+_UNTOLD = "neither its API nor its configuration tells you of a socket: sudo hvcopy vms may be told more"
 _HIDDEN = "where its socket is may be known to its own user and root only: sudo hvcopy vms"
 
 
@@ -45,26 +47,23 @@ def _firecracker(process: Process, seconds: float) -> Machine:
     name = option(process.words, "--id") or f"firecracker-{process.pid}"
     api = "" if "--no-api" in process.words else option(process.words, "--api-sock") or "/run/firecracker.socket"
     told = _ask(process, api, "/", seconds)
-    device = _ask(process, api, "/vm/config", seconds).get("vsock") if told else None
-    if not told:
-        device = _config(process, option(process.words, "--config-file")).get("vsock")
+    config = _ask(process, api, "/vm/config", seconds) if told else _config(process)
+    device = config.get("vsock") if config else None
     path = device.get("uds_path") if isinstance(device, dict) else None
-    return _machine(
-        FIRECRACKER, name, process, path, told.get("state"), lacking="its configuration needs a vsock with a uds_path"
-    )
+    lacking = _UNTOLD if config is None else f"{_NO_DEVICE}: its configuration needs a vsock with a uds_path"
+    return _machine(FIRECRACKER, name, process, path, told, lacking)
 
 
 def _cloud_hypervisor(process: Process, seconds: float) -> Machine:
     given = option(process.words, "--api-socket")
     api = fields(given).get("path") or ("" if given.startswith("fd=") else given)
     told = _ask(process, api, "/api/v1/vm.info", seconds)
-    config = told.get("config")
+    config = told.get("config") if told else None
     device = config.get("vsock") if isinstance(config, dict) else fields(option(process.words, "--vsock"))
     path = device.get("socket") if isinstance(device, dict) else None
-    name = f"cloud-hypervisor-{process.pid}"
-    return _machine(
-        CLOUD_HYPERVISOR, name, process, path, told.get("state"), lacking="start it with --vsock cid=3,socket=PATH"
-    )
+    # With an API the VM may have been described there, and not on the command line.
+    lacking = _UNTOLD if given and told is None else f"{_NO_DEVICE}: start it with --vsock cid=3,socket=PATH"
+    return _machine(CLOUD_HYPERVISOR, f"cloud-hypervisor-{process.pid}", process, path, told, lacking)
 
 
 def _vhost_device(process: Process) -> list[Machine]:
@@ -81,17 +80,21 @@ def _vhost_device(process: Process) -> list[Machine]:
             process,
             one.get("uds-path"),
             None,
-            lacking="it forwards to AF_VSOCK, and has no socket of its own",
+            f"{_NO_DEVICE} with a socket: it forwards to AF_VSOCK",
         )
         for one in given
     ]
 
 
-def _machine(kind: str, name: str, process: Process, path: object, state: object, *, lacking: str) -> Machine:
+def _machine(
+    kind: str, name: str, process: Process, path: object, told: dict[str, Any] | None, lacking: str
+) -> Machine:
+    """Return the VM behind the socket *path*; without one, *lacking* says why.  *told* is what its API says of it."""
+    state = told.get("state") if told else None
     known = _STATES.get(str(state).lower(), printable(str(state)[:40].lower())) if state else machine.RUNNING
     found = Machine(kind, name, machine.STOPPED if process.stopped else known, pid=process.pid)
     if not isinstance(path, str) or not path:
-        found.note = f"it has no vsock device: {lacking}"
+        found.note = lacking
         return found
     here = path_from_here(process, path)
     found.address = machine.hybrid(here) if here else None
@@ -100,22 +103,32 @@ def _machine(kind: str, name: str, process: Process, path: object, state: object
     return found
 
 
-def _ask(process: Process, api: str, resource: str, seconds: float) -> dict[str, Any]:
+def _ask(process: Process, api: str, resource: str, seconds: float) -> dict[str, Any] | None:
     path = path_from_here(process, api) if api and not process.stopped else None
-    return unixhttp.get(path, process.pid, resource, seconds) or {} if path else {}
+    return unixhttp.get(path, process.pid, resource, seconds) if path else None
 
 
-def _config(process: Process, given: str) -> dict[str, Any]:
-    """Return Firecracker's configuration file; what is no plain file is not even opened, for devices notice that."""
+def _config(process: Process) -> dict[str, Any] | None:
+    """Return Firecracker's configuration file, None when there is none that can be read.
+
+    What is no plain file is not even opened, for devices notice that.
+    """
+    given = option(process.words, "--config-file")
     path = path_from_here(process, given) if given else None
     flags = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)  # neither is on Windows, where nothing comes here
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError):
         handle = os.open(path or "", flags)
         try:
             if stat.S_ISREG(os.fstat(handle).st_mode):
                 with open(f"/proc/self/fd/{handle}", "rb") as file:
-                    found = json.loads(file.read(LARGEST_FILE))
-                return found if isinstance(found, dict) else {}
+                    return _object(file.read(LARGEST_FILE))
         finally:
             os.close(handle)
+    return None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(raw)
+        return found if isinstance(found, dict) else {}
     return {}

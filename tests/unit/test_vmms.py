@@ -160,7 +160,7 @@ def test_a_configuration_without_a_socket_says_what_it_lacks(
         (short / "c.json").write_text(content)
     found = vmm("firecracker", "--no-api", "--config-file", short / "c.json")
     assert found.address is None
-    assert "uds_path" in found.note
+    assert ("uds_path" if content is not None else "sudo hvcopy vms") in found.note
 
 
 def test_a_configuration_that_is_no_file_is_not_opened(vmm: Callable[..., Machine], short: Path) -> None:
@@ -191,6 +191,9 @@ def test_an_api_that_answers_nonsense_is_passed_over(
 def test_an_api_that_is_silent_is_passed_over_in_time(vmm: Callable[..., Machine], short: Path) -> None:
     found = vmm("firecracker", "--api-sock", short / "a", seconds=0.3, socket=str(short / "a"), silent=True)
     assert (found.state, found.address) == ("running", None)
+    assert "neither its API nor its configuration" in found.note
+    found = vmm("cloud-hypervisor", f"--api-socket={short}/b", seconds=0.3, socket=str(short / "b"), silent=True)
+    assert "neither its API nor its configuration" in found.note
 
 
 def test_nothing_is_sent_to_the_socket_of_another_process(vmm: Callable[..., Machine], short: Path) -> None:
@@ -256,3 +259,30 @@ def test_vhost_device_vsock_serves_several_guests() -> None:
     with process_called("vhost-device-vsock", "--guest-cid=8", "--uds-path", "/d", "--socket", "/e") as pid:
         (one,) = (one for one in vmms.find(all_processes(), SECONDS) if one.pid == pid)
     assert (one.name, str(one.address)) == ("cid-8", "hybrid:/d:18518")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look with another user's eyes")
+def test_what_belongs_to_another_user_is_listed_without_guesses(short: Path, stack: ExitStack) -> None:
+    (short / "c.json").write_text("{}")
+    short.chmod(0o755)
+    pids = [
+        stack.enter_context(process_called(*words, cwd=short))
+        for words in (
+            ["firecracker", "--no-api", "--config-file", "c.json"],
+            ["cloud-hypervisor", "--vsock", "cid=3,socket=ch.sock"],
+            ["cloud-hypervisor", "--vsock", f"cid=3,socket={short}/c.json"],
+            ["qemu-kvm", "-device", "vhost-vsock-pci,guest-cid=9"],
+        )
+    ]
+
+    os.seteuid(65534)
+    try:
+        processes = [one for one in all_processes() if one.pid in pids]
+        found = [(str(one.address or "-"), one.note) for one in (*vmms.find(processes, SECONDS), *qemu.find(processes))]
+    finally:
+        os.seteuid(0)
+    (fire, relative, absolute, qemu_pci) = found
+    assert (fire[0], "sudo hvcopy vms" in fire[1]) == ("-", True)
+    assert (relative[0], "sudo hvcopy vms" in relative[1]) == ("-", True)
+    assert absolute == (f"hybrid:{short}/c.json:18518", "")
+    assert qemu_pci == ("vsock:9:18518", "")
