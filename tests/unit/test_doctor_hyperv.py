@@ -11,9 +11,9 @@ from registries import MemoryRegistry
 from roots import Root
 
 from hvcopy.address import HypervAddress, parse_address, port_to_service
-from hvcopy.doctor import hyperv, needs, windows
-from hvcopy.doctor.examination import Examination
-from hvcopy.doctor.finding import Finding
+from hvcopy.doctor import hyperv, needs, trail, windows
+from hvcopy.doctor.examination import KEY_FILE, Examination
+from hvcopy.doctor.finding import ADDRESS, Finding
 from hvcopy.doctor.windows import Windows
 
 PORT = 18518
@@ -171,6 +171,18 @@ def test_listening_unregistered_does_not_pass_for_working(tmp_path: Path) -> Non
     assert {one.id for one in visit.found} >= {"hyperv.services", "listen"}
     states = {one.id: one.state for one in visit.found if visit.decisive(one)}
     assert states["hyperv.services"] == "fail"
+
+
+def test_every_id_has_its_line_on_the_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    machine = Root(tmp_path).machine()
+    found = needs.everything(machine) + needs.everything(machine, HOST)
+    steps = [
+        getattr(trail, name)
+        for name in ("LOOKUP", "SOCKET_FILE", "CONNECT", "MUXER", "GREETING", "VERSION", "ACCESS", "LISTEN")
+    ]
+    for ident in [ADDRESS, KEY_FILE, *steps, *(one.id for one in found)]:
+        assert f"\n| `{ident}` |" in page, ident
 
 
 def test_this_is_no_windows() -> None:
