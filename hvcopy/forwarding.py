@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hvcopy.address import Address
 from hvcopy.admission import Admission
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, Interrupted, TimedOut
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.relay import Direction, peer_end, relay
 from hvcopy.transport import Listener, dial
 from hvcopy.transport.closing import closed_here, half_closes
@@ -165,7 +165,13 @@ class Forwarder:
             if channel is None:
                 self._slots.release()
                 continue
-            threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+                self.events.failed(channel.peer, LocalFailure("the system has no memory for another connection"))
+                channel.abort()
+                self._slots.release()
         self._end_all()
 
     def stop(self) -> None:

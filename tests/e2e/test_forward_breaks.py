@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -304,15 +304,7 @@ def test_without_descriptors_for_more_the_connections_that_are_there_go_on(
     process, address = processes.enter_context(forwarding("tcp:127.0.0.1:0", target.address, OPEN, prefix=few))
 
     def served(patience: float = PATIENCE) -> socket.socket | None:
-        client = processes.enter_context(connect(address))
-        client.settimeout(patience)
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            client.sendall(b"in")
-            if hear(client, 2) == b"in":
-                client.settimeout(PATIENCE)
-                return client
-        client.close()
-        return None
+        return served_by(processes, address, patience)
 
     there = [served()]
     while one := served(1):
@@ -327,3 +319,40 @@ def test_without_descriptors_for_more_the_connections_that_are_there_go_on(
         client.close()
     assert eventually(served, what="the next client")
     assert not process.ended
+
+
+def served_by(processes: ExitStack, address: str, patience: float) -> socket.socket | None:
+    """A client that was answered by a target that echoes; None when it is closed or has waited long enough."""
+    try:
+        client = processes.enter_context(connect(address))
+        client.settimeout(patience)
+        client.sendall(b"in")
+        if hear(client, 2) == b"in":
+            client.settimeout(PATIENCE)
+            return client
+    except (ConnectionError, TimeoutError):
+        pass
+    return None
+
+
+def test_without_memory_for_more_the_connections_that_are_there_go_on(
+    processes: ExitStack, tmp_path: Path
+) -> None:
+    def echoes(sock: socket.socket) -> None:
+        while piece := sock.recv(PIECE):
+            sock.sendall(piece)
+
+    route = Route(processes, tmp_path, "tcp-tcp", echoes)
+    first = served_by(processes, route.address, PATIENCE)
+    assert first
+    size = int(Path(f"/proc/{route.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.prlimit(route.process.pid, resource.RLIMIT_AS, (size + 40 * MIB, resource.RLIM_INFINITY))
+    count = 1
+    while served_by(processes, route.address, 2):
+        count += 1
+        assert count < 50
+    route.process.line("no memory for another connection")
+    first.sendall(b"still here")
+    assert hear(first, 10) == b"still here"
+    resource.prlimit(route.process.pid, resource.RLIMIT_AS, limits)
+    assert served_by(processes, route.address, PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -149,7 +150,8 @@ def proxy(guest: Guest, processes: ExitStack) -> Iterator[Running]:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         target = f"tcp:127.0.0.1:{server.server_port}"
-        process, _ = processes.enter_context(forwarding(into(guest, OTHER_PORT), target, "-v", "--open"))
+        device = f"unix:{os.getuid()}"  # whose process the device is
+        process, _ = processes.enter_context(forwarding(into(guest, OTHER_PORT), target, "-v", "--allow", device))
         with forwarding_inside(guest, f"tcp:127.0.0.1:{PROXY_PORT}", f"vsock:host:{OTHER_PORT}", "--open"):
             yield process
         server.shutdown()
