@@ -211,6 +211,14 @@ def test_raw_bytes_go_both_ways(windows: OverHyperv, tmp_path: Path) -> None:
         assert listening.finish().stdout == "from Linux" * 100_000
 
 
+def test_bench_measures_over_hyperv_addresses(windows: OverHyperv) -> None:
+    port = unused_port()
+    with windows.start("bench", "--serve", f"hyperv:loopback:{port}", "--open") as answering:
+        answering.line("answering to bench on")
+        done = windows.run("bench", f"hyperv:parent:{port}", "-m", "send", "--time", "300ms", "--json")
+    assert json.loads(done.stdout)["end"]["sum_received"]["bytes"] > MIB
+
+
 def test_a_vm_that_is_not_on_the_list_is_refused(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "f").write_text("x")
