@@ -1,7 +1,8 @@
 """A real sshd of the test's own, with keys, configuration and log of its own, and what clients need to log in there.
 
 It does not touch the machine's sshd: nothing is read from /etc/ssh, and it listens on the loopback alone.  The log-in is
-that of whoever runs the tests; root's needs what the package makes at each start of the machine, an empty /run/sshd.
+that of whoever runs the tests, but for its home: a shell's files there may take long, or say something.  Root's needs what
+the package makes at each start of the machine, an empty /run/sshd.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PermitUserRC no
 PrintMotd no
+SetEnv HOME={folder}
 Subsystem sftp internal-sftp
 """
 
