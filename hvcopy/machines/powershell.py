@@ -18,7 +18,7 @@ SECONDS = 20.0
 
 # One line without double quotes, which Windows' command lines and PowerShell read each in its own way.  What fails is
 # told as an object, for texts are in the user's language.  Setting the encoding fails where there is no console.
-_SCRIPT = (
+SCRIPT = (
     "$ErrorActionPreference = 'Stop';"
     " try { [Console]::OutputEncoding = New-Object Text.UTF8Encoding $false } catch { };"
     " try {"
@@ -50,7 +50,7 @@ def ask_hyperv(seconds: float = SECONDS) -> list[Machine]:
     """Return all VMs of Hyper-V on this Windows, in its own order.  Raises NotAllowed, TimedOut, LocalFailure."""
     program = system_program("WindowsPowerShell", "v1.0", "powershell.exe")
     try:
-        answer = ask([program, "-NoLogo", "-NoProfile", "-NonInteractive", "-Command", _SCRIPT], seconds)
+        answer = ask([program, "-NoLogo", "-NoProfile", "-NonInteractive", "-Command", SCRIPT], seconds)
     except Missing:
         raise Missing(
             "Windows PowerShell is not on this machine, so VMs cannot be looked up by name",

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from hvcopy.address import port_to_service
+from hvcopy.machines.powershell import SCRIPT
 from hvcopy.transport.hyperv.registry import PATH
 from lanes.parts import CHECKOUT, require
-from lanes.windows import wine
+from lanes.windows import standin, wine
 from lanes.windows.built import link_package
 from lanes.windows.made import RECIPES
 
@@ -25,15 +27,24 @@ PYTHON = RECIPES[MINOR].python
 
 pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
 
-Command = Callable[..., Any]
+IN_ANOTHER_WINDOWS = (  # Wine gives each program its own SYSTEMROOT
+    "import os, runpy; os.environ['SYSTEMROOT'] = os.environ['ANOTHER'];"
+    "runpy.run_module('hvcopy', run_name='__main__', alter_sys=True)"
+)
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
 def run() -> Command:
     """Run hvcopy on Windows to its end."""
     require("windows")
-    env = {"PYTHONPATH": wine.windows_path(link_package(MINOR)), "COLUMNS": "100"}
-    return lambda *words: wine.run([PYTHON, "-P", "-m", "hvcopy", *map(str, words)], env=env)
+    package = {"PYTHONPATH": wine.windows_path(link_package(MINOR)), "COLUMNS": "100"}
+
+    def run(*words: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        module = ["-c", IN_ANOTHER_WINDOWS] if env else ["-m", "hvcopy"]
+        return wine.run([PYTHON, "-P", *module, *map(str, words)], env=package | dict(env or {}))
+
+    return run
 
 
 @pytest.fixture
@@ -113,3 +124,67 @@ def test_the_real_registry_does_what_the_decisions_expect_of_it(run: Command) ->
     done = wine.run(argv, cwd=CHECKOUT, env={"PYTHONPATH": wine.windows_path(link_package(MINOR))}, timeout=200)
     assert done.returncode == 0, done.stdout[-8000:]
     assert "needs the registry" not in done.stdout
+
+
+Says = Callable[..., dict[str, str]]
+A, B = (f"{letter * 8}-1111-2222-3333-444455556666" for letter in "ab")
+
+
+@pytest.fixture(scope="module")
+def another(run: Command, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Windows folder with programs that say what a test wants."""
+    root = tmp_path_factory.mktemp("windows")
+    standin.plant_programs(root)
+    return wine.windows_path(root)
+
+
+@pytest.fixture
+def says(another: str, tmp_path: Path) -> Says:
+    """An environment whose PowerShell and WSL say what is given, and keep what they were asked in ``asked``."""
+    planted = {"ANOTHER": another, "ASKED": wine.windows_path(tmp_path / "asked")}
+    return lambda **answers: planted | {f"SAYS_{name}": text for name, text in answers.items()}
+
+
+def test_vms_are_listed_as_powershell_and_wsl_tell_them(run: Command, says: Says) -> None:
+    rows = [{"Name": "B\u00fcro 1", "Id": A.upper(), "State": "Running"}, {"Name": "wsl", "Id": B, "State": "Off"}]
+    done = run("vms", "--json", env=says(powershell=json.dumps(rows), list="Ubuntu\r\n", id=A))
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [
+        (one["kind"], one["name"], one["state"], one["id"], one["address"]) for one in json.loads(done.stdout)["vms"]
+    ]
+    assert found == [
+        ("hyperv", "B\u00fcro 1", "running", A, "hyperv:B\u00fcro 1:18518"),
+        ("hyperv", "wsl", "off", B, f"hyperv:{B}:18518"),
+        ("wsl", "wsl", "running", A, "hyperv:wsl:18518"),
+    ]
+
+
+def test_the_question_reaches_powershell_whole(run: Command, says: Says, tmp_path: Path) -> None:
+    assert run("ls", "hyperv:web:5", env=says(powershell="[]")).returncode == 2
+    assert (tmp_path / "asked").read_text() == f"6 {SCRIPT}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        ([], 2, "hvcopy vms"),
+        ([{"Name": "web", "Id": A, "State": "Saved"}], 4, "Start-VM 'web'"),
+        ([{"Name": "web", "Id": A, "State": "Off"}, {"Name": "WEB", "Id": B, "State": "Off"}], 2, A),
+        ({"Error": "AccessDenied,X", "Category": "PermissionDenied", "Text": "no"}, 9, "S-1-5-32-578"),
+        (
+            {"Error": "CommandNotFoundException", "Category": "ObjectNotFound", "Text": "no"},
+            10,
+            "Enable-WindowsOptionalFeature",
+        ),
+    ],
+)
+def test_a_vm_that_cannot_be_had_by_its_name_says_what_to_type(
+    run: Command, says: Says, answer: object, code: int, words: str
+) -> None:
+    done = run("ls", "hyperv:Web:5", env=says(powershell=json.dumps(answer)))
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+
+
+def test_a_powershell_that_hangs_is_ended(run: Command, says: Says) -> None:
+    done = run("vms", "--timeout", "2", env=says(list="none is there\r\n"))
+    assert (done.returncode, "powershell.exe did not answer within 2 s" in done.stderr) == (5, True), done.stderr

@@ -28,6 +28,16 @@ def build() -> Path:
     return DLL
 
 
+def plant_programs(root: Path) -> None:
+    """Make *root* a Windows folder whose powershell.exe and wsl.exe are sayer.c."""
+    system = root / "System32"
+    for program in ("WindowsPowerShell/v1.0/powershell.exe", "wsl.exe"):
+        path = system / program
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [CC, "-O2", "-s", *WARNINGS, "-o", str(path), str(HERE / "sayer.c")]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
 def environment(package: Path, *, vms: Mapping[str, int] | None = None, peer: str = "") -> dict[str, str]:
     """What a program's environment needs, with hvcopy's *package* folder.
 
