@@ -123,8 +123,8 @@ def test_round_trips_may_be_of_any_size(address: str, length: str) -> None:
 
 def test_connections_are_counted(any_address: str) -> None:
     found = measured(any_address, "-m", "connections", *SHORT)["end"]["connect_us"]
-    assert found["count"] >= 5
-    assert found["per_second"] == pytest.approx(found["count"] / 0.1, rel=0.9)
+    assert found["count"] >= 1
+    assert 0 < found["per_second"] <= 10 * found["count"]  # of the tenth of a second or more that it took
 
 
 def test_a_longer_run_is_told_second_by_second(address: str) -> None:
