@@ -17,6 +17,9 @@ LISTENER_PAUSE = 1.0
 """Seconds that standard input of a listener may pause after its peer's end: what it had to answer goes out, but an
 input that nobody uses and nobody closed does not keep it for ever."""
 
+LAST_LOOK = 0.2
+"""Seconds in which standard input ends, too, when whoever started this has gone."""
+
 
 class Habits(Struct, frozen=True):
     """When a conversation ends; times in seconds."""
@@ -69,7 +72,12 @@ class Conversation:
         while not self._done and self._move(going):
             for one in [one for one in going if one.over]:
                 going.remove(one)
-                (self._input_over if one is up else self._output_over)(one)
+                if one is up:
+                    self._input_over(up)
+                elif down.unread and self._left_alone(up):
+                    self._done = True
+                else:
+                    self._output_over(down)
             if down.over and up in going and not self._channel.takes_more():
                 going.remove(up)
 
@@ -81,6 +89,14 @@ class Conversation:
             if self._pause is None:
                 raise
             return False
+
+    def _left_alone(self, up: Direction) -> bool:
+        """Whether standard input was closed along with standard output, as ssh does with its ProxyCommand when it ends."""
+        if self._habits.listening or self._habits.recv_only:
+            return False
+        if not up.over:
+            relay([up], idle=None, limit=LAST_LOOK)
+        return up.delivered
 
     def _input_over(self, up: Direction) -> None:
         """Nothing more goes to the peer: standard input has ended, or the peer takes no more."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from hvcopy._core import DELIVERED, FLOWING, SOURCE_FAILED, Flow, Meter, describe
+from hvcopy._core import DELIVERED, FLOWING, SINK_FAILED, SOURCE_FAILED, Flow, Meter, describe
 from hvcopy._core import relay as core_relay
 from hvcopy.channel import Channel, broken
 from hvcopy.descriptors import in_relay, socket_words
@@ -77,6 +77,11 @@ class Direction:
     def broke_off(self) -> bool:
         """True when the source failed: what it had sent may not all have come, and more will not."""
         return self._flow.state == SOURCE_FAILED
+
+    @property
+    def unread(self) -> bool:
+        """True when nobody reads a sink of this side any more."""
+        return self.sink.local and self._flow.state == SINK_FAILED and self._flow.errno == errno.EPIPE
 
     @property
     def failure(self) -> HvcopyError | None:

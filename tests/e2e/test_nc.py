@@ -244,6 +244,17 @@ def test_a_reader_of_standard_output_that_goes_ends_both_sides(stage: Stage, sen
     assert "standard output: nobody reads it any more" in talker.err
 
 
+def test_who_closes_both_ends_of_it_wants_nothing_more(stage: Stage) -> None:
+    """ssh does that to its ProxyCommand, on whose terminal a word of it would stand."""
+    talker, peer = stage.accepted()
+    talker.say(b"all of it")
+    assert hear(peer, 9) == b"all of it"
+    talker.end_input()
+    talker.stop_hearing()
+    assert talker.finish(SOON) == 0
+    assert talker.err == ""
+
+
 def test_a_peer_that_closes_before_everything_was_sent_is_6(stage: Stage) -> None:
     talker, peer = stage.accepted()
     talker.say(b"x" * 100)
