@@ -6,6 +6,7 @@ any other: its own arguments, environment, folder, output, signals and exit code
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pkgutil
@@ -13,15 +14,20 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 import hvcopy
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
 HVCOPY = (sys.executable, "-m", "hvcopy")
+ELSEWHERE = json.loads(os.environ.get("HVCOPY_TEST_COMMAND", "null"))
+"""Of a lane whose command is another one, {"argv": [...], "env": {...}}; it has TCP, and not always unix sockets."""
 
 
 class Process(Protocol):
@@ -45,6 +51,8 @@ class Process(Protocol):
 
 def start(arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]) -> Process:
     """Start ``hvcopy ARGUMENTS`` with two descriptors of files as its output."""
+    if ELSEWHERE:
+        return execute(arguments, out, err, cwd=cwd, env=env)
     return Forked(arguments, out, err, cwd=cwd, env=env)
 
 
@@ -59,8 +67,45 @@ def execute(
     stdin: int = subprocess.DEVNULL,
 ) -> Process:
     """The same in an interpreter of its own, behind *prefix*."""
+    if ELSEWHERE:
+        return Piped([*prefix, *ELSEWHERE["argv"], *arguments], out, err, cwd=cwd, env={**env, **ELSEWHERE["env"]}, stdin=stdin)
     command = [*prefix, *HVCOPY, *arguments]
     return subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=dict(env))
+
+
+class Piped(subprocess.Popen[bytes]):
+    """A process whose outputs reach their files by way of pipes: Wine gives Python no standard streams that are files."""
+
+    def __init__(
+        self, command: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str], stdin: int
+    ) -> None:
+        super().__init__(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=dict(env))
+        assert self.stdout
+        assert self.stderr
+        pairs = ((self.stdout, os.dup(out)), (self.stderr, os.dup(err)))
+        self._pumps = [threading.Thread(target=_pump, args=pair, daemon=True) for pair in pairs]
+        for pump in self._pumps:
+            pump.start()
+
+    def poll(self) -> int | None:
+        """Return the status if the process is over and all it said has been written."""
+        code = super().poll()
+        return None if code is None or any(pump.is_alive() for pump in self._pumps) else code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, and for the last of what it said."""
+        code = super().wait(timeout)
+        for pump in self._pumps:
+            pump.join(timeout)
+        return code
+
+
+def _pump(source: IO[bytes], sink: int) -> None:
+    """Pass on what is text, with the ends of lines that tests know."""
+    with source:
+        while piece := os.read(source.fileno(), 1 << 16):
+            os.write(sink, piece.replace(b"\r\n", b"\n"))
+    os.close(sink)
 
 
 class Forked:

@@ -278,7 +278,7 @@ static inline hv_result hv_make_sparse(int fd)
 }
 
 /* value: where the first allocated byte from *offset* on is, and in *end* where that piece ends; the size if there is
- * none. */
+ * none, *offset* where the file system cannot tell. */
 static inline hv_result hv_next_allocated(int fd, int64_t offset, int64_t size, int64_t *end)
 {
     FILE_ALLOCATED_RANGE_BUFFER asked, found;
@@ -288,8 +288,10 @@ static inline hv_result hv_next_allocated(int fd, int64_t offset, int64_t size, 
     asked.Length.QuadPart = size - offset;
     done = DeviceIoControl(hv_handle(fd), FSCTL_QUERY_ALLOCATED_RANGES, &asked, sizeof asked, &found, sizeof found, &got, NULL);
     *end = size;
-    if (!done && GetLastError() != ERROR_MORE_DATA)
-        return hv_done(FALSE, 0);
+    if (!done && GetLastError() != ERROR_MORE_DATA) {
+        hv_result failed = hv_done(FALSE, 0);
+        return failed.err == ENOSYS || failed.err == EINVAL ? hv_done(TRUE, offset) : failed;   /* it cannot tell */
+    }
     if (got < sizeof found)
         return hv_done(TRUE, size);
     *end = found.FileOffset.QuadPart + found.Length.QuadPart;

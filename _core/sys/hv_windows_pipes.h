@@ -5,7 +5,7 @@
 #ifndef HV_WINDOWS_PIPES_H
 #define HV_WINDOWS_PIPES_H
 
-enum { HV_LOOK_AGAIN_MS = 2 };
+enum { HV_LOOK_AGAIN_MS = 2, HV_LOOK_FOR_GONE_MS = 50 };
 
 /* A write waits as long as its reader does anyway. */
 enum { HV_ATOMIC = 1 << 16 };
@@ -67,8 +67,18 @@ static inline hv_result hv_nonblocking(hv_socket fd)
     return is;
 }
 
+/* WSAPoll says POLLHUP for a peer that has only ended as for one that is gone; a look at what comes next tells. */
+static inline int hv_is_gone(SOCKET sock)
+{
+    char next;
+    return recv(sock, &next, 1, MSG_PEEK) == SOCKET_ERROR && WSAGetLastError() != WSAEWOULDBLOCK;
+}
+
+/* What a watch that WSAPoll is not asked about has to say. */
 static inline int hv_look(const hv_watch *watch)
 {
+    if (!hv_is_descriptor(watch->fd))
+        return hv_is_gone(watch->fd) ? HV_GONE : 0;
     if (watch->want != HV_READABLE)
         return watch->want;
     hv_result ready = hv_wait_descriptor(hv_number(watch->fd), HV_READABLE, 0);
@@ -82,26 +92,29 @@ static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms
     for (;;) {
         WSAPOLLFD entries[HV_MAX_WATCHES];
         hv_watch *whose[HV_MAX_WATCHES];
-        int sockets = 0, ready = 0, looking = 0, i;
-        int64_t left;
+        int sockets = 0, ready = 0, hung_up = 0, i;
+        int64_t left, pause = timeout_ms;
         for (i = 0; i < count; i++) {
             watches[i].got = 0;
-            if (hv_is_descriptor(watches[i].fd)) {
+            if (hv_is_descriptor(watches[i].fd) || !watches[i].want) {
                 watches[i].got = hv_look(&watches[i]);
                 ready += watches[i].got != 0;
-                looking = 1;
+                if (hv_is_descriptor(watches[i].fd))
+                    pause = HV_LOOK_AGAIN_MS;
+                else if (pause > HV_LOOK_FOR_GONE_MS)
+                    pause = HV_LOOK_FOR_GONE_MS;
                 continue;
             }
             whose[sockets] = &watches[i];
             entries[sockets].fd = watches[i].fd;
-            entries[sockets].events = watches[i].want == HV_READABLE ? POLLRDNORM : watches[i].want ? POLLWRNORM : 0;
+            entries[sockets].events = watches[i].want == HV_READABLE ? POLLRDNORM : POLLWRNORM;
             entries[sockets++].revents = 0;
         }
         left = ready ? 0 : until - hv_now_ms();
         if (left < 0)
             left = 0;
-        if (looking && left > HV_LOOK_AGAIN_MS)
-            left = HV_LOOK_AGAIN_MS;
+        if (left > pause)
+            left = pause;
         if (sockets == 0)
             Sleep((DWORD)left);
         else if (WSAPoll(entries, (ULONG)sockets, (INT)left) == SOCKET_ERROR)
@@ -111,10 +124,13 @@ static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms
             if (seen & POLLNVAL)
                 return hv_failed(WSAENOTSOCK);
             whose[i]->got = (seen & (POLLRDNORM | POLLERR | POLLHUP) ? HV_READABLE : 0)
-                | (seen & (POLLWRNORM | POLLERR | POLLHUP) ? HV_WRITABLE : 0)
-                | (seen & (POLLERR | POLLHUP) ? HV_GONE : 0);
-            ready += seen != 0;
+                | (seen & (POLLWRNORM | POLLERR) ? HV_WRITABLE : 0);
+            whose[i]->got &= whose[i]->want;
+            ready += whose[i]->got != 0;
+            hung_up |= seen & POLLHUP;
         }
+        if (!ready && hung_up)   /* that is told again and again, though nothing has become possible */
+            Sleep(HV_LOOK_AGAIN_MS);
         if (ready || hv_now_ms() >= until) {
             hv_result result = {ready, 0};
             return result;

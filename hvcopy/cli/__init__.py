@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 
 GARBAGE_THRESHOLD = 20_000
@@ -11,6 +12,8 @@ GARBAGE_THRESHOLD = 20_000
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    if sys.platform == "win32":
+        _say_anything()
     gc.disable()  # nothing that start-up makes is garbage, and looking for some costs a tenth of it
     from hvcopy.cli.app import build
 
@@ -19,3 +22,10 @@ def main() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
     app()
+
+
+def _say_anything() -> None:
+    """Names have any character; what Windows' code page lacks must not end a command that only prints them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

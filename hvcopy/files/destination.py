@@ -39,7 +39,7 @@ def resolve(
 
 def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[Handle, list[bytes]]:
     """Return (a directory's handle, the path below it of each source) for what the user of this side named."""
-    raw = os.fsencode(path) or b"."
+    raw = system.with_slashes(os.fsencode(path)) or b"."
     try:
         if os.path.isdir(raw):
             root, rest = open_directory(raw), b""

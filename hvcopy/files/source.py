@@ -32,7 +32,7 @@ class Source(Struct):
 
 def open_local(index: int, path: str, *, recursive: bool) -> Source:
     """Open what the user named; a symbolic link given by name is followed, as cp does.  Raises LocalFailure or BadUsage."""
-    raw = os.fsencode(path)
+    raw = system.with_slashes(os.fsencode(path))
     try:
         found = os.stat(raw)
         if stat.S_ISDIR(found.st_mode):

@@ -41,6 +41,7 @@ if sys.platform == "win32":
         set_xattr,
         stat,
         symlink,
+        with_slashes,
     )
 else:
     from hvcopy.files.posix import (
@@ -75,6 +76,7 @@ else:
         set_xattr,
         stat,
         symlink,
+        with_slashes,
     )
 
 __all__ = [
@@ -110,6 +112,7 @@ __all__ = [
     "set_size",
     "stat",
     "symlink",
+    "with_slashes",
 ]
 
 WINDOWS = sys.platform == "win32"

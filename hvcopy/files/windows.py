@@ -41,6 +41,11 @@ def long_path(path: str) -> str:
     return "\\\\?\\UNC" + full[1:] if full.startswith("\\\\") else "\\\\?\\" + full
 
 
+def with_slashes(path: bytes) -> bytes:
+    """Return *path* with slashes alone between its parts; Win32 takes both."""
+    return path.replace(b"\\", b"/")
+
+
 def open_directory(parent: int, name: bytes) -> int:
     """Open a directory; *name* may be ``.`` for a second handle of the same one."""
     return fileio.open_at(parent, name, OPEN_DIRECTORY)
@@ -121,7 +126,12 @@ def set_link_time(parent: int, name: bytes, mtime_ns: int) -> None:
 
 def list_folder(fd: int) -> Iterator[tuple[bytes, int]]:
     """Yield the name and kind (IS_FILE, IS_DIRECTORY, IS_LINK) of each entry."""
-    yield from fileio.list_directory(fd)
+    again = open_directory(fd, b".")  # under Wine a handle's second listing would be its first once more
+    try:
+        found = fileio.list_directory(again)
+    finally:
+        os.close(again)
+    yield from found
 
 
 def set_owner(fd: int, uid: int, gid: int) -> None:

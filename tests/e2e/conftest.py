@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from commands import Server, serving
+from starting import ELSEWHERE
 
 from e2e.trees import plant
 
-TRANSPORTS = ("unix", "tcp")
+TRANSPORTS = ("tcp",) if ELSEWHERE else ("unix", "tcp")
 
 
 @pytest.fixture
@@ -23,7 +25,10 @@ def processes() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def socket_address(tmp_path: Path) -> str:
-    """The address of a unix socket that does not exist yet."""
+    """An address where nobody listens yet: of a unix socket, where hvcopy has them."""
+    if ELSEWHERE:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            return f"tcp:127.0.0.1:{probe.getsockname()[1]}"
     return f"unix:{tmp_path}/s"
 
 
@@ -52,7 +57,8 @@ def outside(tmp_path: Path) -> Path:
 @pytest.fixture
 def serve(root: Path, socket_address: str, processes: ExitStack) -> Callable[..., Server]:
     """Start a server of ``root`` on a unix socket, with further options."""
-    return lambda *options: processes.enter_context(serving(socket_address, root, *options))
+    let_in = ["--open"] if socket_address.startswith("tcp:") else []
+    return lambda *options: processes.enter_context(serving(socket_address, root, *let_in, *options))
 
 
 @pytest.fixture

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import commands
 import pytest
 
 from lanes.parts import CHECKOUT, require
-from lanes.windows import wine
+from lanes.windows import suite, wine
 from lanes.windows.built import build_wheel, link_package
 from lanes.windows.made import RECIPES
 
 MIB = 1 << 20
 MINOR = "3.12"
 PYTHON = RECIPES[MINOR].python
-PURE = ["tests/golden", "tests/property/test_address.py", "tests/property/test_names.py", "tests/property/test_units.py"]
-PURE += [f"tests/unit/test_{name}.py" for name in ("address", "digests", "errors", "frames", "messages", "names", "units")]
+PURE = ["tests/golden", *(f"tests/unit/test_{name}.py" for name in ("digests", "frames"))]
 
 pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
 
@@ -56,7 +57,66 @@ def test_the_core_is_a_windows_module_of_the_stable_abi(package: Path) -> None:
 def test_what_is_pure_is_the_same_there(package: Path, tmp_path: Path) -> None:
     ran = run_tests({"PYTHONPATH": wine.windows_path(package)}, PURE, tmp_path / "report.xml")
     assert all(ran.values()), [name for name, did in ran.items() if not did]
-    assert len(ran) > 300
+    assert len(ran) > 50
+
+
+def test_files_and_descriptors_pass_their_tests_there(package: Path, tmp_path: Path) -> None:
+    tests = [*suite.THERE, *suite.options()]
+    ran = run_tests({"PYTHONPATH": wine.windows_path(package)}, tests, tmp_path / "report.xml")
+    assert sum(ran.values()) > 350
+
+
+def test_commands_pass_their_tests_with_windows_processes(package: Path) -> None:
+    command = {
+        "argv": ["wine", str(PYTHON), "-P", "-m", "hvcopy"],
+        "env": {name: value for name, value in wine.environment().items() if name.startswith(("WINE", "HVCOPY_LANE"))}
+        | {"PYTHONPATH": wine.windows_path(package)},
+    }
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suite.COMMANDS]
+    done = subprocess.run(
+        argv,
+        cwd=CHECKOUT,
+        env=os.environ | {"HVCOPY_TEST_COMMAND": json.dumps(command)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+@pytest.mark.parametrize("listener", ["windows", "linux"])
+def test_streams_arrive_whole_from_either_side(windows: Windows, tmp_path: Path, listener: str) -> None:
+    sent, got = tmp_path / "sent", tmp_path / "got"
+    sent.write_bytes(os.urandom(5 * MIB + 3))
+    with ExitStack() as stack:
+        if listener == "windows":
+            there = stack.enter_context(windows.start("pipe", "-l", "tcp:127.0.0.1:0", "--open", "-o", got))
+            address = there.line(r"listening on (\S+)\n")[1]
+            assert commands.run("pipe", address, "-i", sent).code == 0
+            assert there.finish().returncode == 0
+        else:
+            here = stack.enter_context(commands.Running("pipe", "-l", "tcp:127.0.0.1:0", "--open", "-o", got))
+            address = here.line(r"listening on (\S+)\n")[1]
+            windows.run("pipe", address, "-i", sent)
+            assert here.finish().code == 0
+    assert got.read_bytes() == sent.read_bytes()
+
+
+def test_what_windows_lacks_is_said(windows: Windows) -> None:
+    for words, said in (
+        (["ls", "unix:/x"], "hvcopy has no unix sockets on Windows"),
+        (["ls", "hybrid:/x:5"], "hvcopy has no unix sockets on Windows"),
+        (["ls", "vsock:3:18518"], "hyperv:VM:18518"),
+        (["demo"], "hvcopy serve tcp:127.0.0.1:18518"),
+        (["bench"], "hvcopy bench --serve tcp:127.0.0.1:18518"),
+    ):
+        with windows.start(*words) as program:
+            done = program.finish()
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
 
 
 class Windows:
@@ -127,6 +187,40 @@ def test_trees_go_both_ways_between_windows_and_linux(windows: Windows, tree: Pa
         windows.run("cp", "-r", again, server.at("third"), "--no-fsync")
     for folder in (root / "pushed", back, root / "own", again, root / "third"):
         assert contents(folder) == contents(tree), folder
+
+
+def test_names_that_windows_cannot_have_fail_alone(windows: Windows, tmp_path: Path) -> None:
+    tree, root = tmp_path / "names", tmp_path / "root"
+    bad = ["CON", "aux.txt", "a:b", "back\\slash", "dot.", "space ", "que?"]
+    for folder in (tree, root):
+        folder.mkdir()
+    for name in ["good", *bad, "Twice", "tWICE"]:
+        (tree / name).write_text(name)
+    with windows.serving(root, "--open") as address:
+        done = commands.run("cp", "-r", tree, f"{address}:/", "--no-fsync", "--overwrite")
+    assert done.code == 11, done.err
+    arrived = {path.name: path.read_text() for path in (root / "names").iterdir()}
+    twice = [name for name in arrived if name.lower() == "twice"]
+    assert (len(arrived), arrived["good"], arrived[twice[0]]) == (2, "good", twice[0])
+    for name in bad:
+        assert f"names/{name}: " in done.err, done.err
+    assert "the same name was sent twice" in done.err
+
+
+def test_a_path_of_any_length_is_reached(windows: Windows, tmp_path: Path) -> None:
+    deep = tmp_path / "deep" / "/".join(["d" * 100] * 4)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("far down")
+    root, back = tmp_path / "root", tmp_path / "back"
+    for folder in (root, back):
+        folder.mkdir()
+    with windows.serving(root, "--open") as address:
+        windows.run("cp", "-r", tmp_path / "deep", f"{address}:/", "--no-fsync")
+        windows.run("cp", f"{address}:/" + "/".join(["deep", *["d" * 100] * 4, "file"]), back, "--no-fsync")
+    with windows.serving(deep, "--open") as address:
+        assert "file" in commands.run("ls", address).out
+    assert (back / "file").read_text() == "far down"
+    assert (root / deep.relative_to(tmp_path) / "file").read_text() == "far down"
 
 
 def test_a_key_made_on_windows_opens_there(windows: Windows, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hvcopy import fileio
 from hvcopy.files import blocks
 from hvcopy.files.blocks import BlockRecord, make_durable
 from hvcopy.session.assembly import Assembly
@@ -42,7 +43,7 @@ class Files:
     def write(self, *indexes: int) -> None:
         """Write blocks into the part."""
         for index in indexes:
-            os.pwrite(self.part, self.block(index), index * MIB)
+            fileio.write_at(self.part, self.block(index), index * MIB, False)
 
     def note(self, *indexes: int, identity: bytes = IDENTITY) -> None:
         """Write blocks and note them, in a copy that is then interrupted."""
@@ -174,7 +175,7 @@ def test_restore_record_beside_a_part_of_another_length_takes_nothing_over(files
 def test_restore_after_another_boot_believes_only_what_it_reads(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a crash the record may be on disk and the block not: zeros stand there."""
     files.note(0, 1, 3)
-    os.pwrite(files.part, bytes(MIB), MIB)
+    fileio.write_at(files.part, bytes(MIB), MIB, False)
     monkeypatch.setattr(blocks, "boot_id", lambda: b"the next boot id")
     assert files.restored() == [0, 3]
     assert files.restored() == [0, 3]
@@ -183,9 +184,9 @@ def test_restore_after_another_boot_believes_only_what_it_reads(files: Files, mo
 def test_restore_without_boot_ids_always_reads(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "boot_id", lambda: bytes(16))
     files.note(0, 1)
-    os.pwrite(files.part, b"x", 7)
+    fileio.write_at(files.part, b"x", 7, False)
     assert files.restored() == [1]
-    os.pwrite(files.part, b"x", MIB)
+    fileio.write_at(files.part, b"x", MIB, False)
     assert files.restored() == []
 
 
@@ -201,7 +202,7 @@ def test_restore_after_another_boot_writes_a_record_of_this_boot(files: Files, m
 def test_restore_of_stale_data_in_the_same_boot_trusts_the_page_cache(files: Files) -> None:
     """Why this is no hole: between two attempts only hvcopy writes the part, under a lock (files/incoming.py)."""
     files.note(0)
-    os.pwrite(files.part, b"x", 0)
+    fileio.write_at(files.part, b"x", 0, False)
     assert files.restored() == [0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import runpy
@@ -49,16 +50,31 @@ def build_core(minor: str) -> Path:
 
 
 def link_package(minor: str) -> Path:
-    """The folder to put on PYTHONPATH: the checkout's Python files, by links, and the core for Windows."""
+    """The folder to put on PYTHONPATH: the checkout's Python files, by links, and the core for Windows.
+
+    What stands there already stays, since a program may be running from it.
+    """
     tree = BUILD / "tree"
     core = build_core(minor)
-    shutil.rmtree(tree, ignore_errors=True)
-    (tree / "hvcopy").mkdir(parents=True)
-    for source in (CHECKOUT / "hvcopy").iterdir():
-        if source.suffix not in (".so", ".pyd") and source.name != "__pycache__":
-            (tree / "hvcopy" / source.name).symlink_to(source)
-    shutil.copy(core, tree / "hvcopy")
+    package = tree / "hvcopy"
+    package.mkdir(parents=True, exist_ok=True)
+    wanted = {path.name: path for path in (CHECKOUT / "hvcopy").iterdir()}
+    for path in package.iterdir():
+        if path.is_symlink() and path.name not in wanted:
+            path.unlink()
+    for name, source in wanted.items():
+        if source.suffix not in (".so", ".pyd") and name != "__pycache__":
+            with contextlib.suppress(FileExistsError):
+                (package / name).symlink_to(source)
+    if not _same(core, package / core.name):
+        copied = package / f"{core.name}-{os.getpid()}"
+        shutil.copy(core, copied)
+        copied.replace(package / core.name)
     return tree
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def build_wheel(minor: str) -> Path:

@@ -1,0 +1,237 @@
+"""Names below a directory's handle, on every system: opened, made, renamed, linked and removed without a path."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hvcopy import _core as core
+
+WINDOWS = sys.platform == "win32"
+NAME = "Ünï \N{CJK UNIFIED IDEOGRAPH-4E2D}".encode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    """The handle of an empty directory."""
+    (tmp_path / "folder").mkdir()
+    fd = core.open_folder(os.fsencode(tmp_path / "folder"))
+    yield fd
+    os.close(fd)
+
+
+def make(folder: int, name: bytes, content: bytes = b"") -> None:
+    fd = core.open_at(folder, name, core.OPEN_WRITE | core.OPEN_NEW)
+    core.write_at(fd, content, 0, False)
+    os.close(fd)
+
+
+def content(folder: int, name: bytes) -> bytes:
+    fd = core.open_at(folder, name, core.OPEN_READ)
+    try:
+        into = bytearray(100)
+        return bytes(into[: core.read_at(fd, into, 0)])
+    finally:
+        os.close(fd)
+
+
+def test_a_new_file_is_there_and_never_made_twice(folder: int) -> None:
+    make(folder, NAME, b"content")
+    assert content(folder, NAME) == b"content"
+    with pytest.raises(FileExistsError):
+        make(folder, NAME)
+    assert content(folder, NAME) == b"content"
+
+
+@pytest.mark.skipif(not WINDOWS, reason="Linux knows two names that differ in case")
+def test_names_that_differ_in_case_are_one_file(folder: int) -> None:
+    make(folder, b"name")
+    with pytest.raises(FileExistsError):
+        make(folder, b"NAME")
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"a\0b", *([b"a\\b", b"a:b", b"C:"] if WINDOWS else [])])
+@pytest.mark.parametrize("how", [core.OPEN_READ, core.OPEN_WRITE | core.OPEN_NEW, core.OPEN_ANY])
+def test_what_is_no_component_is_opened_by_no_call(folder: int, name: bytes, how: int) -> None:
+    with pytest.raises(OSError, match=r".") as caught:
+        core.open_at(folder, name, how)
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda fd, bad: core.make_directory_at(fd, bad),
+        lambda fd, bad: core.remove_at(fd, bad),
+        lambda fd, bad: core.replace_at(fd, b"a", bad),
+        lambda fd, bad: core.replace_at(fd, bad, b"a"),
+        lambda fd, bad: core.rename_new(fd, b"a", bad),
+        lambda fd, bad: core.link_at(fd, bad, fd, b"b"),
+        lambda fd, bad: core.link_at(fd, b"a", fd, bad),
+    ],
+)
+def test_what_is_no_component_is_refused_everywhere(folder: int, call: object) -> None:
+    make(folder, b"a")
+    assert callable(call)
+    for bad in (b"..", b"x/y", *([b"x\\y", b"x:y"] if WINDOWS else [])):
+        with pytest.raises(OSError, match=r".") as caught:
+            call(folder, bad)
+        assert caught.value.errno == errno.EINVAL
+
+
+def test_directories_are_made_entered_and_no_files(folder: int) -> None:
+    core.make_directory_at(folder, b"sub")
+    with pytest.raises(FileExistsError):
+        core.make_directory_at(folder, b"sub")
+    sub = core.open_at(folder, b"sub", core.OPEN_DIRECTORY)
+    again = core.open_at(sub, b".", core.OPEN_DIRECTORY)
+    make(sub, b"inside", b"1")
+    assert content(again, b"inside") == b"1"
+    assert os.path.samestat(os.fstat(sub), os.fstat(again))
+    make(folder, b"file")
+    with pytest.raises(NotADirectoryError):
+        core.open_at(folder, b"file", core.OPEN_DIRECTORY)
+    with pytest.raises(IsADirectoryError):
+        core.remove_at(folder, b"sub")
+    for fd in (sub, again):
+        os.close(fd)
+
+
+def test_a_missing_name_and_a_closed_handle_say_so(folder: int) -> None:
+    with pytest.raises(FileNotFoundError):
+        core.open_at(folder, b"nothing", core.OPEN_READ)
+    with pytest.raises(FileNotFoundError):
+        core.remove_at(folder, b"nothing")
+    with pytest.raises(OSError, match=r".") as caught:
+        core.open_at(9999, b"x", core.OPEN_READ)
+    assert caught.value.errno == errno.EBADF
+    with pytest.raises(FileNotFoundError):
+        core.open_folder(b"nowhere at all")
+
+
+def test_a_rename_replaces_only_when_it_is_asked_to(folder: int) -> None:
+    make(folder, b"old", b"old")
+    make(folder, b"new", b"new")
+    with pytest.raises(FileExistsError):
+        core.rename_new(folder, b"new", b"old")
+    assert content(folder, b"old") == b"old"
+    core.replace_at(folder, b"new", b"old")
+    assert content(folder, b"old") == b"new"
+    with pytest.raises(FileNotFoundError):
+        core.open_at(folder, b"new", core.OPEN_READ)
+    core.rename_new(folder, b"old", b"elsewhere")
+    assert content(folder, b"elsewhere") == b"new"
+
+
+def test_a_directory_is_never_replaced_by_a_file(folder: int) -> None:
+    make(folder, b"file", b"1")
+    core.make_directory_at(folder, b"sub")
+    with pytest.raises(IsADirectoryError):
+        core.replace_at(folder, b"file", b"sub")
+    assert content(folder, b"file") == b"1"
+
+
+def test_an_open_file_can_be_renamed_and_removed(folder: int) -> None:
+    fd = core.open_at(folder, b"first", core.OPEN_WRITE | core.OPEN_NEW | core.OPEN_ALONE)
+    core.rename_new(folder, b"first", b"second")
+    core.write_at(fd, b"later", 0, False)
+    os.close(fd)
+    assert content(folder, b"second") == b"later"
+    fd = core.open_at(folder, b"second", core.OPEN_READ)
+    core.remove_at(folder, b"second")
+    os.close(fd)
+    with pytest.raises(FileNotFoundError):
+        core.open_at(folder, b"second", core.OPEN_READ)
+
+
+@pytest.mark.skipif(not WINDOWS, reason="POSIX has flock(2) for that")
+def test_a_file_that_is_written_alone_opens_for_nobody_else(folder: int) -> None:
+    fd = core.open_at(folder, b"mine", core.OPEN_WRITE | core.OPEN_NEW | core.OPEN_ALONE)
+    with pytest.raises(OSError, match=r".") as caught:
+        core.open_at(folder, b"mine", core.OPEN_WRITE | core.OPEN_ALONE)
+    assert caught.value.errno == errno.EBUSY
+    os.close(fd)
+    os.close(core.open_at(folder, b"mine", core.OPEN_WRITE | core.OPEN_ALONE))
+
+
+def test_a_link_is_a_second_name_and_replaces_nothing(folder: int) -> None:
+    make(folder, b"one", b"1")
+    core.make_directory_at(folder, b"sub")
+    sub = core.open_at(folder, b"sub", core.OPEN_DIRECTORY)
+    core.link_at(folder, b"one", sub, b"two")
+    assert content(sub, b"two") == b"1"
+    with pytest.raises(FileExistsError):
+        core.link_at(folder, b"one", sub, b"two")
+    fd = core.open_at(sub, b"two", core.OPEN_ANY)
+    assert os.fstat(fd).st_nlink == 2
+    assert not core.is_link(fd)
+    os.close(fd)
+    os.close(sub)
+
+
+def test_mode_and_time_are_set_on_what_is_open(folder: int) -> None:
+    fd = core.open_at(folder, b"file", core.OPEN_WRITE | core.OPEN_NEW)
+    core.set_attributes(fd, 0o444, 1_234_567_890_123_456_700)
+    found = os.fstat(fd)
+    assert found.st_mtime_ns == 1_234_567_890_123_456_700
+    assert not found.st_mode & stat.S_IWUSR
+    core.set_attributes(fd, 0o644, -1_000_000_000)
+    assert os.fstat(fd).st_mtime_ns == -1_000_000_000
+    assert os.fstat(fd).st_mode & stat.S_IWUSR
+    os.close(fd)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_size_is_cut_off_or_grows_by_zeros(folder: int, sparse: bool) -> None:
+    fd = core.open_at(folder, b"file", core.OPEN_WRITE | core.OPEN_NEW)
+    core.write_at(fd, b"0123456789", 0, False)
+    core.set_size(fd, 4, sparse)
+    core.set_size(fd, 1 << 33, sparse)
+    assert os.fstat(fd).st_size == 1 << 33
+    into = bytearray(10)
+    core.read_at(fd, into, 0)
+    assert into == b"0123" + bytes(6)
+    start, end = core.next_piece(fd, 0, 4096)
+    assert (start, end > 0) == (0, True)
+    os.close(fd)
+
+
+@pytest.mark.skipif(not WINDOWS, reason="Python lists by descriptor itself on POSIX")
+def test_a_listing_names_everything_with_its_kind(folder: int) -> None:
+    make(folder, NAME)
+    core.make_directory_at(folder, b"sub")
+    for number in range(2000):  # more than one call brings
+        make(folder, b"%0100d" % number)
+    found = dict(core.list_directory(core.open_at(folder, b".", core.OPEN_DIRECTORY)))
+    assert (found.pop(NAME), found.pop(b"sub")) == (core.IS_FILE, core.IS_DIRECTORY)
+    assert len(found) == 2000
+
+
+def test_packs_are_written_and_read_by_such_handles(folder: int) -> None:
+    names = [b"file %d" % number for number in range(300)]
+    contents = b"".join(b"%08d" % number for number in range(300))
+    places = b"".join(
+        struct.pack(core.PLACE_RECORD, 8 * number, 8, 10**18 + 100 * number, 0o644, 0, 0, 0) for number in range(300)
+    )
+    handles = struct.pack("<300i", *[folder] * 300)
+    statuses = core.write_files(handles, names, places, contents, b".temporary-", core.SYNC)
+    assert set(struct.unpack("<300i", statuses)) == {0}
+    assert set(struct.unpack("<300i", core.write_files(handles, names, places, contents, b".t-", 0))) == {errno.EEXIST}
+    assert set(struct.unpack("<300i", core.write_files(handles, names, places, contents, b".t-", core.REPLACE))) == {0}
+    into = bytearray(8 * 300)
+    records, used = core.read_files(handles, names, into, 100)
+    assert (used, into) == (8 * 300, contents)
+    for number, record in enumerate(struct.iter_unpack(core.FILE_RECORD, records)):
+        assert (record[0], record[5], record[6]) == (0, 8, 10**18 + 100 * number)
+
+
+def test_what_an_error_means_is_said_in_words() -> None:
+    assert core.describe(errno.ENOENT) == os.strerror(errno.ENOENT)
+    assert core.describe(errno.ECANCELED)

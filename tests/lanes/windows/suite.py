@@ -1,0 +1,142 @@
+"""Which of the tests run on Windows, and why others do not.
+
+THERE run inside Windows Python, but for those in LEFT_OUT; COMMANDS run here, with hvcopy's commands over there.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+THERE = (
+    "tests/core/test_files.py",
+    "tests/core/test_names.py",
+    "tests/unit/test_blocks.py",
+    "tests/unit/test_confined.py",
+    "tests/unit/test_destination.py",
+    "tests/unit/test_forwarding.py",
+    "tests/unit/test_output.py",
+    "tests/unit/test_place.py",
+    "tests/unit/test_progress.py",
+    "tests/unit/test_report.py",
+    "tests/unit/test_sink.py",
+    "tests/unit/test_streaming.py",
+    "tests/unit/test_tally.py",
+    "tests/unit/test_walk.py",
+)
+
+COMMANDS = ("tests/e2e/test_existing_files.py",)
+
+UNIX_PEER = "its scripted peers and relays are on unix sockets"
+LONG = "each test starts five or more processes, of a second or two each under Wine; it passes or fails with what COMMANDS show"
+COMMANDS_LEFT_OUT = {
+    **dict.fromkeys(
+        (
+            "breaks", "changing_sources", "damage", "hostile_receiver", "hostile_sender", "hostile_server",
+            "interrupts", "many_clients", "nc", "nc_parity", "pipe", "pipe_ends", "wrong_peers", "bench_hostile",
+            "bench_raw", "forward", "forward_breaks", "forward_http", "forward_ssh", "forward_hybrid", "open_stream", "output",
+        ),
+        UNIX_PEER,
+    ),
+    "access": "users, groups and modes of files and unix sockets",
+    "attributes": "owners, modes, extended attributes and symbolic links",
+    "bench": "against a second process over a unix socket",
+    "configuration": "XDG's folders; on Windows it is %APPDATA%, which no test of commands reads yet",
+    "demo": "hvcopy has no demo on Windows",
+    "directory_rules": LONG,
+    **dict.fromkeys(("doctor", "service", "vms"), "about Linux machines; for Windows the lane's other files have them"),
+    "local_failures": "file systems that are mounted small or read-only for one process",
+    "main_job": LONG,
+    "one_shot": LONG,
+}
+"""By the name of a file in tests/e2e."""
+
+WINE_FOLLOWS = "Wine shows a link of this machine's file system as what it leads to; junctions: real-hyperv.ps1"
+NO_LINKS = "hvcopy makes no symbolic links on Windows"
+NO_MODES = "Windows has no such modes"
+NO_ANONYMOUS = "Windows has no files without a name"
+NO_FIFOS = "Windows has no FIFOs and devices in folders"
+NO_PROC = "the test looks into /proc"
+NO_RESETS = "Wine 8 sends no reset when a socket that lingers for 0 s is closed"
+WAYS = "the test writes paths with slashes"
+
+OPENS_FOLDERS = "the test opens a folder with os.open; test_names.py has the same for Windows"
+
+LEFT_OUT = {
+    "tests/core/test_files.py": {
+        "test_file_calls_leave_the_file_position_alone": "ReadFile with an offset moves the position; nothing here relies on it",
+        "test_file_calls_on_a_bad_descriptor_raise_ebadf": OPENS_FOLDERS,
+        "test_write_at_sparse_leaves_holes_that_the_filesystem_reports": "Wine 8 tells of no holes",
+        "test_write_at_sparse_equals_dense_and_skips_each_aligned_zero_page": "Windows has no memfd_create",
+        "test_rename_new_": OPENS_FOLDERS,
+    },
+    "tests/unit/test_blocks.py": {
+        "test_flush_to_a_full_disk_costs_the_record_and_not_the_copy": "Windows has no RLIMIT_FSIZE",
+        "test_what_is_on_disk_is_vouched_for": NO_PROC,
+        "test_a_part_that_could_not_be_made_durable_is_vouched_for_by_nothing": "the test has fsync fail on a pipe",
+    },
+    "tests/unit/test_confined.py": {
+        "test_get_makes_directories_for_their_owner_only": NO_MODES,
+        "test_get_never_follows_a_link": WINE_FOLLOWS,
+        "test_get_after_a_directory_was_swapped_for_a_link_stays_inside": WINE_FOLLOWS,
+        "test_enter_while_a_link_is_swapped_in_is_refused": WINE_FOLLOWS,
+        "test_open_directory_follows_the_links_of_its_own_user": WINE_FOLLOWS,
+        "test_only_a_few_directories_stay_open": NO_PROC,
+        "test_handle_is_closed_with_its_last_reference": NO_PROC,
+    },
+    "tests/unit/test_destination.py": {
+        "test_no_directory_where_one_must_be_is_a_failure": WINE_FOLLOWS,
+        "test_local_destination_follows_the_users_own_links": NO_PROC,
+        "test_local_new_directory_with_a_slash": WAYS,
+    },
+    "tests/unit/test_forwarding.py": {
+        "test_what_a_target_says_last_arrives_though_the_client_is_still_sending": NO_RESETS,
+        "test_a_reset_is_passed_on_as_a_reset": NO_RESETS,
+        "test_a_reset_of_the_client_is_no_end_for_the_target_whichever_direction_hears_of_it": NO_RESETS,
+    },
+    "tests/unit/test_output.py": {
+        "test_it_appears_whole_with_what_the_umask_leaves": NO_MODES,
+        "test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode": NO_MODES,
+        "test_a_symbolic_link_is_followed": WINE_FOLLOWS,
+        "test_a_place_that_cannot_be_is_told": WAYS,
+        "test_only_what_is_a_file_or_nothing_is_replaced": NO_FIFOS,
+    },
+    "tests/unit/test_place.py": {
+        "test_open_temporary_is_for_its_owner_only": NO_ANONYMOUS,
+        "test_open_temporary_on_another_failure_raises_it": NO_ANONYMOUS,
+        "test_give_name_to_a_new_file_leaves_only_that": NO_ANONYMOUS,
+        "test_give_name_without_replace_leaves_what_has_it": NO_FIFOS,
+        "test_give_name_with_replace_replaces_a_file": NO_ANONYMOUS,
+        "test_give_name_with_replace_replaces_a_link_itself": WINE_FOLLOWS,
+        "test_give_name_with_replace_never_replaces_a_directory": NO_ANONYMOUS,
+    },
+    "tests/unit/test_sink.py": {
+        "test_make_directory_makes_what_is_missing_above_it_too": WAYS,
+        "test_make_directory_of_one_that_stands_there_is_fine": WAYS,
+        "test_make_directory_where_a_link_stands_is_an_error": WINE_FOLLOWS,
+        "test_end_directory_sets_mode_and_time": NO_MODES,
+        "test_end_directory_makes_one_that_nothing_went_into": NO_MODES,
+        "test_end_directory_where_something_else_stands_changes_nothing": WINE_FOLLOWS,
+        "test_make_symlink": NO_LINKS,
+        "test_standing_does_not_follow_links": WINE_FOLLOWS,
+        "test_open_standing_does_not_follow_links": WINE_FOLLOWS,
+        "test_write_pack_into_a_link_is_a_failure_and_keeps_the_rest_in_step": WINE_FOLLOWS,
+        "test_write_pack_under_refuse_leaves_what_is_no_file": NO_FIFOS,
+        "test_write_pack_sets_set_id_bits_only_with_the_owner": NO_MODES,
+    },
+    "tests/unit/test_streaming.py": {
+        "test_a_file_that_is_overwritten_between_reading_and_sending_is_told_as_changed": "Windows sends no file by reference",
+    },
+    "tests/unit/test_walk.py": {
+        "test_walk_gives_the_status_of_directories": NO_MODES,
+        "test_walk_tells_links_and_special_files_apart_and_follows_none": NO_FIFOS,
+        "test_walk_takes_names_that_are_no_text": "names are Unicode on Windows",
+        "test_walk_hands_out_a_directory_of_links_in_pieces": WINE_FOLLOWS,
+        "test_walk_lets_go_of_its_directories": NO_PROC,
+    },
+}
+
+
+def options() -> list[str]:
+    """What pytest is told there: a name in LEFT_OUT stands for every test that begins so."""
+    pairs = (((path, name) for name in names) for path, names in LEFT_OUT.items())
+    return [f"--deselect={path}::{name}" for path, name in itertools.chain.from_iterable(pairs)]
