@@ -60,19 +60,16 @@ def run(
     argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end.  Raises subprocess.TimeoutExpired, having killed it."""
-    with start(argv, cwd=cwd, env=env) as process:
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except BaseException:
-            process.kill()
-            raise
-    return subprocess.CompletedProcess([*map(str, argv)], process.returncode, _text(out), _text(err))
+    with Program(argv, cwd=cwd, env=env) as program:
+        return program.finish(timeout)
 
 
 class Program:
     """A running program whose outputs are collected; ended, at the latest, with the `with` block."""
 
-    def __init__(self, argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.process = start(argv, cwd=cwd, env=env)
         assert self.process.stdout
         assert self.process.stderr
@@ -100,7 +97,7 @@ class Program:
         """Waits for its end."""
         code = self.process.wait(seconds)
         for pump in self._pumps:
-            pump.join(seconds)
+            pump.join(_LAST_WORDS)
         out, err = (_text(bytes(output)) for output in self._outputs)
         return subprocess.CompletedProcess(self.process.args, code, out, err)
 
@@ -119,7 +116,7 @@ def stream(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[
     assert process.stdout
     assert process.stderr
     pumps = [
-        threading.Thread(target=_pump, args=pair)
+        threading.Thread(target=_pump, args=pair, daemon=True)
         for pair in ((process.stdout, sys.stdout.buffer), (process.stderr, sys.stderr.buffer))
     ]
     for pump in pumps:
@@ -131,8 +128,12 @@ def stream(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[
         raise
     finally:
         for pump in pumps:
-            pump.join()
+            pump.join(_LAST_WORDS)
 
+
+# The first program in an idle prefix starts Wine's services, which keep its pipes open for as long as anybody's programs run:
+# the end of a program is not the end of its outputs, but by then all that it wrote is in them.
+_LAST_WORDS = 5.0
 
 _NOT_FOR_WINDOWS = {"DISPLAY", "WAYLAND_DISPLAY", "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
 
