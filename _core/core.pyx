@@ -43,7 +43,7 @@ IS_OTHER = HV_NEITHER
 cdef enum:
     SLICE = 1 << 20     # bytes of one system call at most: how fine the meter and cancelling are
     PATROL_MS = 100     # signals are served this often, and one wait is this long; the contract says 200
-    PAGE = 4096         # bytes; the grain of holes
+    PAGE = 4096         # bytes; the grain of holes, and of what is copied
     RUNS = 128          # runs found before they become Python objects
 
 

@@ -3,6 +3,7 @@
 cdef enum:
     BULK = 64 << 10     # bytes at once from which moving by reference costs less than copying (docs/architecture.md)
     PIPE_ROOM = 256 << 10
+    APART = 64          # bytes into a page: what begins with one is copied there at full speed (hvcopy/buffers.py)
 
 FLOWING = 0
 DELIVERED = 1
@@ -28,6 +29,7 @@ cdef struct Track:
     End source
     End sink
     hv_meter *meter
+    unsigned char *base  # as malloc gave it
     unsigned char *data
     size_t room
     size_t head     # of what waits in data
@@ -69,8 +71,8 @@ cdef size_t waiting(const Track *track) noexcept nogil:
 
 cdef void release(Track *track) noexcept nogil:
     """Let go of buffer and pipe; they come back when bytes do."""
-    free(track.data)
-    track.data = NULL
+    free(track.base)
+    track.base = track.data = NULL
     track.head = track.tail = 0
     if track.capacity:
         hv_close(track.pipe[0])
@@ -100,9 +102,10 @@ cdef hv_result pull_into(Track *track, End *source, size_t wanted) noexcept nogi
     """Fill the empty buffer with what is there."""
     cdef hv_result got
     if track.data == NULL:
-        track.data = <unsigned char *>malloc(track.room)
-        if track.data == NULL:
+        track.base = <unsigned char *>malloc(track.room + 2 * PAGE)
+        if track.base == NULL:
             return hv_failed(ENOMEM)
+        track.data = track.base + (PAGE - <size_t>track.base % PAGE) + APART
     if source.kind == HV_SOCKET:
         got = hv_recv(source.fd, track.data, wanted)
     else:

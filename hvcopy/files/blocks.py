@@ -14,6 +14,7 @@ import os
 import struct
 
 from hvcopy import fileio
+from hvcopy.buffers import buffer
 from hvcopy.files import system
 from hvcopy.session.assembly import Assembly
 from hvcopy.wire.digests import ABSENT, digest
@@ -69,7 +70,7 @@ class BlockRecord:
     def _read_blocks(self, part: int, assembly: Assembly, *, trusted: bool) -> int:
         taken, position = 0, _HEAD.size
         present = os.fstat(part).st_size
-        work = None if trusted else bytearray(assembly.block)
+        work = None if trusted else buffer(assembly.block)
         while True:
             piece = _pread(self._fd, _BLOCK.size * 4096, position)
             whole = len(piece) - len(piece) % _BLOCK.size
@@ -133,9 +134,9 @@ def make_durable(part: int, record: BlockRecord | None) -> None:
         raise
 
 
-def _stands(part: int, work: bytearray, assembly: Assembly, index: int, value: bytes, present: int) -> bool:
+def _stands(part: int, work: memoryview, assembly: Assembly, index: int, value: bytes, present: int) -> bool:
     start, length = index * assembly.block, assembly.length_of(index)
     if start + length > present:
         return False
-    view = memoryview(work)[:length]
+    view = work[:length]
     return fileio.read_at(part, view, start) == length and digest(view) == value

@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from hvcopy import fileio
+from hvcopy.buffers import buffer
 from hvcopy.errors import DigestMismatch, LocalFailure, printable
 from hvcopy.files import attributes, place, system
 from hvcopy.files.blocks import BlockRecord, make_durable
@@ -86,7 +87,7 @@ class Incoming:
 
     def take(self, old: int, offset: int, length: int, old_offset: int, expected: bytes) -> None:
         """Copy one block from the older version *old*; raises DigestMismatch when it is no longer what it was."""
-        work = bytearray(length)
+        work = buffer(length)
         if fileio.read_at(old, work, old_offset) != length or digest(work) != expected:
             raise DigestMismatch("the older version changed while it was used", hint="run the same command again")
         self.write(offset, work)

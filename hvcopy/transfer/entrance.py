@@ -9,6 +9,7 @@ import time
 from msgspec.structs import replace
 
 from hvcopy import fileio
+from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
@@ -220,7 +221,7 @@ class Entrance:
 def _digests_of_standing(sink: Sink, one: Expected) -> bytes:
     """Read the file that stands there block by block; returns its digests and records them for the comparison."""
     assembly = one.assembly
-    work = bytearray(assembly.block if assembly.count else 0)
+    work = buffer(assembly.block if assembly.count else 0)
     fd = sink.open_standing(one.entry.source, one.entry.path)
     try:
         for first, count in hole_runs(fd, assembly.size, assembly.block):
@@ -230,7 +231,7 @@ def _digests_of_standing(sink: Sink, one: Expected) -> bytes:
             if assembly.has(index):
                 continue
             length = assembly.length_of(index)
-            view = memoryview(work)[:length]
+            view = work[:length]
             same_length = fileio.read_at(fd, view, index * assembly.block) == length
             assembly.add(index, digest(view) if same_length else ABSENT)
         return bytes(assembly.digests)

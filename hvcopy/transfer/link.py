@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from hvcopy.buffers import buffer
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
 from hvcopy.wire.frames import HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
@@ -56,7 +57,7 @@ class Link:
         self._sequence = 0
         self._expected = 0
         self._header = bytearray(HEADER.size)
-        self._body = bytearray(FIRST_BODY)
+        self._body = buffer(FIRST_BODY)
 
     def send(self, *messages: Message) -> None:
         """Send control messages, as one write.  Blocks while the peer does not read."""
@@ -180,8 +181,8 @@ class Link:
                 self.rest = length
                 return Frame(kind, flags, b"")
             if length > len(self._body):
-                self._body = bytearray(length)
-            body = memoryview(self._body)[:length]
+                self._body = buffer(length)
+            body = self._body[:length]
             self._fill(body, timeout)
             check_seal(self._header, kind, body)
         finally:

@@ -6,6 +6,7 @@ from collections import deque
 
 from msgspec import Struct, field
 
+from hvcopy.buffers import buffer
 from hvcopy.files.confined import Handle
 from hvcopy.files.outgoing import Outgoing
 from hvcopy.files.source import Source
@@ -20,13 +21,13 @@ class Scratch:
     """A worker's buffer, as large as it was ever needed."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = memoryview(bytearray())
 
     def view(self, length: int) -> memoryview:
         """Return the first *length* bytes; valid until the next call."""
         if length > len(self._buffer):
-            self._buffer = bytearray(length)
-        return memoryview(self._buffer)[:length]
+            self._buffer = buffer(length)
+        return self._buffer[:length]
 
 
 class Names(Struct):

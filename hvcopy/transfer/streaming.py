@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from hvcopy.buffers import buffer
 from hvcopy.errors import DigestMismatch, HvcopyError, LocalFailure, NotHvcopy, printable
 from hvcopy.session.stream import IncomingStream, OutgoingStream
 from hvcopy.transfer.lanes import Lanes
@@ -168,7 +169,7 @@ class Streaming:
 
     def _send_all(self, inlet: Inlet) -> None:
         link, lanes = self._lanes.control, self._lanes
-        work = memoryview(bytearray(self._largest))
+        work = buffer(self._largest)
         while True:
             if link.channel.sends_files:
                 inlet.mark()
