@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 
 GARBAGE_THRESHOLD = 20_000
 """Allocations between two looks for cycles: a transfer makes many small objects and hardly a cycle."""
+STDERR = 2
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _have_stderr()
     if sys.platform == "win32":
         _say_anything()
     gc.disable()  # nothing that start-up makes is garbage, and looking for some costs a tenth of it
@@ -29,3 +32,13 @@ def _say_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _have_stderr() -> None:
+    """Where descriptor 2 is closed let messages go nowhere: Python would print them on standard output, among the data."""
+    if sys.stderr is None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != STDERR:
+            os.dup2(null, STDERR)
+            os.close(null)
+        sys.stderr = open(STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False)

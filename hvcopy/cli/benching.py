@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from hvcopy import __version__
 from hvcopy.address import Address
-from hvcopy.cli.running import Command, say
+from hvcopy.cli.running import Command, say, show
 from hvcopy.cli.serving import ServerLog
 from hvcopy.errors import BadUsage, HvcopyError, NobodyListens, printable
 from hvcopy.measuring import plan as plans
@@ -166,7 +166,7 @@ class Bench:
 
     def _print(self, lines: list[str]) -> None:
         if not self._as_json:
-            print("\n".join(lines), flush=True)
+            show("\n".join(lines))
 
     def _end(self, error: HvcopyError | None) -> None:
         """Print what an error left unfinished, and the object."""
@@ -187,7 +187,7 @@ class Bench:
                 advice=self._advice,
                 error=error,
             )
-            print(json.dumps(found), flush=True)
+            show(json.dumps(found))
 
 
 def answer(

@@ -22,7 +22,7 @@ def ls(
 
     hvcopy ls vsock:3:18518:/images
     """
-    from hvcopy.cli.running import Command
+    from hvcopy.cli.running import Command, show
 
     command = Command("ls")
 
@@ -44,10 +44,10 @@ def ls(
                 name = printable(one.name)
                 if as_json:
                     line = {"name": name, "kind": one.kind, "size": one.size, "mtime_ns": one.mtime, "mode": one.mode}
-                    typer.echo(json.dumps(line))
+                    show(json.dumps(line))
                 else:
                     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.mtime / 1e9))
                     mark = {"d": "/", "l": "@"}.get(one.kind, "")
-                    typer.echo(f"{one.mode:04o} {one.size:>14} {when} {name}{mark}")
+                    show(f"{one.mode:04o} {one.size:>14} {when} {name}{mark}")
 
     command.run(work)

@@ -172,7 +172,7 @@ def _tell(
     as_json: bool,
     digest: bool,
 ) -> None:
-    from hvcopy.cli.running import say
+    from hvcopy.cli.running import say, show
     from hvcopy.errors import printable
 
     if failure:
@@ -182,7 +182,7 @@ def _tell(
     lines = _digests(tally) if digest and not failure else []
     lines += [json.dumps(command.report.json(tally, seconds, failure))] if as_json else []
     for line in lines:
-        print(line, file=command.results_to, flush=True)
+        show(line, command.results_to)
 
 
 def _digests(tally: StreamTally) -> list[str]:

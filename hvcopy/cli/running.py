@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import sys
@@ -11,15 +12,16 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, Interrupted, TimedOut, printable
+from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut, printable
 from hvcopy.progress import KINDS, Progress
 from hvcopy.report import Report
 from hvcopy.transfer.tally import Tally
 
 TICK = 0.1
 INTERRUPT_SECONDS = 2.0
+STDOUT, STDERR = 1, 2
 
 
 def _allow_many_files() -> None:
@@ -33,8 +35,36 @@ def _allow_many_files() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line for people, on stderr.  When nobody can be told, that changes nothing."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _mute(STDERR)
+
+
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print a result on standard output, or on stderr as ``say`` does.  Raises LocalFailure when there is no room for it.
+
+    A reader that has left (``| head``) changes no outcome.
+    """
+    if file is sys.stderr:
+        say(text)
+        return
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _mute(STDOUT)
+        if not isinstance(error, BrokenPipeError):
+            raise LocalFailure(
+                f"standard output: {error.strerror}", hint="make room there, or send it elsewhere"
+            ) from None
+
+
+def _mute(fd: int) -> None:
+    """Lead a standard descriptor nowhere: what is left in its buffer must not fail again as the interpreter ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)
 
 
 class Command:
@@ -143,18 +173,30 @@ class Command:
             done.acquire(timeout=INTERRUPT_SECONDS)
             raise
         finally:
-            self._show()
-            if self._progress:
-                self._progress.close()
+            self._show(last=True)
         if outcome:
             raise outcome[0]
 
-    def _show(self) -> None:
+    def _show(self, *, last: bool = False) -> None:
         self._flush()
-        if self._progress:
+        if not self._progress:
+            return
+        try:
             self._progress.tick()
+            if last:
+                self._progress.close()
+        except OSError:
+            _mute(STDERR)
 
     def _end(self, error: HvcopyError | None) -> NoReturn:
+        try:
+            self._tell(error)
+        except LocalFailure as failure:
+            say(f"hvcopy: {failure.message}\n  {failure.hint}")
+            error = failure
+        sys.exit(error.exit_code if error else self.tally.exit_code)
+
+    def _tell(self, error: HvcopyError | None) -> None:
         seconds = time.monotonic() - (self.tally.started or self._start)
         self._flush()
         if self.epilogue:
@@ -168,10 +210,9 @@ class Command:
             say(f"hvcopy: {self.report.summary(self.tally, seconds)}")
         if not error:
             for line in self.results:
-                print(line, file=self.results_to, flush=True)
+                show(line, self.results_to)
         if self.as_json:
-            print(json.dumps(self.report.json(self.tally, seconds, error)), file=self.results_to, flush=True)
-        sys.exit(error.exit_code if error else self.tally.exit_code)
+            show(json.dumps(self.report.json(self.tally, seconds, error)), self.results_to)
 
     def _how_to_go_on(self, error: HvcopyError) -> str:
         """Return the exact command that goes on where this one broke off."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import textwrap
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from hvcopy.cli import arguments
-from hvcopy.cli.running import say
+from hvcopy.cli.running import show
 from hvcopy.doctor.examination import KEY_FILE, Examination
 from hvcopy.doctor.finding import ADDRESS, NOT_APPLICABLE, OK, UNKNOWN, Finding
-from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, Interrupted, LocalFailure, printable
+from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, Interrupted, printable
 
 if TYPE_CHECKING:
     from hvcopy.cli.running import Command
@@ -79,11 +77,11 @@ class Visit:
             result = visit.json(time.monotonic() - self._start)
             if isinstance(error, Interrupted):
                 result.update(ok=False, exit_code=error.exit_code)
-            _print(json.dumps(result))
+            show(json.dumps(result))
         elif not self._command.quiet:
             shown = [one for one in visit.found if self._shown(one)]
             width = max((len(one.id) for one in shown), default=0)
-            _print("\n".join(_in_words(one, width) for one in shown))
+            show("\n".join(_in_words(one, width) for one in shown))
 
     def _shown(self, one: Finding) -> bool:
         if self._verbose:
@@ -91,17 +89,6 @@ class Visit:
         if one.state == NOT_APPLICABLE:
             return False
         return not self._examination.asked or self._examination.decisive(one) or one.state != OK
-
-
-def _print(text: str) -> None:
-    """Print on standard output.  A reader that has left (``| head``) changes no verdict; a full disk ends the process."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left must not fail again as the interpreter ends
-        if not isinstance(error, BrokenPipeError):
-            say(f"hvcopy: standard output: {error.strerror}")
-            sys.exit(LocalFailure.exit_code)
 
 
 def _in_words(one: Finding, width: int) -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from commands import Running, Server, run
+from starting import HVCOPY
 
+from e2e.plumbing import pipeline
 from e2e.trees import MIB, noise, plant, write
 
 COMMANDS = ("cp", "ls", "serve", "send", "recv", "bench", "key", "demo")
@@ -234,3 +236,38 @@ def test_the_example_in_help_works(command: str, tmp_path: Path, processes: Exit
 def test_version_is_printed() -> None:
     done = run("--version", anew=True)
     assert re.fullmatch(r"hvcopy \d+\.\d+\S*\n", done.out)
+
+
+# ---- descriptors that nobody takes anything from
+
+
+@pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full"])
+def test_what_cannot_be_told_changes_neither_bytes_nor_exit_code(errors: str, tmp_path: Path) -> None:
+    """With descriptor 2 closed Python prints messages on standard output: among the data that is there."""
+    content = noise(MIB)
+    write(tmp_path / "f", content)
+    hvcopy = shlex.join(HVCOPY)
+    for listen, dial in (("nc -l -v", "nc -N -v"), ("pipe -l", "pipe --progress plain --digest")):
+        done = pipeline(
+            f"{hvcopy} {listen} unix:s </dev/null >there {errors} & {hvcopy} {dial} --wait 20 unix:s <f >here {errors}"
+            " && wait $!",
+            tmp_path,
+        )
+        assert done.code == 0, dial
+        assert (tmp_path / "there").read_bytes() == content
+        assert (tmp_path / "here").read_bytes() == b""
+
+
+@pytest.mark.parametrize("options", [["--digest"], ["--json"]])
+def test_a_result_for_which_there_is_no_room_is_10(options: list[str], tmp_path: Path) -> None:
+    write(tmp_path / "f", noise(1000))
+    with Running("pipe", "-l", f"unix:{tmp_path}/s", "-i", tmp_path / "f") as left:
+        left.line("listening")
+        words = ["pipe", f"unix:{tmp_path}/s", "-o", tmp_path / "g", *options]
+        with open("/dev/full", "wb") as full, Running(*words, stdout=full.fileno()) as right:
+            done = right.finish()
+        assert left.finish().code == 0
+    assert done.code == 10
+    assert "standard output: No space left" in done.err
+    assert "Traceback" not in done.err
+    assert (tmp_path / "g").read_bytes() == (tmp_path / "f").read_bytes()
