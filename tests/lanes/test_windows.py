@@ -22,7 +22,7 @@ from lanes.windows.made import RECIPES
 MIB = 1 << 20
 MINOR = "3.12"
 PYTHON = RECIPES[MINOR].python
-PURE = ["tests/golden", *(f"tests/unit/test_{name}.py" for name in ("digests", "frames"))]
+PURE = ["tests/golden", "tests/unit/test_digests.py"]
 
 pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
 

@@ -24,7 +24,11 @@ THERE = (
     "tests/unit/test_walk.py",
 )
 
-COMMANDS = ("tests/e2e/test_existing_files.py",)
+COMMANDS = (
+    "tests/e2e/test_existing_files.py::test_an_existing_file_is_refused_by_default",
+    "tests/e2e/test_existing_files.py::test_identical_files_count_as_same",
+)
+"""Few: each starts four to six processes, of one to six seconds each under Wine, and CI has five minutes for the lane."""
 
 UNIX_PEER = "its scripted peers and relays are on unix sockets"
 LONG = "each test starts five or more processes, of a second or two each under Wine; it passes or fails with what COMMANDS show"
