@@ -157,6 +157,12 @@ def copy_options(
     )
 
 
+def only_for_listeners(listening: bool, *, allow: list[str] | None, open_to_all: bool) -> None:
+    """Raise BadUsage when it is to be decided who may connect where nobody can: it would look like a check of the peer."""
+    if (allow or open_to_all) and not listening:
+        raise BadUsage("--allow and --open say who may connect, so they go with -l", hint="add -l, or leave them out")
+
+
 def admission(
     address: Address,
     *,

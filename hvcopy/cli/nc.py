@@ -61,6 +61,7 @@ def nc(
             raise BadUsage("-z looks for a listener, and -l is one")
         if keep_open and not listening:
             raise BadUsage("-k keeps listening", hint="add -l")
+        arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         where, _ = arguments.find(address)
         after = arguments.seconds(quit_after) if quit_after and not quit_after.startswith("-") else None
         idle = arguments.timeout_seconds(patience, "-w") if patience else None

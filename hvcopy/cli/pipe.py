@@ -71,6 +71,7 @@ def pipe(
 
         if keep_open and not listening:
             raise BadUsage("-k goes on listening, so it needs -l", hint="hvcopy pipe -l -k vsock:any:18518 --open")
+        arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         where, alias_key = arguments.find(address)
         command.report.peer = str(where)
         patience, size, limit = arguments.timeout_seconds(timeout), arguments.size(buffer), arguments.rate(bwlimit)

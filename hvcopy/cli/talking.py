@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcopy.cli.running import Command, say
-from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, printable
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, NobodyListens, printable
 from hvcopy.netcat import Conversation, Habits
 from hvcopy.stdio import Stdio
 from hvcopy.transport import dial, listen
 from hvcopy.transport.closing import half_closes
+from hvcopy.transport.failures import start_there
 
 if TYPE_CHECKING:
     from hvcopy.address import Address
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
     from hvcopy.channel import Channel
 
 POLL_SECONDS = 0.2
+ANSWERS = ("the program that is to answer on {}", "hvcopy nc -l {}")
 
 
 def probe_for(command: Command, address: Address, *, wait: float, timeout: float, verbose: bool) -> None:
     """Connect and close again.  Raises what connecting raises."""
     stopped = threading.Event()
     command.interruptible(lambda error: stopped.set())
-    dial(address, wait=wait, timeout=timeout, cancelled=stopped.is_set).close()
+    _call(address, wait=wait, timeout=timeout, buffer=None, cancelled=stopped.is_set).close()
     if verbose:
         say(f"hvcopy: {address}: somebody listens")
 
@@ -45,7 +48,7 @@ class Talks:
 
     def dial(self, *, wait: float, timeout: float, buffer: int | None) -> None:
         """Connect, and talk until one side has had enough.  Raises HvcopyError."""
-        self._talk(dial(self._address, wait=wait, timeout=timeout, buffer=buffer, cancelled=self._stopped.is_set))
+        self._talk(_call(self._address, wait=wait, timeout=timeout, buffer=buffer, cancelled=self._stopped.is_set))
 
     def listen(self, admission: Admission, *, buffer: int | None) -> None:
         """Take one connection, or with -k any number.  Raises HvcopyError; with -k for this side's failures only."""
@@ -97,3 +100,15 @@ class Talks:
             if self._verbose:
                 moved = f"{channel.sent.moved} bytes sent, {channel.received.moved} received"
                 say(f"hvcopy: {printable(channel.peer)}: {moved}")
+
+
+def _call(
+    address: Address, *, wait: float, timeout: float, buffer: int | None, cancelled: Callable[[], bool]
+) -> Channel:
+    """See ``dial``.  Raw bytes are answered by any program, so the hint names no server of hvcopy's."""
+    try:
+        return dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled)
+    except NobodyListens as error:
+        if not error.server:
+            raise
+        raise NobodyListens(error.message, hint=start_there(error.server, ANSWERS)) from error

@@ -404,6 +404,8 @@ def test_wait_finds_the_listener_that_comes_later(stage: Stage) -> None:
         ["-k", "unix:s"],
         ["-w", "0", "unix:s"],
         ["-q", "soon", "unix:s"],
+        ["--open", "unix:s"],
+        ["-z", "--allow", "unix:0", "unix:s"],
         ["--buffer", "much", "unix:s"],
         [],
     ],
@@ -420,6 +422,8 @@ def test_nobody_listens_is_4(tmp_path: Path) -> None:
     done = run("nc", f"unix:{tmp_path}/nobody")
     assert done.code == 4
     assert "--wait" in done.err
+    assert "hvcopy nc -l unix:" in done.err
+    assert "serve" not in done.err, "what nc talks to is no hvcopy"
 
 
 # ---- behind a VMM

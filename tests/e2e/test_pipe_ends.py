@@ -287,6 +287,14 @@ def test_listening_on_tcp_needs_a_decision(tmp_path: Path) -> None:
     assert run("pipe", "-k", f"unix:{tmp_path}/s").code == 2
 
 
+@pytest.mark.parametrize("options", [["--open"], ["--allow", "unix:0"]], ids=" ".join)
+def test_who_connects_lets_nobody_in(options: list[str], tmp_path: Path) -> None:
+    """It would look like a check of the peer, and is none."""
+    done = run("pipe", *options, f"unix:{tmp_path}/s")
+    assert done.code == 2
+    assert "add -l" in done.err
+
+
 def test_who_comes_second_finds_nobody(tmp_path: Path) -> None:
     """Without -k one peer is served, and the place is given up at once, as with nc."""
     with joined(f"unix:{tmp_path}/s") as (left, right):
