@@ -23,7 +23,7 @@ from e2e.trees import noise
 
 KIB, MIB = 1 << 10, 1 << 20
 IN_KERNEL = os.environ.get("HVCOPY_LANE") == "kernel"
-ROUTES = ("tcp-vsock", "vsock-unix", "vsock-vsock") if IN_KERNEL else ("unix-tcp", "tcp-unix")
+ROUTES = ("tcp-vsock", "vsock-unix") if IN_KERNEL else ("unix-tcp", "tcp-unix")
 """tests/lanes/test_kernel_streams.py runs this file where AF_VSOCK may be opened."""
 SIZES = (257 * KIB, 16 * MIB + 1) if IN_KERNEL else (0, 1, 255 * KIB, 256 * KIB, 257 * KIB, 16 * MIB + 1)
 HELD = (16 if IN_KERNEL else 32) * MIB
