@@ -59,14 +59,17 @@ def answer(link: Link, length: int) -> None:
     link.send_parted(Type.ECHO, link.rest, parts())
 
 
-def call_raw(channel: Channel, message: bytes, count: int) -> list[int]:
-    """The same over a channel, to a peer that gives everything back.  Raises ConnectionLost at its end."""
+def call_raw(channel: Channel, message: bytes, count: int, over: Callable[[], bool], samples: list[int]) -> None:
+    """The same over a channel, to a peer that gives everything back; at most *count*, until *over*, added to *samples*.
+
+    Raises ConnectionLost at the peer's end.
+    """
     back = bytearray(len(message))
-    samples = []
     for _ in range(count):
+        if over():
+            break
         began = time.perf_counter_ns()
         channel.send(message)
         if channel.receive_exact(back) < len(message):
             raise ConnectionLost(f"{channel.peer}: the peer ended the connection before it had echoed everything")
         samples.append(time.perf_counter_ns() - began)
-    return samples

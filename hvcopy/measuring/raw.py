@@ -122,7 +122,7 @@ class RawEngine:
         return channel.window, 0
 
     def measure(self, plan: Plan, observe: Observe = unobserved) -> Outcome:
-        """See ``Measurer``; TimedOut when nothing at all came from a peer that was to send."""
+        """See ``Measurer``; TimedOut when nothing at all came from a peer that was to send or to echo."""
         if plan.what == FILES:
             raise BadUsage("--mode files needs hvcopy at the other end", hint="leave out --raw")
         outcome = self.current = Outcome(plan, str(self._address), time.time(), plan.lanes)
@@ -141,6 +141,8 @@ class RawEngine:
             raise run.error
         if plan.receives and not outcome.here.received.bytes:
             raise TimedOut(f"{self._address}: nothing came in {plan.seconds:g} s", hint="does the peer send by itself?")
+        if plan.what == ECHO and not outcome.count:
+            raise TimedOut(f"{self._address}: nothing came back in {plan.seconds:g} s", hint="does the peer echo?")
         outcome.done = True
         return outcome
 
@@ -201,4 +203,8 @@ def _echo(run: Run, channel: Channel, length: int, recorder: Recorder) -> None:
     message = os.urandom(length)
     count = echoes.messages_of(length)
     for _ in until(run.clock.over):
-        recorder.add(echoes.call_raw(channel, message, count))
+        samples: list[int] = []
+        try:
+            echoes.call_raw(channel, message, count, run.clock.over, samples)
+        finally:
+            recorder.add(samples)

@@ -135,8 +135,25 @@ def test_a_peer_that_neither_reads_nor_sends_is_5(socket_address: str) -> None:
         sending = run("bench", "--raw", stuck.address, "-m", "send", "-t", "60", "--timeout", "500ms")
         echoing = run("bench", "--raw", stuck.address, "-m", "latency", "-t", "60", "--timeout", "500ms")
         receiving = run("bench", "--raw", stuck.address, "-R", "-t", "100ms")
+        silent = run("bench", "--raw", stuck.address, "-m", "latency", "-t", "100ms")
     assert (sending.code, echoing.code, receiving.code) == (5, 5, 5), sending.err + receiving.err
     assert "nothing came" in receiving.err
+    assert silent.code == 5, "no round trip is no result"
+    assert "nothing came back" in silent.err
+
+
+def test_a_slow_echo_counts_from_its_first_round_trip(socket_address: str) -> None:
+    """Its few round trips are the result, however long a whole batch of them would take."""
+
+    def slowly(sock: socket.socket) -> None:
+        for _ in range(3):
+            sock.sendall(sock.recv(64))
+        drain(sock)
+
+    with Listening(socket_address, slowly) as echo:
+        done = run("bench", "--raw", echo.address, "-m", "latency", "-t", "100ms", "--json")
+    assert done.code == 0, done.err
+    assert done.result["end"]["latency_us"]["count"] == 3
 
 
 # ---- a sink, a source
