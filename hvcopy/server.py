@@ -21,6 +21,8 @@ from hvcopy.transport import Listener, listen
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
+TAKERS = {"stream": "hvcopy pipe -l", "bench": "hvcopy bench --serve"}
+"""What takes the kinds of jobs that are no files'."""
 MAX_CLIENTS = 64
 """Connections served at once; each costs a thread and a few megabytes."""
 POLL_SECONDS = 0.2
@@ -156,7 +158,10 @@ class Reception:
         self._registry.enter(lanes)
         try:
             if job.kind not in self.kinds:
-                error = BadUsage(f"the other side only takes {' and '.join(sorted(self.kinds))}, not {job.kind!r:.20}")
+                error = BadUsage(
+                    f"the other side only takes {' and '.join(sorted(self.kinds))}, not {job.kind!r:.20}",
+                    hint=f"start `{TAKERS.get(job.kind, 'hvcopy serve')}` there",
+                )
                 link.refuse(error)
                 raise error
             tally.window = link.channel.window

@@ -312,7 +312,10 @@ class StreamListener:
             assert isinstance(job, m.Job)
             if job.kind != KIND:
                 wanted = printable(job.kind)
-                raise BadUsage(f"this side is `hvcopy pipe` and takes a stream only, not {wanted!r}")
+                raise BadUsage(
+                    f"this side is `hvcopy pipe` and takes a stream only, not {wanted!r}",
+                    hint="for files start `hvcopy recv -l` or `hvcopy serve` there",
+                )
             _check(agreed)
         except HvcopyError as error:
             link.refuse(error)

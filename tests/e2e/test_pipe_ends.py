@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, Running, eventually, run
+from commands import PATIENCE, Running, eventually, run, serving
 from starting import HVCOPY
 from transport.muxer import Behaviour, Muxer, half_close_is_full_close, half_close_is_lost
 from xxhash import xxh3_128_hexdigest
@@ -301,6 +301,18 @@ def test_who_comes_second_finds_nobody(tmp_path: Path) -> None:
         left.send(b"x")
         assert os.read(right.reads, 1) == b"x"
         assert run("pipe", f"unix:{tmp_path}/s").code == 4
+
+
+def test_a_listener_for_something_else_says_what_to_start(tmp_path: Path, root: Path, processes: ExitStack) -> None:
+    serving_files = processes.enter_context(serving(f"unix:{tmp_path}/f", root))
+    streamed = run("pipe", serving_files.address)
+    assert streamed.code == 2
+    assert "start `hvcopy pipe -l` there" in streamed.err
+    listener = processes.enter_context(listening(f"unix:{tmp_path}/s"))
+    listener.end()
+    sent = run("send", write(tmp_path / "x"), f"unix:{tmp_path}/s")
+    assert sent.code == 2
+    assert "`hvcopy recv -l`" in sent.err
 
 
 # ---- many peers
