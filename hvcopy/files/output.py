@@ -98,5 +98,5 @@ def _told_of(path: str) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise LocalFailure(
             f"{printable(path)}: {error.strerror or error}",
-            hint="make room there and run the same command again" if full else "",
+            hint="make room there and run the same command again" if full else "check the path, or choose another",
         ) from error

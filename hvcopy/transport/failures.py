@@ -73,7 +73,9 @@ def not_listening(
     if error.errno == errno.EADDRINUSE:
         return in_use(address)
     if error.errno == errno.EADDRNOTAVAIL:
-        return LocalFailure(f"{address}: this machine has no such address ({words})")
+        return LocalFailure(
+            f"{address}: this machine has no such address ({words})", hint="to listen name one of this machine's own"
+        )
     return LocalFailure(f"{address}: listening failed: {words}")
 
 

@@ -208,4 +208,6 @@ def _explain_listen(address: Address, path: str, error: OSError) -> HvcopyError:
         errno.ENOTDIR: f"{folder} is not a folder",
         errno.EROFS: f"the file system of {folder} is read-only",
     }
-    return not_listening(address, error, forbidden=f"no permission to create a file in {folder}", known=known)
+    failure = not_listening(address, error, forbidden=f"no permission to create a file in {folder}", known=known)
+    failure.hint = failure.hint or "choose another path for the socket, such as one in /run or /tmp"
+    return failure

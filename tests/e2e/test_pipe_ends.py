@@ -102,6 +102,7 @@ def test_files_that_cannot_be_opened_are_told_before_anything_else(
     done = run("pipe", "-l", f"unix:{tmp_path}/s", *arguments, cwd=tmp_path)
     assert done.code == 10
     assert said in done.err
+    assert "check the path" in done.err
     assert "listening" not in done.err
 
 
