@@ -45,6 +45,7 @@ def recv(
         from hvcopy.transfer.tally import Tally
         from hvcopy.transport import dial, listen, pinned
 
+        arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         where, alias_key = arguments.find(address)
         command.report.peer = str(where)
         patience = arguments.timeout_seconds(timeout)

@@ -111,3 +111,11 @@ def test_recv_into_a_missing_folder_is_10(tmp_path: Path) -> None:
     done = run("recv", "-l", f"unix:{tmp_path}/s", tmp_path / "no")
     assert done.code == 10
     assert str(tmp_path / "no") in done.err
+
+
+@pytest.mark.parametrize("option", [("--open",), ("--allow", "unix:0")], ids=["open", "allow"])
+def test_who_may_connect_is_only_said_by_who_listens(option: tuple[str, ...], here: Path, tmp_path: Path) -> None:
+    for words in (("send", write(here / "f"), f"unix:{tmp_path}/s"), ("recv", f"unix:{tmp_path}/s", here)):
+        done = run(*words, *option)
+        assert done.code == 2
+        assert "add -l" in done.err
