@@ -221,7 +221,6 @@ def test_a_signal_leaves_no_socket_file(processes: ExitStack, tmp_path: Path) ->
     target = processes.enter_context(Listening("tcp:127.0.0.1:0", drain))
     process, address = processes.enter_context(forwarding(f"unix:{tmp_path}/near", target.address))
     client = processes.enter_context(connect(address))
-    client.sendall(b"x")
     eventually(lambda: target.accepted, what="the connection")
     process.signal(signal.SIGTERM)
     assert process.finish().code == 0
