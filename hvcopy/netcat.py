@@ -52,7 +52,7 @@ class Conversation:
         """Move bytes both ways until both sides have had their say.
 
         Raises ConnectionLost when bytes of this side could not be sent or the peer broke off, LocalFailure for
-        standard input or output, TimedOut after *idle*, Interrupted.
+        standard input or output, ReaderGone when nobody reads that any more, TimedOut after *idle*, Interrupted.
         """
         output = self._stdio.output
         null = os.open(os.devnull, WRITE) if self._habits.send_only else None

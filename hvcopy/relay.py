@@ -17,7 +17,7 @@ from hvcopy._core import DELIVERED, FLOWING, SINK_FAILED, SOURCE_FAILED, Flow, M
 from hvcopy._core import relay as core_relay
 from hvcopy.channel import Channel, broken
 from hvcopy.descriptors import in_relay, socket_words
-from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, TimedOut
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, TimedOut
 
 __all__ = ["Direction", "End", "Meter", "peer_end", "relay"]
 
@@ -56,6 +56,7 @@ class Direction:
     def __init__(self, source: End, sink: End, meter: Meter) -> None:
         self.source = source
         self.sink = sink
+        self._meter = meter
         messages = source.messages or sink.messages
         try:
             by_reference = 0 if messages else _by_reference(source)
@@ -96,7 +97,7 @@ class Direction:
         words = describe(code) if end.local else socket_words(code)
         if end.local:
             if not reading and code == errno.EPIPE:
-                return LocalFailure(f"{end.name}: nobody reads it any more")
+                return ReaderGone(f"the reader of {end.name} closed it after {self._meter.moved} bytes")
             return LocalFailure(f"{end.name}: {words}")
         what = "the connection broke" if reading else "the connection broke before everything was sent"
         return broken(end.name, OSError(code, words), family=end.family, what=what)

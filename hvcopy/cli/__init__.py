@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import sys
+from collections.abc import Callable
 
 GARBAGE_THRESHOLD = 20_000
 """Allocations between two looks for cycles: a transfer makes many small objects and hardly a cycle."""
@@ -24,7 +25,26 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
-    app()
+    _run(app)
+
+
+def _run(app: Callable[[], None]) -> None:
+    """Run *app*.  Commands tell their own failures; what fails here is printing help, a version or a usage error."""
+    output, status, hint = sys.stdout, 10, "make room there, or send it elsewhere"
+    try:
+        app()
+    except OSError as error:
+        from hvcopy.cli.running import STDOUT, mute, say
+
+        usage = getattr(error.__context__, "exit_code", None)  # what could not be told was one, on stderr
+        mute(STDERR if usage else STDOUT)
+        if not usage:
+            say(f"hvcopy: standard output: {error.strerror}\n  {hint}")
+        sys.exit(usage or status)
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        sys.exit(0)  # typer's answer to a reader that has left, which changes no outcome
 
 
 def _say_anything() -> None:

@@ -127,7 +127,9 @@ def rate(text: str) -> int:
 def existing(*, overwrite: bool, update: bool) -> str:
     """Return the policy for files that exist.  Raises BadUsage for both options at once."""
     if overwrite and update:
-        raise BadUsage("--overwrite and --update exclude each other")
+        raise BadUsage(
+            "--overwrite and --update exclude each other", hint="--update keeps what is newer there; --overwrite nothing"
+        )
     return "overwrite" if overwrite else "update" if update else "refuse"
 
 
@@ -161,6 +163,14 @@ def only_for_listeners(listening: bool, *, allow: list[str] | None, open_to_all:
     """Raise BadUsage when it is to be decided who may connect where nobody can: it would look like a check of the peer."""
     if (allow or open_to_all) and not listening:
         raise BadUsage("--allow and --open say who may connect, so they go with -l", hint="add -l, or leave them out")
+
+
+def wait_seconds(text: str, *, listening: bool) -> float:
+    """Return --wait in seconds.  Raises BadUsage for a listener, which waits as long as it takes."""
+    value = parse_duration(text)
+    if value and listening:
+        raise BadUsage("--wait is for who connects; a listener waits until somebody comes", hint="leave out --wait")
+    return value
 
 
 def admission(

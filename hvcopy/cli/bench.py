@@ -79,7 +79,9 @@ def bench(
             key_file=key_file,
             allow=allow,
             everyone=open_to_all,
+            plot=plot,
         )
+        trying = arguments.wait_seconds(wait, listening=serving)
         alone = "both" if bidir else "send" if reverse or raw else USUAL  # few raw peers are good for more than one
         wishes = Wishes(
             modes=[one.strip() for one in (mode or alone).split(",")],
@@ -107,7 +109,7 @@ def bench(
         runs.append(run)
         if where:
             key = None if raw else arguments.key_of(key_file, alias_key)
-            run.against(where, key=key, wait=arguments.seconds(wait), timeout=patience)
+            run.against(where, key=key, wait=trying, timeout=patience)
         else:
             run.against_itself(timeout=patience)
 
@@ -130,17 +132,23 @@ def _check(
     key_file: str,
     allow: list[str] | None,
     everyone: bool,
+    plot: str,
 ) -> None:
     """Raise BadUsage for options that do not go together."""
-    from hvcopy.errors import BadUsage
+    from hvcopy.errors import BadUsage, printable
 
     if reverse and bidir:
-        raise BadUsage("--reverse and --bidir exclude each other")
+        raise BadUsage("--reverse and --bidir exclude each other", hint="both directions in turn: --mode send,recv")
     if mode and bidir:
         raise BadUsage("--mode and --bidir exclude each other", hint="name it in the list: --mode send,both")
+    if serving and (mode or bidir or plot or (reverse and not raw)):
+        raise BadUsage(
+            "--mode, --reverse, --bidir and --plot are for who measures, and --serve only answers",
+            hint=f"leave them out here, and on the other side: hvcopy bench {mode and f'--mode {printable(mode)} '}ADDRESS",
+        )
     if not address and (serving or raw or key_file):
         raise BadUsage("an ADDRESS is missing", hint="hvcopy bench --serve vsock:any:18518 --allow vsock:host")
     if (allow or everyone) and not serving:
-        raise BadUsage("--allow and --open go with --serve")
+        raise BadUsage("--allow and --open go with --serve", hint="say there who may connect, and leave them out here")
     if raw and key_file:
         raise BadUsage("--raw has no handshake, so it proves no key", hint="leave out --key-file")

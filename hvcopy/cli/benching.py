@@ -36,7 +36,7 @@ def sizes(option: str, text: str) -> list[int]:
     """Return the sizes of a list with commas.  Raises BadUsage."""
     found = [parse_size(one.strip()) for one in text.split(",")]
     if not all(found):
-        raise BadUsage(f"{option} {printable(text)}: no size is zero")
+        raise BadUsage(f"{option} {printable(text)}: no size is zero", hint=f"{option} 64k,1M")
     return found
 
 

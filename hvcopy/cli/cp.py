@@ -105,7 +105,10 @@ def _sides(paths: list[str]) -> tuple[list[str], bytes | str, Remote]:
         raise BadUsage(
             "neither side is remote", hint="one side is ADDRESS:PATH, as vsock:3:18518:/srv/; for local copies use cp"
         )
-    raise BadUsage("exactly one side must be remote, and all sources on the same server")
+    raise BadUsage(
+        "exactly one side must be remote, and all sources on the same server",
+        hint="copy to this machine first, and from here on to the other server",
+    )
 
 
 def _pull_paths(sources: list[str]) -> list[bytes]:

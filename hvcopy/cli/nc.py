@@ -51,21 +51,22 @@ def nc(
     def work() -> None:
         from hvcopy.cli import arguments
         from hvcopy.cli.talking import Talks, probe_for
-        from hvcopy.errors import BadUsage
+        from hvcopy.errors import BadUsage, printable
         from hvcopy.netcat import Habits
         from hvcopy.stdio import Stdio
 
         if send_only and recv_only:
-            raise BadUsage("--send-only and --recv-only exclude each other")
+            raise BadUsage("--send-only and --recv-only exclude each other", hint="leave out both to send and receive")
         if listening and probe:
-            raise BadUsage("-z looks for a listener, and -l is one")
+            raise BadUsage("-z looks for a listener, and -l is one", hint=f"hvcopy nc -z {printable(address)}")
         if keep_open and not listening:
             raise BadUsage("-k keeps listening", hint="add -l")
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
+        trying = arguments.wait_seconds(wait, listening=listening)
         where, _ = arguments.find(address)
         after = arguments.seconds(quit_after) if quit_after and not quit_after.startswith("-") else None
         idle = arguments.timeout_seconds(patience, "-w") if patience else None
-        patient, trying, size = idle or CONNECT_SECONDS, arguments.seconds(wait), arguments.size(buffer)
+        patient, size = idle or CONNECT_SECONDS, arguments.size(buffer)
         if probe:
             probe_for(command, where, wait=trying, timeout=patient, verbose=verbose)
             return

@@ -72,6 +72,7 @@ def pipe(
         if keep_open and not listening:
             raise BadUsage("-k goes on listening, so it needs -l", hint="hvcopy pipe -l -k vsock:any:18518 --open")
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
+        trying = arguments.wait_seconds(wait, listening=listening)
         where, alias_key = arguments.find(address)
         command.report.peer = str(where)
         patience, size, limit = arguments.timeout_seconds(timeout), arguments.size(buffer), arguments.rate(bwlimit)
@@ -83,7 +84,7 @@ def pipe(
                 stream = open_stream(
                     where,
                     key=key,
-                    wait=arguments.seconds(wait),
+                    wait=trying,
                     timeout=patience,
                     buffer=size,
                     cancelled=lambda: command.interrupted,

@@ -46,6 +46,7 @@ def recv(
         from hvcopy.transport import dial, listen, pinned
 
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
+        trying = arguments.wait_seconds(wait, listening=listening)
         where, alias_key = arguments.find(address)
         command.report.peer = str(where)
         patience = arguments.timeout_seconds(timeout)
@@ -54,7 +55,7 @@ def recv(
         if not listening:
             from hvcopy.oneshot import receive_once
 
-            target, waiting = where, [arguments.seconds(wait)]
+            target, waiting = where, [trying]
 
             def connect() -> Channel:
                 nonlocal target

@@ -39,7 +39,7 @@ def say(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        _mute(STDERR)
+        mute(STDERR)
 
 
 def show(text: str, file: TextIO | None = None) -> None:
@@ -53,14 +53,14 @@ def show(text: str, file: TextIO | None = None) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        _mute(STDOUT)
+        mute(STDOUT)
         if not isinstance(error, BrokenPipeError):
             raise LocalFailure(
                 f"standard output: {error.strerror}", hint="make room there, or send it elsewhere"
             ) from None
 
 
-def _mute(fd: int) -> None:
+def mute(fd: int) -> None:
     """Lead a standard descriptor nowhere: what is left in its buffer must not fail again as the interpreter ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, fd)
@@ -127,7 +127,7 @@ class Command:
         error: HvcopyError | None = None
         try:
             if self._kind not in (*KINDS,):
-                raise BadUsage(f"--progress {printable(self._kind)} is none of {', '.join(KINDS)}")
+                raise BadUsage(f"--progress {printable(self._kind)} is none of {', '.join(KINDS)}", hint="--progress plain")
             self._progress = Progress(self._kind, self.tally)
             self._start = time.monotonic()
             if here:
@@ -186,7 +186,7 @@ class Command:
             if last:
                 self._progress.close()
         except OSError:
-            _mute(STDERR)
+            mute(STDERR)
 
     def _end(self, error: HvcopyError | None) -> NoReturn:
         try:

@@ -51,6 +51,7 @@ def send(
         if not local:
             raise BadUsage("send needs at least one PATH and an ADDRESS", hint="hvcopy send FILE vsock:3:18518")
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
+        trying = arguments.wait_seconds(wait, listening=listening)
         address, alias_key = arguments.find(where)
         command.report.peer = str(address)
         job = arguments.copy_options(
@@ -81,7 +82,7 @@ def send(
                 connect(
                     address,
                     key=key,
-                    wait=arguments.seconds(wait),
+                    wait=trying,
                     timeout=patience,
                     buffer=arguments.size(buffer),
                     lanes=lanes,

@@ -38,7 +38,7 @@ def serve(
         from hvcopy.server import serve as start
 
         if read_only and write_only:
-            raise BadUsage("--read-only and --write-only exclude each other")
+            raise BadUsage("--read-only and --write-only exclude each other", hint="leave out both to serve both ways")
         where, alias_key = arguments.find(address)
         server = start(
             where,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcopy.cli.running import Command, say
-from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, NobodyListens, printable
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, NobodyListens, ReaderGone, printable
 from hvcopy.netcat import Conversation, Habits
 from hvcopy.stdio import Stdio
 from hvcopy.transport import dial, listen
@@ -82,7 +82,7 @@ class Talks:
     def _talk_of_many(self, channel: Channel) -> None:
         try:
             self._talk(channel)
-        except (LocalFailure, Interrupted):
+        except (LocalFailure, ReaderGone, Interrupted):
             raise
         except HvcopyError as error:
             say(f"hvcopy: {printable(error.message)}")

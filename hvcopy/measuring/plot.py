@@ -20,7 +20,7 @@ SUFFIXES = (".svg", ".png")
 def check(path: str) -> None:
     """Raise BadUsage when a picture could not be made of it: before a sweep, not after it."""
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
-        raise BadUsage(f"--plot {printable(path)}: the name ends in neither .svg nor .png")
+        raise BadUsage(f"--plot {printable(path)}: the name ends in neither .svg nor .png", hint="--plot sweep.svg")
     if importlib.util.find_spec("matplotlib") is None:
         raise BadUsage("--plot needs matplotlib, which is not installed", hint="pip install 'hvcopy[plot]'")
 

@@ -168,6 +168,42 @@ def test_nonsense_is_2_with_words(arguments: list[str], here: Path) -> None:
     assert (done.err + done.out).strip()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cp", "--overwrite", "--update", "SOURCE", "unix:/x:/"],
+        ["cp", "unix:/x:/a", "SOURCE", "unix:/y:/b"],
+        ["serve", "unix:/x", "--root", ".", "--read-only", "--write-only"],
+        ["cp", "--progress", "colourful", "SOURCE", "unix:/x:/"],
+        ["nc", "--send-only", "--recv-only", "unix:/x"],
+        ["nc", "-l", "-z", "unix:/x"],
+        ["bench", "-R", "--bidir"],
+        ["bench", "--allow", "unix:0", "unix:/x"],
+        ["bench", "-m", "nonsense"],
+        ["bench", "-m", "sweep", "--plot", "a.txt"],
+        ["bench", "--lengths", "0"],
+        ["pipe", "-l", "--wait", "5", "unix:/x"],
+        ["nc", "-l", "--wait", "5", "unix:/x"],
+        ["send", "-l", "--wait", "5", "SOURCE", "unix:/x"],
+        ["recv", "-l", "--wait", "5", "unix:/x"],
+        ["bench", "--serve", "--wait", "5", "unix:/x"],
+        ["bench", "--serve", "-m", "send", "unix:/x"],
+        ["bench", "--serve", "--plot", "a.svg", "unix:/x"],
+        ["bench", "--serve", "--bidir", "unix:/x"],
+        ["bench", "--serve", "-R", "unix:/x"],
+    ],
+    ids=" ".join,
+)
+def test_what_goes_together_wrongly_is_2_with_what_to_type(arguments: list[str], here: Path) -> None:
+    source = str(write(here / "source"))
+    done = run(*[source if one == "SOURCE" else one for one in arguments], cwd=here)
+    assert done.code == 2, done.err
+    assert done.out == ""
+    message, hint = done.err.splitlines()
+    assert message.startswith("hvcopy: ")
+    assert hint.startswith("  ")
+
+
 def test_a_two_field_vsock_address_is_refused_with_both_meanings() -> None:
     done = run("ls", "vsock:4711")
     assert done.code == 2
@@ -256,6 +292,26 @@ def test_what_cannot_be_told_changes_neither_bytes_nor_exit_code(errors: str, tm
         assert done.code == 0, dial
         assert (tmp_path / "there").read_bytes() == content
         assert (tmp_path / "here").read_bytes() == b""
+
+
+@pytest.mark.parametrize("words", ["-h", "cp --help", "service -h", "--version"])
+def test_help_for_which_there_is_no_room_is_10(words: str, tmp_path: Path) -> None:
+    done = pipeline(f"{shlex.join(HVCOPY)} {words} >/dev/full", tmp_path)
+    assert done.code == 10
+    assert "standard output: No space left" in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("words", ["-h", "--version"])
+def test_a_reader_of_help_may_leave(words: str, tmp_path: Path) -> None:
+    done = pipeline(f"mkfifo f; {{ : <f & exec 3>f; wait; {shlex.join(HVCOPY)} {words} >&3; }}", tmp_path)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_usage_error_that_cannot_be_told_is_2(tmp_path: Path) -> None:
+    assert pipeline(f"{shlex.join(HVCOPY)} nonsense 2>/dev/full", tmp_path).code == 2
+    assert pipeline(f"{shlex.join(HVCOPY)} 2>/dev/full", tmp_path).code == 2
 
 
 @pytest.mark.parametrize("options", [["--digest"], ["--json"]])
