@@ -16,8 +16,7 @@ STDERR = 2
 def main() -> None:
     """Run the command line and exit with its status."""
     _have_stderr()
-    if sys.platform == "win32":
-        _say_anything()
+    _say_anything()
     gc.disable()  # nothing that start-up makes is garbage, and looking for some costs a tenth of it
     from hvcopy.cli.app import build
 
@@ -48,10 +47,11 @@ def _run(app: Callable[[], None]) -> None:
 
 
 def _say_anything() -> None:
-    """Names have any character; what Windows' code page lacks must not end a command that only prints them."""
+    """Names have any character; what the locale or Windows' code page lacks must not end a command that only prints them."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = sys.platform == "win32" and not stream.isatty()
+            stream.reconfigure(encoding="utf-8" if utf8 else None, errors="backslashreplace")
 
 
 def _have_stderr() -> None:

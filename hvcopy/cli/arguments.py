@@ -42,8 +42,10 @@ def aliases() -> dict[str, dict[str, Any]]:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            hosts = tomllib.load(file).get("hosts", {})
+        with open(path, encoding="utf-8-sig", newline="") as file:  # editors on Windows put a byte order mark
+            hosts = tomllib.loads(file.read()).get("hosts", {})
+    except UnicodeDecodeError:
+        raise BadUsage(f"{printable(path)}: it is not text in UTF-8", hint="save it as UTF-8") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadUsage(
             f"{printable(path)}: {error}", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
@@ -63,7 +65,11 @@ def find(text: str) -> tuple[Address, str]:
     host = aliases().get(text) if ":" not in text else None
     if host is None:
         return parse_address(text), ""
-    return parse_address(host["address"]), os.path.expanduser(str(host.get("key_file", "")))
+    try:
+        address = parse_address(host["address"])
+    except BadUsage as error:
+        raise BadUsage(f"{printable(config_path())}: hosts.{text}: {error.message}", hint=error.hint) from None
+    return address, os.path.expanduser(str(host.get("key_file", "")))
 
 
 def find_remote(text: str) -> Remote | None:
@@ -83,6 +89,8 @@ def find_place(text: str) -> Remote:
     try:
         remote = find_remote(text)
     except BadUsage:
+        if text.partition(":")[0] in aliases():
+            raise
         remote = None
     return remote or Remote(*_with_root(find(text)))
 

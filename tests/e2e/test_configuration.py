@@ -60,14 +60,22 @@ def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path
         "hosts = 1\n",
         "not toml at all [",
         "[hosts]\nweb1 = 'x'\n",
+        "# na\xefve\n[hosts.web1]\naddress = 'unix:/x'\n",
+        "[hosts.web1]\naddress = 'vsock:4711'\n",
     ],
 )
-def test_a_broken_configuration_is_2_and_names_the_file(text: str, config: Path) -> None:
-    config.write_text(text)
-    done = run("ls", "web1")
+@pytest.mark.parametrize("where", ["web1", "web1:/x"])
+def test_a_broken_configuration_is_2_and_names_the_file(where: str, text: str, config: Path) -> None:
+    config.write_text(text, encoding="latin-1")
+    done = run("ls", where)
     assert done.code == 2
     assert "Traceback" not in done.err
     assert str(config) in done.err
+
+
+def test_a_configuration_may_come_from_an_editor_on_windows(server: Server, config: Path) -> None:
+    config.write_bytes(f'\ufeff[hosts.web1]\r\naddress = "{server.address}"\r\n'.encode())
+    assert run("ls", "web1").code == 0
 
 
 def test_an_unknown_name_is_2_and_says_what_an_address_is(config: Path) -> None:

@@ -63,6 +63,14 @@ def test_ls_json_is_one_object_a_line(server: Server) -> None:
     assert lines[1]["mtime_ns"] == (server.root / "f").stat().st_mtime_ns
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-1", "utf-8"])
+def test_a_name_that_the_locale_lacks_is_escaped(encoding: str, server: Server) -> None:
+    write(server.root / "\u017c")
+    listed = run("ls", server.address, env={"PYTHONIOENCODING": encoding})
+    assert (listed.code, listed.err) == (0, "")
+    assert listed.out.split()[-1] == ("\u017c" if encoding == "utf-8" else r"\u017c")
+
+
 def test_only_results_are_on_stdout(server: Server, here: Path) -> None:
     source = write(here / "f", noise(MIB))
     for options in ([], ["-v"], ["--progress", "plain"], ["--progress", "bar"], ["--progress", "json"]):
