@@ -8,7 +8,16 @@ from dataclasses import replace
 from hvcopy.address import Address, UnixAddress
 from hvcopy.admission import Admission as Admission
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NotAllowed, NotHvcopy, printable
+from hvcopy.errors import (
+    BadUsage,
+    ConnectionLost,
+    HvcopyError,
+    Interrupted,
+    LocalFailure,
+    NotAllowed,
+    NotHvcopy,
+    printable,
+)
 from hvcopy.files.confined import open_directory
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import refuse
@@ -27,6 +36,12 @@ MAX_CLIENTS = 64
 """Connections served at once; each costs a thread and a few megabytes."""
 POLL_SECONDS = 0.2
 STOP_SECONDS = 3.0
+
+
+class Stopped(Interrupted):
+    """This end was told to stop: for its peer a lost connection, for nobody interrupted that one."""
+
+    exit_code = ConnectionLost.exit_code
 
 
 class Events:
@@ -113,7 +128,7 @@ class Reception:
 
     def _end_sessions(self) -> None:
         for lanes in self._registry.all():
-            lanes.fail(Interrupted("the server was stopped"))
+            lanes.fail(Stopped("the server was stopped"))
         with self._lock:
             waiting = list(self._channels)
         for channel in waiting:

@@ -416,7 +416,7 @@ def test_a_server_stops_cleanly_and_tells_its_client(answer: tuple[Running, str]
         stopped, done = server.finish(), client.finish()
     assert stopped.code == 0, stopped.err
     assert "Traceback" not in stopped.err
-    assert done.code == 130
+    assert done.code == 6
     assert "the server was stopped" in done.err
     assert not os.path.exists(address.removeprefix("unix:"))
 
