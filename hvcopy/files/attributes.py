@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
+from collections.abc import Iterator
 
+from hvcopy.errors import printable
 from hvcopy.files import system
 from hvcopy.wire.digests import digest
 
@@ -57,12 +60,28 @@ def apply(
     Raises OSError: a copy that was asked to keep an attribute and cannot is not whole.
     """
     if uid is not None or gid is not None:
-        system.set_owner(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+        with keeping(f"its owner {uid}:{gid}"):
+            system.set_owner(fd, -1 if uid is None else uid, -1 if gid is None else gid)
     for name, value in (xattrs or {}).items():
         if not name.startswith(b"user."):
             raise PermissionError(errno.EPERM, "it has an extended attribute outside of user.*")
-        system.set_xattr(fd, name, value)
+        with keeping(f"its extended attribute {printable(name)}"):
+            system.set_xattr(fd, name, value)
     system.set_attributes(fd, mode & (FULL_MODE if uid is not None else PLAIN_MODE), mtime_ns)
+
+
+def not_kept(what: str, why: str) -> str:
+    """Return why a file failed of which *what* was to be kept."""
+    return f"{what} cannot be kept there: {why}; without -a it is not wanted"
+
+
+@contextlib.contextmanager
+def keeping(what: str) -> Iterator[None]:
+    """Say what could not be kept, and that it is about this file: "no space" is also said of one large attribute (ext4)."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(errno.ENOTSUP, not_kept(what, error.strerror or str(error))) from None
 
 
 def set_mode(fd: int, mode: int) -> None:

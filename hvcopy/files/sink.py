@@ -43,6 +43,7 @@ class Plan:
     owner: bool = False
     xattrs: bool = False
     links: bool = False
+    refused: dict[int, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     written: set[int] = field(default_factory=set)
     linkable: set[tuple[int, bytes]] = field(default_factory=set)
@@ -118,7 +119,8 @@ class Sink:
         system.symlink(entry.extra.target, directory.fd, temporary)
         if entry.extra.uid is not None and entry.extra.gid is not None:
             try:
-                system.chown_link(directory.fd, temporary, entry.extra.uid, entry.extra.gid)
+                with attributes.keeping(f"its owner {entry.extra.uid}:{entry.extra.gid}"):
+                    system.chown_link(directory.fd, temporary, entry.extra.uid, entry.extra.gid)
             except OSError:
                 system.remove(directory.fd, temporary)
                 raise
@@ -274,7 +276,7 @@ class Sink:
                 result.same += 1
             else:
                 _check_fatal(status)
-                message = _why_not(todo, number, status)
+                message = _why_not(todo, number, status, owner=plan.owner)
                 result.failures.append((todo.indexes[number], 10, message))
                 continue
             linked = todo.linked.get(todo.indexes[number])
@@ -339,13 +341,16 @@ def _holds(todo: _Batch, number: int) -> bool:
         os.close(fd)
 
 
-def _why_not(todo: _Batch, number: int, status: int) -> str:
-    """Return why a file was not created, in words that say what helps."""
+def _why_not(todo: _Batch, number: int, status: int, *, owner: bool) -> str:
+    """Return why a file was not created, in words that say what helps; *owner* says that it was to have its owner."""
     if status == errno.EEXIST:
         with contextlib.suppress(OSError):
             found = system.stat(todo.handles[number].fd, todo.names[number])
             return A_DIRECTORY if stat.S_ISDIR(found.st_mode) else EXISTS
         return EXISTS
+    if owner and status == errno.EPERM:  # of all that is done with a new file only chown(2) is forbidden so
+        *_, uid, gid, _ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
+        return attributes.not_kept(f"its owner {uid}:{gid}", fileio.describe(status))
     return A_DIRECTORY if status == errno.EISDIR else fileio.describe(status)
 
 

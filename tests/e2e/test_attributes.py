@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from commands import Server, run
+from commands import Server, run, serving
 
-from e2e.trees import KIB, MIB, noise, picture, plant, write
+from e2e.boxes import powerless
+from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, write
 
 MODES = (0o600, 0o644, 0o755, 0o400, 0o777, 0o711)
 TIMES = (0, 1, 1_700_000_000_123_456_789, 4_000_000_000_999_999_999, -1_000_000_007)
@@ -154,6 +155,19 @@ def test_owners_are_kept_by_archive_and_only_then(size: int, server: Server, her
             wanted.st_mode,
         ), name
     assert (there / "link").lstat().st_uid == 1234
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_owners_that_cannot_be_kept_fail_with_their_reason(tmp_path: Path, root: Path, here: Path) -> None:
+    plant(here / "t", {"f": b"x", "sub/large": noise(MIB)})
+    (here / "t/link").symlink_to("f")
+    for path in (here / "t/f", here / "t/sub/large", here / "t/link"):
+        os.chown(path, 1234, 2345, follow_symlinks=False)
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        done = run("cp", "-a", here / "t", server.at())
+    assert done.code == 10, done.err
+    assert done.err.count("its owner 1234:2345 cannot be kept there: Operation not permitted; without -a") == 3
+    assert not leftovers(root)
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
