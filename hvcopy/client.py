@@ -120,16 +120,17 @@ class Client:
         dirs = [kind == "d" for kind in ready.layout]
         if any(dirs) and not options.recursive:
             raise NotHvcopy("the server wants to send a directory, which was not asked for")
-        root, prefixes = resolve_local(destination, names=names, dirs=dirs)
+        root, places = resolve_local(destination, names=names, dirs=dirs)
         plan = Plan(
             root,
-            prefixes,
+            places.prefixes,
             dirs,
             options.existing,
             sync=options.sync,
             owner=options.owner,
             xattrs=options.xattrs,
             links=options.links,
+            refused=places.refused,
         )
         grow = self._grow(lanes)
         self._run(lanes, lambda: receive(lanes, plan, options, tally, grow=grow))

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import NamedTuple
 
 from hvcopy.errors import LocalFailure, UnsafeName, printable
 from hvcopy.files import system
 from hvcopy.files.confined import Directories, Handle, open_directory
 from hvcopy.files.names import check_name, check_path
 
+NOWHERE = b"\0"
+"""The path of a source whose name is refused: no system call takes it."""
 
-def resolve(
-    root: Handle, path: bytes, *, names: list[bytes], dirs: list[bool], must_be_dir: bool
-) -> tuple[str, list[bytes]]:
-    """Return ("into" or "as", the path below *root* of each source).  Raises LocalFailure or UnsafeName.
+
+class Places(NamedTuple):
+    """"into" or "as", the path below the root of each source, and why sources, by index, are refused for their names."""
+
+    layout: str
+    prefixes: list[bytes]
+    refused: dict[int, str]
+
+
+def resolve(root: Handle, path: bytes, *, names: list[bytes], dirs: list[bool], must_be_dir: bool) -> Places:
+    """Decide where each source goes.  Raises LocalFailure, and UnsafeName when nothing is left to go anywhere.
 
     *names* are the sources' own names, empty for a root whose contents are meant.
     """
     shown = printable(b"/" + path)
     path = path.strip(b"/")
-    for reason in [check_path(path, windows=system.WINDOWS) if path else None, *map(_bad_name, names)]:
-        if reason:
-            raise UnsafeName(f"{shown}: {reason}")
+    if path and (reason := check_path(path, windows=system.WINDOWS)):
+        raise UnsafeName(f"{shown}: {reason}", hint="choose another name")
     found = _standing(root, path)
     if found is not None and stat.S_ISDIR(found.st_mode):
-        return "into", [path + b"/" + name if path and name else path or name for name in names]
+        refused = {index: reason for index, name in enumerate(names) if (reason := _bad_name(name))}
+        if refused and len(refused) == len(names):
+            raise UnsafeName(f"{printable(names[0])}: {refused[0]}", hint="copy it under another name, or rename it")
+        prefixes = [path + b"/" + name if path and name else path or name for name in names]
+        return Places("into", [NOWHERE if index in refused else one for index, one in enumerate(prefixes)], refused)
     if len(names) != 1:
         raise LocalFailure(f"{shown} is not a directory, but several sources were to go into it")
     if found is not None and (dirs[0] or must_be_dir):
@@ -34,11 +47,11 @@ def resolve(
         raise LocalFailure(
             f"{shown}/ is not there", hint="make the directory first, or leave the slash out to name the file"
         )
-    return "as", [path]
+    return Places("as", [path], {})
 
 
-def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[Handle, list[bytes]]:
-    """Return (a directory's handle, the path below it of each source) for what the user of this side named."""
+def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[Handle, Places]:
+    """Return (a directory's handle, where below it each source goes) for what the user of this side named."""
     raw = system.with_slashes(os.fsencode(path)) or b"."
     try:
         if os.path.isdir(raw):
@@ -48,8 +61,7 @@ def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[H
             root = open_directory(parent or b".")
     except OSError as error:
         raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="make the folder first") from None
-    _, prefixes = resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"))
-    return root, prefixes
+    return root, resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"))
 
 
 def _bad_name(name: bytes) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -40,11 +40,18 @@ class ReceiverBook:
     """Files under way, by id.  Not thread-safe: the driver holds its lock.
 
     *dirs* says of each source that this side asked for or was told of whether it is a directory.  *check_path* gives the
-    reason a path is unsafe here.
+    reason a path is unsafe here, *refused* the reason why a source is, by its index.
     """
 
-    def __init__(self, *, dirs: Sequence[bool], check_path: Callable[[bytes], str | None]) -> None:
+    def __init__(
+        self,
+        *,
+        dirs: Sequence[bool],
+        check_path: Callable[[bytes], str | None],
+        refused: Mapping[int, str] | None = None,
+    ) -> None:
         self._dirs = dirs
+        self._refused = refused or {}
         self._check = check_path
         self._highest = 0
         self._blocks = 0
@@ -60,6 +67,8 @@ class ReceiverBook:
             raise NotHvcopy(f"the peer sent something of source {source}, but only {len(self._dirs)} were asked for")
         if path and not self._dirs[source]:
             raise NotHvcopy(f"the peer sent something below source {source}, which is a file")
+        if source in self._refused:
+            return self._refused[source]
         return self._check(path) if path else None
 
     def announce(self, entry: m.Entry) -> None:

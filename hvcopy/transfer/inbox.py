@@ -52,7 +52,11 @@ class Inbox:
         self.dry = dry
         self.shown = shown
         self.lock = threading.Lock()
-        self.book = ReceiverBook(dirs=plan.dirs, check_path=lambda path: check_path(path, windows=system.WINDOWS))
+        self.book = ReceiverBook(
+            dirs=plan.dirs,
+            check_path=lambda path: check_path(path, windows=system.WINDOWS),
+            refused=plan.refused,
+        )
         self.incoming: dict[int, Incoming] = {}
         self.packs = 0
         self._grow = grow

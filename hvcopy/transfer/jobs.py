@@ -52,20 +52,21 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
             "keeping owners and set-id bits (-a) needs a proven key or a unix socket",
             hint="give both sides the same --key-file, or copy with -r",
         )
-    layout, prefixes = resolve(
+    places = resolve(
         served.root, job.paths[0], names=options.names, dirs=options.dirs, must_be_dir=options.must_be_dir
     )
     plan = Plan(
         served.root,
-        prefixes,
+        places.prefixes,
         options.dirs,
         options.existing,
         sync=options.sync and served.sync,
         owner=options.owner,
         xattrs=options.xattrs,
         links=options.links,
+        refused=places.refused,
     )
-    receive(lanes, plan, options, tally, ready=m.Ready(lanes.token, lanes.granted, layout, []), grow=grow)
+    receive(lanes, plan, options, tally, ready=m.Ready(lanes.token, lanes.granted, places.layout, []), grow=grow)
 
 
 def run_pull(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Grow = None) -> None:
@@ -100,7 +101,9 @@ def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
     try:
         entries = list(_listed(served.root, path))
     except OSError as error:
-        raise LocalFailure(f"/{printable(path)}: {error.strerror}") from None
+        raise LocalFailure(
+            f"/{printable(path)}: {error.strerror}", hint="`hvcopy ls ADDRESS` shows what is there"
+        ) from None
     lanes.control.send(m.Ready(lanes.token, 1, "", []))
     for start in range(0, max(len(entries), 1), LISTING_BATCH):
         piece = entries[start : start + LISTING_BATCH]

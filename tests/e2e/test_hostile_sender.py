@@ -57,11 +57,22 @@ def test_an_unsafe_destination_is_refused(destination: bytes, server: Server, ou
 
 
 @pytest.mark.parametrize("name", [b"../y", b"a/b", b"..", b"x\ny", b".hvcopy-1", b"n" * 256])
-def test_an_unsafe_name_of_a_source_is_refused(name: bytes, server: Server) -> None:
+def test_an_unsafe_name_of_a_source_is_refused(name: bytes, server: Server, outside: Path) -> None:
     with client_of(server.address) as peer:
         peer.send(m.Job("push", [b""], m.Options(names=[name], dirs=[False]), b"", 1))
         assert peer.error().code == 11
-    assert os.listdir(server.root) == []
+    with client_of(server.address) as peer:
+        peer.push([b"good", name, name], [False, False, True])
+        peer.pack(1, [(0, b"", {b"": b"x"}), (1, b"", {b"": b"x"}), (2, b"sub", {b"y": b"x"})])
+        ack = peer.expect(m.Acks).acks[0]
+        assert (ack.files, [failure[:2] for failure in ack.failures]) == (1, [(1, 11), (2, 11)])
+        peer.send(m.Entries([m.Entry(m.DIRECTORY, 0, 2, b""), m.Entry(m.DIRECTORY_END, 0, 2, b"")]))
+        assert peer.expect(m.Acks).acks[0].code == 11
+        peer.send(m.Entries([m.Entry(m.FILE, 2, 1, b"", 0o644, 10)]))
+        assert peer.expect(m.Answers).answers[0].code == 11
+        assert finish(peer).failed == 4
+    assert os.listdir(server.root) == ["good"]
+    assert os.listdir(outside) == ["x"]
 
 
 def test_a_source_nobody_asked_for_ends_the_session(server: Server) -> None:

@@ -142,6 +142,19 @@ def test_several_sources_go_into_a_directory(server: Server, here: Path) -> None
     assert picture(here / "back") == picture(server.root / "in")
 
 
+def test_a_source_with_an_unsafe_name_is_refused_alone(server: Server, here: Path) -> None:
+    for name in ("good", "bad\tname", ".hvcopy-mine"):
+        write(here / name)
+    done = run("cp", *sorted(here.iterdir()), server.at())
+    assert done.code == 11
+    assert r"bad\tname: the name contains a control character" in done.err
+    assert ".hvcopy-mine: the name is one that hvcopy keeps" in done.err
+    assert [path.name for path in server.root.iterdir()] == ["good"]
+    alone = run("cp", here / "bad\tname", server.at())
+    assert (alone.code, r"bad\tname: the name contains" in alone.err) == (11, True)
+    assert run("cp", here / "bad\tname", server.at("renamed")).code == 0
+
+
 def test_a_whole_served_root_can_be_pulled(server: Server, here: Path) -> None:
     plant(server.root, {"a": b"a", "d/b": b"b"})
     assert run("cp", "-r", server.at(), here / "all", "--no-fsync").code == 0

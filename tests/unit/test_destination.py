@@ -9,7 +9,7 @@ import pytest
 
 from hvcopy.errors import LocalFailure, UnsafeName
 from hvcopy.files.confined import Handle, open_directory
-from hvcopy.files.destination import resolve, resolve_local
+from hvcopy.files.destination import NOWHERE, resolve, resolve_local
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def root(folder: Path) -> Handle:
 
 def one(root: Handle, path: bytes, *, is_dir: bool = False, must: bool = False, name: bytes = b"n") -> tuple[str, list[bytes]]:
     """Resolve for a single source."""
-    return resolve(root, path, names=[name], dirs=[is_dir], must_be_dir=must)
+    return resolve(root, path, names=[name], dirs=[is_dir], must_be_dir=must)[:2]
 
 
 @pytest.mark.parametrize("is_dir", [False, True])
@@ -47,7 +47,7 @@ def test_a_directory_that_stands_there_is_gone_into(
 
 def test_several_sources_go_into_a_directory(root: Handle) -> None:
     found = resolve(root, b"dir", names=[b"a", b"b"], dirs=[False, True], must_be_dir=False)
-    assert found == ("into", [b"dir/a", b"dir/b"])
+    assert found == ("into", [b"dir/a", b"dir/b"], {})
 
 
 @pytest.mark.parametrize(("path", "prefix"), [(b"", b""), (b"dir", b"dir")])
@@ -102,15 +102,18 @@ def test_an_unsafe_destination_is_refused(root: Handle, path: bytes) -> None:
 
 @pytest.mark.parametrize("name", [b"..", b".", b"a/b", b"/etc", b"\x1b[2J", b".hvcopy-x", b"x" * 256])
 def test_an_unsafe_name_of_a_source_is_refused(root: Handle, name: bytes) -> None:
-    for names in ([name], [b"fine", name]):
-        with pytest.raises(UnsafeName):
-            resolve(root, b"dir", names=names, dirs=[False] * len(names), must_be_dir=False)
+    with pytest.raises(UnsafeName):
+        one(root, b"dir", name=name)
+    found = resolve(root, b"dir", names=[b"fine", name], dirs=[False, False], must_be_dir=False)
+    assert found.prefixes == [b"dir/fine", NOWHERE]
+    assert list(found.refused) == [1]
+    assert one(root, b"dir/new", name=name) == ("as", [b"dir/new"])
 
 
 def local(path: str, *, is_dir: bool = False) -> tuple[Path, list[bytes]]:
     """Resolve what the user of this side named; returns where the root is."""
-    root, prefixes = resolve_local(path, names=[b"n"], dirs=[is_dir])
-    return Path(os.readlink(f"/proc/self/fd/{root.fd}")), prefixes
+    root, places = resolve_local(path, names=[b"n"], dirs=[is_dir])
+    return Path(os.readlink(f"/proc/self/fd/{root.fd}")), places.prefixes
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ def test_admit_of_the_source_itself_has_no_path_to_check() -> None:
     assert book.admit(0, b"") is None
 
 
+def test_admit_refuses_all_of_a_source_whose_name_is_refused() -> None:
+    book = ReceiverBook(dirs=[True, True], check_path=lambda path: None, refused={1: "a dot"})
+    assert [book.admit(0, b"x"), book.admit(1, b""), book.admit(1, b"x")] == [None, "a dot", "a dot"]
+
+
 @pytest.mark.parametrize("source", [2, 3, 2**32 - 1])
 def test_admit_of_a_source_nobody_asked_for_is_refused(book: ReceiverBook, source: int) -> None:
     with pytest.raises(NotHvcopy, match="only 2"):
