@@ -56,7 +56,7 @@ class Link:
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
-        self._header = bytearray(HEADER.size)
+        self._header = memoryview(bytearray(HEADER.size))
         self._body = buffer(FIRST_BODY)
 
     def send(self, *messages: Message) -> None:
@@ -171,7 +171,7 @@ class Link:
         self.waiting = True
         try:
             timeout = self._patience if timeout is None else timeout
-            self._fill(memoryview(self._header), timeout)
+            self._fill(self._header, timeout)
             kind, flags, length = parse_header(self._header, early=self.early, sequence=self._expected)
             self._expected += 1
             if kind is Type.PING:
@@ -183,7 +183,8 @@ class Link:
             if length > len(self._body):
                 self._body = buffer(length)
             body = self._body[:length]
-            self._fill(body, timeout)
+            if length:
+                self._fill(body, timeout)
             check_seal(self._header, kind, body)
         finally:
             self.waiting = False
@@ -202,7 +203,11 @@ class Link:
         self.rest -= len(into)
 
     def _fill(self, into: memoryview, timeout: float) -> None:
-        if len(into) and self._receive(into, timeout) < len(into):
+        if self.deadline:
+            count = self._receive(into, timeout)
+        else:
+            count = self.channel.receive_exact(into, timeout=timeout)
+        if count < len(into):
             raise ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
 
     def _receive(self, into: memoryview, timeout: float) -> int:

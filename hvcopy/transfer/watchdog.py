@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from hvcopy.errors import ConnectionLost, HvcopyError, TimedOut
 from hvcopy.transfer.link import Link
@@ -22,6 +22,20 @@ SHORTEST = 3 * HEARTBEAT
 """A shorter timeout counts as this: the peer must have had the chance to be heard."""
 
 
+class OwnWork:
+    """``Watchdog.own_work``: entered by any thread, any number of times, and cheaper than a generator."""
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
+
+    def __enter__(self) -> None:
+        self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+
 class Watchdog:
     """Watches the links of one session from a thread of its own, and calls *fail* once when the peer is given up."""
 
@@ -32,6 +46,7 @@ class Watchdog:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._lock = threading.Lock()
+        self._own_work = OwnWork(self._begin, self._end)
         self._busy = 0
         self._worked = 0
         self._progress = 0
@@ -58,17 +73,18 @@ class Watchdog:
         with self._lock:
             self._worked += 1
 
-    @contextlib.contextmanager
-    def own_work(self) -> Iterator[None]:
+    def own_work(self) -> contextlib.AbstractContextManager[None]:
         """While this lasts, this end is busy with its own disk: the peer hears so, and nobody is judged stuck."""
+        return self._own_work
+
+    def _begin(self) -> None:
         with self._lock:
             self._busy += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._busy -= 1
-                self._worked += 1
+
+    def _end(self) -> None:
+        with self._lock:
+            self._busy -= 1
+            self._worked += 1
 
     def _run(self) -> None:
         silent = stalled = 0.0
