@@ -72,6 +72,7 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path) -> None
         "env": {name: value for name, value in wine.environment().items() if name.startswith(("WINE", "HVCOPY_LANE"))}
         | {"PYTHONPATH": wine.windows_path(package)},
     }
+    wine.wake(wine.environment())
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suite.COMMANDS]
     done = subprocess.run(
         argv,

@@ -38,6 +38,14 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return env | dict(extra or {})
 
 
+def wake(env: Mapping[str, str]) -> None:
+    """Has Wine's server there for some seconds after the last program, too, unless one is there already.
+
+    Debian's ends with the last program; with the next one Wine's services begin anew, which takes 5 s.
+    """
+    subprocess.run(["wineserver", f"-p{_LINGERS}"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
 def start(
     argv: Sequence[str | Path],
     *,
@@ -46,10 +54,12 @@ def start(
     stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Starts a program with its outputs in pipes; Wine 8 gives Python no standard streams that are regular files."""
+    whole = environment(env)
+    wake(whole)
     return subprocess.Popen(
         ["wine", *map(str, argv)],
         cwd=cwd,
-        env=environment(env),
+        env=whole,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,6 +144,7 @@ def stream(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[
 # The first program in an idle prefix starts Wine's services, which keep its pipes open for as long as anybody's programs run:
 # the end of a program is not the end of its outputs, but by then all that it wrote is in them.
 _LAST_WORDS = 5.0
+_LINGERS = 30
 
 _NOT_FOR_WINDOWS = {"DISPLAY", "WAYLAND_DISPLAY", "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
 
