@@ -30,14 +30,20 @@
 #undef EWOULDBLOCK
 #define EWOULDBLOCK WSAEWOULDBLOCK
 
-typedef SOCKET hv_socket;
+typedef intptr_t hv_socket;   /* a SOCKET; signed, for Python's number of a closed one is -1 */
 
 /* HV_SYNC_EACH: a sync is of one file. */
 enum { HV_WAIT_FIRST = 1, HV_SYNC_EACH = 1 };
 
+static inline int hv_socket_error(void)
+{
+    int err = WSAGetLastError();
+    return err == WSAENOTSOCK ? EBADF : err;
+}
+
 static inline hv_result hv_returned_socket(int rc, int64_t value)
 {
-    hv_result result = {rc == 0 ? value : 0, rc == 0 ? 0 : WSAGetLastError()};
+    hv_result result = {rc == 0 ? value : 0, rc == 0 ? 0 : hv_socket_error()};
     return result;
 }
 
@@ -91,11 +97,11 @@ static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, siz
 
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 {
-    WSAPOLLFD entry = {sock, what == HV_READABLE ? POLLRDNORM : POLLWRNORM, 0};
+    WSAPOLLFD entry = {(SOCKET)sock, what == HV_READABLE ? POLLRDNORM : POLLWRNORM, 0};
     int ready = WSAPoll(&entry, 1, timeout_ms);
     hv_result result = hv_returned_socket(ready == SOCKET_ERROR ? SOCKET_ERROR : 0, ready);
     if (!result.err && (entry.revents & POLLNVAL))
-        return hv_failed(WSAENOTSOCK);
+        return hv_failed(EBADF);
     return result;
 }
 

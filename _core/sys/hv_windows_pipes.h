@@ -106,7 +106,7 @@ static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms
                 continue;
             }
             whose[sockets] = &watches[i];
-            entries[sockets].fd = watches[i].fd;
+            entries[sockets].fd = (SOCKET)watches[i].fd;
             entries[sockets].events = watches[i].want == HV_READABLE ? POLLRDNORM : POLLWRNORM;
             entries[sockets++].revents = 0;
         }
@@ -118,11 +118,11 @@ static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms
         if (sockets == 0)
             Sleep((DWORD)left);
         else if (WSAPoll(entries, (ULONG)sockets, (INT)left) == SOCKET_ERROR)
-            return hv_failed(WSAGetLastError());
+            return hv_failed(hv_socket_error());
         for (i = 0; i < sockets; i++) {
             int seen = entries[i].revents;
             if (seen & POLLNVAL)
-                return hv_failed(WSAENOTSOCK);
+                return hv_failed(EBADF);
             whose[i]->got = (seen & (POLLRDNORM | POLLERR | POLLHUP) ? HV_READABLE : 0)
                 | (seen & (POLLWRNORM | POLLERR) ? HV_WRITABLE : 0);
             whose[i]->got &= whose[i]->want;

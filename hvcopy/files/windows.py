@@ -91,8 +91,8 @@ def fstat(fd: int) -> os.stat_result:
     mode = found.st_mode & ~_OTHERS_MAY_NOT_WRITE
     if sys.platform == "win32" and found.st_file_attributes & _REPARSE_POINT and fileio.is_link(fd):
         mode = modes.S_IFLNK | 0o777
-    names = [name for name in dir(found) if name.startswith("st_")]
-    return os.stat_result((mode, *found[1:10]), {name: getattr(found, name) for name in names if name != "st_mode"})
+    further = {name for name in dir(found) if name.startswith("st_")} - set(os.stat_result.__match_args__)
+    return os.stat_result((mode, *found[1:10]), {name: getattr(found, name) for name in further})
 
 
 def stat(parent: int, name: bytes) -> os.stat_result:

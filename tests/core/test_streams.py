@@ -234,6 +234,17 @@ def test_stream_call_on_a_bad_descriptor_raises_ebadf(call: str) -> None:
     assert caught.value.errno == errno.EBADF
 
 
+@pytest.mark.parametrize("call", ["send_all", "recv_exact", "recv_some"])
+def test_stream_call_on_a_closed_socket_raises_ebadf(call: str) -> None:
+    """Its number is -1; on Windows that of an open one has no sign."""
+    sock = socket.socket()
+    sock.close()
+    buffer = [b"x"] if call == "send_all" else bytearray(1)
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        getattr(core, call)(sock.fileno(), buffer, core.Meter(), SLOW_MS)
+    assert caught.value.errno == errno.EBADF
+
+
 def test_stream_call_on_no_socket_raises_enotsock() -> None:
     reader, writer = os.pipe()
     try:

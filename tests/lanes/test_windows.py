@@ -34,10 +34,12 @@ def package() -> Path:
     return link_package(MINOR)
 
 
-def run_tests(env: Mapping[str, str], tests: Sequence[str], report: Path) -> dict[str, bool]:
+def run_tests(
+    env: Mapping[str, str], tests: Sequence[str], report: Path, *, python: Path = PYTHON
+) -> dict[str, bool]:
     """Runs tests there, which must all pass or say why they are skipped; gives for each whether it ran."""
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={wine.windows_path(report)}"]
-    argv = [PYTHON, "-P", "-m", "pytest", *options, *tests]
+    argv = [python, "-P", "-m", "pytest", *options, *tests]
     done = wine.run(argv, cwd=CHECKOUT, env=env, timeout=280)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     cases = ElementTree.parse(report).getroot().iter("testcase")
@@ -238,14 +240,39 @@ def test_a_key_made_on_windows_opens_there(windows: Windows, tmp_path: Path) -> 
         assert commands.run("ls", address).code == 9
 
 
-def test_the_wheel_installs_and_its_command_runs(tmp_path: Path) -> None:
-    wheel = build_wheel(MINOR)
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    """The wheel for Windows, of every Python."""
+    return build_wheel(MINOR)
+
+
+def install(wheel: Path, minor: str, target: Path) -> None:
+    pip = [RECIPES[minor].python, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    installed = wine.run([*pip, "--target", wine.windows_path(target), wine.windows_path(wheel)], timeout=120)
+    assert installed.returncode == 0, installed.stderr
+
+
+def test_the_wheel_installs_and_its_command_runs(wheel: Path, tmp_path: Path) -> None:
     assert wheel.name.endswith("-cp311-abi3-win_amd64.whl")
     target = tmp_path / "installed"
-    pip = [PYTHON, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", wine.windows_path(target)]
-    installed = wine.run([*pip, wine.windows_path(wheel)], timeout=120)
-    assert installed.returncode == 0, installed.stderr
+    install(wheel, MINOR, target)
     env = {"PYTHONPATH": wine.windows_path(target), "PYTHONUTF8": "1"}
     done = wine.run([target / "bin" / "hvcopy.exe", "--version"], env=env, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.split()[-1] in wheel.name
+
+
+def test_the_wheel_does_the_same_on_the_next_python(wheel: Path, tree: Path, tmp_path: Path) -> None:
+    require("windows-3.13")
+    python, target, back = RECIPES["3.13"].python, tmp_path / "installed", tmp_path / "back"
+    install(wheel, "3.13", target)
+    env = {"PYTHONPATH": wine.windows_path(target)}
+    said = wine.run([python, "-P", "-c", "import sys, hvcopy; print(sys.version_info[1], hvcopy.__file__)"], env=env)
+    assert said.stdout.split() == ["13", wine.windows_path(target / "hvcopy/__init__.py")]
+    tests = [*PURE, *suite.THERE, *suite.options()]
+    assert sum(run_tests(env, tests, tmp_path / "report.xml", python=python).values()) > 400
+    with commands.serving("tcp:127.0.0.1:0", tmp_path, "--open") as server:
+        for words in ((wine.windows_path(tree), server.at("pushed")), (server.at("pushed"), wine.windows_path(back))):
+            done = wine.run([python, "-P", "-m", "hvcopy", "cp", "-r", *words, "--no-fsync"], env=env)
+            assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "pushed") == contents(back) == contents(tree)

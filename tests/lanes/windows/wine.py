@@ -43,7 +43,8 @@ def wake(env: Mapping[str, str]) -> None:
 
     Debian's ends with the last program; with the next one Wine's services begin anew, which takes 5 s.
     """
-    subprocess.run(["wineserver", f"-p{_LINGERS}"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    nowhere = subprocess.DEVNULL  # it would hold pipes open
+    subprocess.run(["wineserver", f"-p{_LINGERS}"], env=env, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False)
 
 
 def start(
