@@ -41,7 +41,8 @@ IS_LINK = HV_SYMLINK
 IS_OTHER = HV_NEITHER
 
 cdef enum:
-    SLICE = 1 << 20     # bytes of one system call at most: how fine the meter and cancelling are
+    SLICE = (1 << 20) + 4096    # bytes of one system call at most, a block and its frame: how fine the meter is
+    UNCLOCKED = 16      # calls between two looks at the clock while none of them has to wait
     PATROL_MS = 100     # signals are served this often, and one wait is this long; the contract says 200
     PAGE = 4096         # bytes; the grain of holes, and of what is copied
     RUNS = 128          # runs found before they become Python objects

@@ -63,7 +63,7 @@ cdef struct FileSpan:
     bint sparse
     size_t done        # bytes dealt with
     size_t moved       # bytes read or written
-    int64_t patrolled_at
+    int64_t patrolled_at   # ms: when signals were last served; at first 0, so that the second call finds them served
     int err
 
 
@@ -75,17 +75,19 @@ cdef int start_file(FileSpan *span, int fd, Py_buffer *view, int64_t offset) exc
     span.data = <unsigned char *>view.buf
     span.size = <size_t>view.len
     span.offset = offset
-    span.patrolled_at = hv_now_ms()
     return 0
 
 
 cdef Turn account_file(FileSpan *span, hv_result got) noexcept nogil:
-    cdef int64_t now = hv_now_ms()
+    cdef int64_t now
     if got.err and not hv_interrupted(got.err):
         span.err = got.err
         return FAILED
     span.done += <size_t>got.value
     span.moved += <size_t>got.value
+    if span.done == span.size:
+        return GO
+    now = hv_now_ms()
     if got.err or now - span.patrolled_at >= PATROL_MS:
         span.patrolled_at = now
         return PATROL

@@ -4,8 +4,11 @@ cdef struct Stream:
     hv_socket sock
     hv_meter *meter
     int64_t timeout_ms
+    int64_t now           # ms: the clock as last read; before that -1
     int64_t moving_at     # ms: when bytes last moved
     int64_t patrolled_at  # ms: when signals were last served
+    bint moved            # bytes have moved since the clock was read
+    int unclocked         # calls since then
     int err
     bint descriptor       # it is one of the C runtime's, which on Windows is no socket
 
@@ -16,7 +19,9 @@ cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_m
     stream.sock = sock
     stream.meter = &meter.numbers
     stream.timeout_ms = timeout_ms
-    stream.moving_at = stream.patrolled_at = hv_now_ms()
+    stream.now = stream.moving_at = stream.patrolled_at = -1
+    stream.moved = False
+    stream.unclocked = 0
     stream.err = 0
     stream.descriptor = False
     if hv_meter_cancelled(stream.meter):
@@ -39,34 +44,54 @@ cdef int come_up(Stream *stream, Turn turn) except -1:
     return 0
 
 
+cdef Turn read_clock(Stream *stream) noexcept nogil:
+    """Note when bytes moved, and say whether signals are to be served."""
+    cdef bint first = stream.now < 0
+    stream.now = hv_now_ms()
+    stream.unclocked = 0
+    if first or stream.moved:
+        stream.moving_at = stream.now
+        stream.moved = False
+    if first:
+        stream.patrolled_at = stream.now
+    if stream.now - stream.patrolled_at >= PATROL_MS:
+        stream.patrolled_at = stream.now
+        return PATROL
+    return GO
+
+
 cdef Turn account(Stream *stream, hv_result got) noexcept nogil:
     """Count the bytes of one system call, and say whether its loop may go on.
 
     A signal that lands in a call which has already moved bytes shows as a short count and not as EINTR, hence
-    the clock: whatever the calls return, signals are served in time.
+    the clock: whatever the calls return, signals are served in time.  It is read before each wait and every few
+    calls only: where the kernel's clock cannot be read without a system call, that costs as much as they do.
     """
-    cdef int64_t now = hv_now_ms()
     if got.value > 0:
         hv_meter_add(stream.meter, got.value)
-        stream.moving_at = now
+        stream.moved = True
     if hv_meter_cancelled(stream.meter):
         return CANCELLED
     if got.err and not hv_interrupted(got.err) and not hv_would_block(got.err):
         stream.err = got.err
         return FAILED
-    if hv_interrupted(got.err) or now - stream.patrolled_at >= PATROL_MS:
-        stream.patrolled_at = now
+    if hv_interrupted(got.err):
         return PATROL
-    return GO
+    stream.unclocked += 1
+    return read_clock(stream) if stream.unclocked >= UNCLOCKED else GO
 
 
 cdef Turn wait(Stream *stream, int what) noexcept nogil:
     """Wait until the socket is ready, for one patrol at most.  GO: try; PATROL: come up, then wait again."""
-    cdef int64_t left = stream.moving_at + stream.timeout_ms - hv_now_ms()
-    cdef int patrol_ms = <int>max(0, min(left, <int64_t>PATROL_MS))
+    cdef int64_t left
+    cdef int patrol_ms
     cdef hv_result ready
     cdef bint nothing
-    cdef Turn turn
+    cdef Turn turn = read_clock(stream)
+    if turn != GO:
+        return turn
+    left = stream.moving_at + stream.timeout_ms - stream.now
+    patrol_ms = <int>max(0, min(left, <int64_t>PATROL_MS))
     if stream.descriptor:
         ready = hv_wait_descriptor(<int>stream.sock, what, patrol_ms)
     else:
@@ -76,6 +101,7 @@ cdef Turn wait(Stream *stream, int what) noexcept nogil:
     turn = account(stream, ready)
     if turn == CANCELLED or turn == FAILED or not nothing:
         return turn
+    stream.patrolled_at = stream.now + patrol_ms
     return STALLED if left <= 0 else PATROL
 
 

@@ -111,11 +111,13 @@ class Arrivals:
                 incoming.write(index * one.assembly.block, block)
         except OSError as error:
             raise local_failure(error) from error
+        self._inbox.tally.add(bytes=len(block))
         with self._inbox.lock:
             incoming.record(index, wanted)
             one.writing -= 1
-        self._inbox.tally.add(bytes=len(block))
-        self._settle(one, incoming)
+            over = _is_over(one)
+        if over:
+            self._settle(one, incoming)
         self._inbox.consider_growing()
 
     def _hole(self, ident: int, offset: int, length: int) -> None:
@@ -125,10 +127,12 @@ class Arrivals:
         one, incoming = found
         self._claim(one, lambda: one.assembly.add_hole(offset, length))
         incoming.hole(offset, length)
+        self._inbox.tally.add(bytes=length)
         with self._inbox.lock:
             one.writing -= 1
-        self._inbox.tally.add(bytes=length)
-        self._settle(one, incoming)
+            over = _is_over(one)
+        if over:
+            self._settle(one, incoming)
 
     def _under_way(self, ident: int) -> tuple[Expected, Incoming] | None:
         """Return the file that contents belong to; None when they are passed over: it has failed, or is in doubt."""
@@ -152,8 +156,10 @@ class Arrivals:
                 raise NotHvcopy(f"the peer ended file {end.id} twice or in a way that was not asked for")
             one.ended, one.length, one.root = True, end.length, end.root
             one.failure = end if end.state == 1 else None
+            over = incoming is not None and _is_over(one)
         if incoming is not None:
-            self._settle(one, incoming)
+            if over:
+                self._settle(one, incoming)
         elif one.failure:
             self._source_failed(one, one.failure)
         else:
@@ -175,12 +181,7 @@ class Arrivals:
         self._acknowledge(one, m.Ack(one.id, m.SAME, digest=one.assembly.root()))
 
     def _settle(self, one: Expected, incoming: Incoming) -> None:
-        """Finish or drop the file once its end is here and nobody writes to it; exactly one thread gets to do it."""
-        with self._inbox.lock:
-            over = one.ended and not one.writing and (one.failure or one.assembly.complete)
-            if not over or one.finishing:
-                return
-            one.finishing = True
+        """Finish or drop the file; for the thread that `_is_over` chose."""
         if one.failure:
             incoming.abandon(keep=False)
             self._source_failed(one, one.failure)
@@ -214,3 +215,12 @@ class Arrivals:
             self._inbox.book.close(one)
             self._inbox.incoming.pop(one.id, None)
         self._inbox.reply(m.Acks([ack]))
+
+
+def _is_over(one: Expected) -> bool:
+    """Say whether the file's end is here and nobody writes to it: once, to one thread; called under the inbox's lock."""
+    over = one.ended and not one.writing and bool(one.failure or one.assembly.complete)
+    if not over or one.finishing:
+        return False
+    one.finishing = True
+    return True

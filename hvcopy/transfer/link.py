@@ -87,7 +87,7 @@ class Link:
         with self._sending:
             head = header(kind, fixed, length=len(fixed) + length, flags=LIVE, sequence=self._sequence)
             self._sequence += 1
-            self._send(head, fixed)
+            self.channel.send(head, fixed, timeout=self._patience)
             if offset < 0:
                 left = length - self.channel.send_pipe(fd, length, timeout=self._patience)
             else:

@@ -45,9 +45,8 @@ class Watchdog:
         self._fail = fail
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self._lock = threading.Lock()
         self._own_work = OwnWork(self._begin, self._end)
-        self._busy = 0
+        self._busy: list[None] = []  # one for each thread at work; append and pop need no lock, which each block would take
         self._worked = 0
         self._progress = 0
         self._peer: tuple[int, bool] = (0, False)
@@ -69,22 +68,22 @@ class Watchdog:
         self._peer = (ping.progress, ping.busy)
 
     def worked(self) -> None:
-        """Note a piece of work that moved no bytes: an entry found, a block compared."""
-        with self._lock:
-            self._worked += 1
+        """Note a piece of work that moved no bytes: an entry found, a block compared.
+
+        Two threads at once may count as one, which is progress as well.
+        """
+        self._worked += 1
 
     def own_work(self) -> contextlib.AbstractContextManager[None]:
         """While this lasts, this end is busy with its own disk: the peer hears so, and nobody is judged stuck."""
         return self._own_work
 
     def _begin(self) -> None:
-        with self._lock:
-            self._busy += 1
+        self._busy.append(None)
 
     def _end(self) -> None:
-        with self._lock:
-            self._busy -= 1
-            self._worked += 1
+        self._busy.pop()
+        self._worked += 1
 
     def _run(self) -> None:
         silent = stalled = 0.0
@@ -119,7 +118,7 @@ class Watchdog:
         for link in list(self._links) if self._every_lane else self._links[:1]:
             if now - link.last_sent >= HEARTBEAT:
                 with contextlib.suppress(HvcopyError, OSError):
-                    link.send_if_free(Ping(self._own_progress(), self._busy > 0))
+                    link.send_if_free(Ping(self._own_progress(), bool(self._busy)))
 
     def _verdict(self, silent: float) -> HvcopyError:
         peer = self._links[0].channel.peer
