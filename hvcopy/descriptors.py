@@ -42,6 +42,10 @@ if sys.platform == "win32":
         """Return how many bytes a pipe holds, 0 when unknown."""
         return 0
 
+    def will_have(fd: int, seconds: float) -> bool:
+        """Wait until there is something to read before the end of *fd*: nobody knows."""
+        return False
+
     def new_twin() -> tuple[int, int]:
         """Make a pipe of PIPE_SIZE that nothing waits for.  Always OSError: nothing moves by reference here."""
         raise PermissionError
@@ -93,6 +97,12 @@ else:
     def waiting_in(pipe: int) -> int:
         """Return how many bytes a pipe holds."""
         return int.from_bytes(fcntl.ioctl(pipe, _FIONREAD, bytes(4)), sys.byteorder)
+
+    def will_have(fd: int, seconds: float) -> bool:
+        """Wait until there is something to read before the end of *fd*, or for *seconds*; say whether there is."""
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        return bool(poller.poll(int(seconds * 1000))) and waiting_in(fd) > 0
 
     def new_twin() -> tuple[int, int]:
         """Make a pipe of PIPE_SIZE that nothing waits for.  Raises OSError."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from hvcopy.channel import Channel
 from hvcopy.descriptors import WRITE
-from hvcopy.errors import HvcopyError, LocalFailure, TimedOut
+from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, TimedOut
 from hvcopy.relay import Direction, End, peer_end, relay
 from hvcopy.stdio import Stdio
 
@@ -18,7 +18,7 @@ LISTENER_PAUSE = 1.0
 input that nobody uses and nobody closed does not keep it for ever."""
 
 LAST_LOOK = 0.2
-"""Seconds in which standard input ends, too, when whoever started this has gone."""
+"""Seconds in which standard input ends, too, when whoever started this has gone; or goes on when its writer does."""
 
 
 class Habits(Struct, frozen=True):
@@ -80,6 +80,7 @@ class Conversation:
                     self._output_over(down)
             if down.over and up in going and not self._channel.takes_more():
                 going.remove(up)
+                self._cut_short()
 
     def _move(self, going: list[Direction]) -> bool:
         left = None if self._quits_at is None else max(0.0, self._quits_at - time.monotonic())
@@ -102,6 +103,8 @@ class Conversation:
         """Nothing more goes to the peer: standard input has ended, or the peer takes no more."""
         if up.failure:
             self._failures.append(up.failure)
+        elif not up.delivered:
+            self._cut_short()
         if not up.delivered:  # a peer that takes no more may still have something to say
             self._done = isinstance(up.failure, LocalFailure) or self._habits.send_only
             return
@@ -110,6 +113,13 @@ class Conversation:
         if self._habits.quit_after is not None:
             self._quits_at = time.monotonic() + self._habits.quit_after
         self._done = self._habits.send_only or self._habits.quit_after == 0
+
+    def _cut_short(self) -> None:
+        """The peer takes no more while standard input has not ended: what it still says, whose end was to be told, is lost."""
+        if (self._habits.fin or self._habits.send_only) and self._stdio.has_more(LAST_LOOK):
+            self._failures.append(
+                ConnectionLost(f"{self._channel.peer}: the peer closed before everything was sent: standard input goes on")
+            )
 
     def _output_over(self, down: Direction) -> None:
         """Nothing more comes from the peer, or nobody takes it."""

@@ -98,7 +98,10 @@ class Direction:
         if end.local:
             if not reading and code == errno.EPIPE:
                 return ReaderGone(f"the reader of {end.name} closed it after {self._meter.moved} bytes")
-            return LocalFailure(f"{end.name}: {words}")
+            room = code in (errno.ENOSPC, errno.EDQUOT)
+            return LocalFailure(
+                f"{end.name}: {words}", hint="make room there and run the same command again" if room else ""
+            )
         what = "the connection broke" if reading else "the connection broke before everything was sent"
         return broken(end.name, OSError(code, words), family=end.family, what=what)
 

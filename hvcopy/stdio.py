@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 
-from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own
+from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own, will_have
 from hvcopy.errors import LocalFailure
 
 STDIN, STDOUT = 0, 1
@@ -39,6 +39,12 @@ class Stdio:
     def interactive(self) -> bool:
         """True when a person types at standard input."""
         return os.isatty(self.input)
+
+    def has_more(self, seconds: float) -> bool:
+        """Whether standard input has or gets something within *seconds*, before its end; False where that cannot be told."""
+        with contextlib.suppress(OSError):
+            return will_have(self.input, seconds)
+        return False
 
     def end_output(self) -> None:
         """Let the reader of standard output see its end, as far as it is ours to give."""

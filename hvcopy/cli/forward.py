@@ -51,7 +51,7 @@ def forward(
         from hvcopy.cli.forward_log import ForwardLog
         from hvcopy.errors import BadUsage
         from hvcopy.forwarding import Forwarder
-        from hvcopy.transport import listen
+        from hvcopy.transport import check_dialable, listen
 
         where, _ = arguments.find(listen_at)
         to, _ = arguments.find(target)
@@ -60,6 +60,7 @@ def forward(
                 "LISTEN and TARGET are the same, so that each connection would make another",
                 hint="hvcopy forward tcp:127.0.0.1:2222 vsock:3:22 --open",
             )
+        check_dialable(to)
         who = arguments.admission(where, allow=allow, open_to_all=open_to_all, raw=True)
         size = arguments.size(buffer)
         idle = arguments.timeout_seconds(idle_timeout, "--idle-timeout") if idle_timeout else None

@@ -5,6 +5,8 @@ By matplotlib, an extra: it draws svg and png alike, and who plots has it; pure 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -18,9 +20,11 @@ SUFFIXES = (".svg", ".png")
 
 
 def check(path: str) -> None:
-    """Raise BadUsage when a picture could not be made of it: before a sweep, not after it."""
+    """Raise BadUsage or LocalFailure when a picture could not be made of it: before a sweep, not after it."""
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
         raise BadUsage(f"--plot {printable(path)}: the name ends in neither .svg nor .png", hint="--plot sweep.svg")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise LocalFailure(f"{printable(path)}: there is no such folder", hint="make it first, or name another")
     if importlib.util.find_spec("matplotlib") is None:
         raise BadUsage("--plot needs matplotlib, which is not installed", hint="pip install 'hvcopy[plot]'")
 
@@ -52,6 +56,9 @@ def draw(points: Sequence[Point], path: str, *, title: str) -> None:
     try:
         figure.savefig(path)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # what there was no room for is no picture
         raise LocalFailure(
             f"{printable(path)}: {error.strerror or error}", hint="the figures above are complete"
         ) from None

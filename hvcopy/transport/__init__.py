@@ -1,6 +1,7 @@
 """Connecting and listening, one file per family, behind two functions.
 
     dial(address)    -> Channel
+    check_dialable(address)   before there is anything to connect
     listen(address)  -> Listener -> Channel
     pinned(address, channel)  the address of a session's further connections
 
@@ -10,7 +11,7 @@ come about.  It knows no frame and no file name.  A family's module is imported 
 
 from __future__ import annotations
 
-from hvcopy.transport.connecting import dial, pinned
+from hvcopy.transport.connecting import check_dialable, dial, pinned
 from hvcopy.transport.listening import Listener, listen
 
-__all__ = ["Listener", "dial", "listen", "pinned"]
+__all__ = ["Listener", "check_dialable", "dial", "listen", "pinned"]

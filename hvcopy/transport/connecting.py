@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
 
-from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
+from hvcopy.address import CID_ANY, Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, Interrupted, NobodyListens, TimedOut
+from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
 from hvcopy.transport.failures import KEEP_TRYING, no_unix_sockets
 from hvcopy.transport.patience import Patience, never
@@ -43,6 +43,7 @@ def dial(
     *buffer* is the socket buffer wished for, in bytes.  *cancelled* is asked at least every 100 ms.
     Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
     """
+    check_dialable(address)
     until = time.monotonic() + wait
     pauses = _pauses()
     while True:
@@ -58,6 +59,18 @@ def dial(
             Patience(left + LONGEST_PAUSE, cancelled).pause(min(next(pauses), left))
         except Interrupted:
             raise Interrupted(f"{address}: waiting for it was interrupted") from None
+
+
+def check_dialable(address: Address) -> None:
+    """Raise BadUsage for an address at which one can only listen."""
+    match address:
+        case VsockAddress(cid=cid) if cid == CID_ANY:
+            what, hint = "'any'", "name a CID; hvcopy vms lists them"
+        case TcpAddress(port=0):
+            what, hint = "port 0", "name the port that the listener says"
+        case _:
+            return
+    raise BadUsage(f"{address}: {what} is for listening, not for connecting", hint=hint)
 
 
 def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: float) -> Channel:

@@ -41,10 +41,6 @@ _MODULES = {CID_LOCAL: "vsock_loopback", CID_HOST: "vmw_vsock_virtio_transport"}
 
 def connect(address: VsockAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     """One attempt; returns the socket and ``vsock:CID``."""
-    if address.cid == CID_ANY:
-        raise BadUsage(
-            f"{address}: 'any' is for listening, not for connecting", hint="name a CID; hvcopy vms lists them"
-        )
     sock = _open(address)
     seconds = min(patience.seconds, LONGEST_ATTEMPT)
     try:

@@ -264,6 +264,36 @@ def test_a_peer_that_closes_before_everything_was_sent_is_6(stage: Stage) -> Non
     assert f"{stage.address}: the connection broke" in talker.err
 
 
+@pytest.mark.parametrize("options", [["-N"], ["--send-only"]])
+def test_a_peer_that_closes_while_standard_input_goes_on_is_6(stage: Stage, options: list[str]) -> None:
+    """Also when just then nothing was on its way: what the program behind the pipe goes on to say is lost."""
+    talker, peer = stage.accepted(*options)
+    talker.say(b"x")
+    assert hear(peer, 1) == b"x"
+    stopped = threading.Event()
+
+    def trickle() -> None:
+        with contextlib.suppress(OSError):
+            while not stopped.wait(0.01):
+                talker.say(b"x")
+
+    writer = threading.Thread(target=trickle)
+    writer.start()
+    peer.close()
+    assert talker.finish() == 6
+    stopped.set()
+    writer.join()
+    assert "before everything was sent" in talker.err
+
+
+def test_a_peer_that_closes_when_all_was_said_is_0(stage: Stage) -> None:
+    talker, peer = stage.accepted("-N")
+    talker.say(b"x")
+    assert hear(peer, 1) == b"x"
+    peer.close()
+    assert talker.finish() == 0, talker.err
+
+
 def test_a_killed_peer_ends_a_transfer_with_6(stage: Stage, tmp_path: Path) -> None:
     with open("/dev/zero", "rb") as zero:
         listener = stage.listen()

@@ -35,6 +35,18 @@ def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, monkeypatch
         plot.draw(POINTS, str(tmp_path / "no" / "a.svg"), title="")
 
 
+def test_a_picture_for_which_there_is_no_folder_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(LocalFailure, match="no such folder"):
+        plot.check(str(tmp_path / "no" / "a.svg"))
+
+
+def test_a_picture_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").symlink_to("/dev/full")
+    with pytest.raises(LocalFailure, match="No space left"):
+        plot.draw(POINTS, str(tmp_path / "a.svg"), title="a link")
+    assert not (tmp_path / "a.svg").exists()
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a", "svg", ".svg"])
 def test_a_picture_of_another_kind_is_refused(name: str) -> None:
     with pytest.raises(BadUsage, match=r"neither \.svg nor \.png"):
