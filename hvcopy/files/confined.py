@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections import OrderedDict
 
 from hvcopy.files import system
@@ -37,13 +38,25 @@ def open_directory(path: bytes | str) -> Handle:
 def enter(parent: Handle, name: bytes, *, create: bool = False) -> Handle:
     """Open directory *name* of *parent*, making it first if *create*.  Raises OSError (ELOOP or ENOTDIR for a link)."""
     try:
-        return Handle(system.open_directory(parent.fd, name))
+        return _entered(parent, name)
     except FileNotFoundError:
         if not create:
             raise
     with contextlib.suppress(FileExistsError):
         system.make_directory(parent.fd, name, NEW_DIRECTORY_MODE)
-    return Handle(system.open_directory(parent.fd, name))
+    return _entered(parent, name)
+
+
+def _entered(parent: Handle, name: bytes) -> Handle:
+    try:
+        return Handle(system.open_directory(parent.fd, name))
+    except NotADirectoryError as error:
+        found = 0
+        with contextlib.suppress(OSError):
+            found = system.stat(parent.fd, name).st_mode
+        if stat.S_ISLNK(found):
+            raise NotADirectoryError(error.errno, "a symbolic link stands there, which is not followed") from None
+        raise
 
 
 class Directories:

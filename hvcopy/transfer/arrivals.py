@@ -110,7 +110,7 @@ class Arrivals:
             with self._inbox.lanes.watchdog.own_work():
                 incoming.write(index * one.assembly.block, block)
         except OSError as error:
-            raise local_failure(error) from error
+            raise local_failure(error, self._inbox.shown(one.entry.source, one.entry.path)) from error
         self._inbox.tally.add(bytes=len(block))
         with self._inbox.lock:
             incoming.record(index, wanted)

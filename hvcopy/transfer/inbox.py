@@ -6,7 +6,7 @@ import errno
 import threading
 from collections.abc import Callable
 
-from hvcopy.errors import LocalFailure
+from hvcopy.errors import LocalFailure, printable
 from hvcopy.files import system
 from hvcopy.files.incoming import Incoming
 from hvcopy.files.names import check_path
@@ -78,10 +78,10 @@ class Inbox:
                 self.lanes.spawn(grow, "grow")
 
 
-def local_failure(error: OSError) -> LocalFailure:
-    """Return what ends a copy whose files cannot be written."""
+def local_failure(error: OSError, path: bytes = b"") -> LocalFailure:
+    """Return what ends a copy whose files cannot be written, *path* being the first of them if it is known."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return LocalFailure(
-        f"writing failed: {error.strerror or error}",
+        f"{printable(path) + ': ' if path else ''}writing failed: {error.strerror or error}",
         hint="make room there and run the same command again" if full else "",
     )
