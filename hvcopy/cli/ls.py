@@ -46,8 +46,17 @@ def ls(
                     line = {"name": name, "kind": one.kind, "size": one.size, "mtime_ns": one.mtime, "mode": one.mode}
                     show(json.dumps(line))
                 else:
-                    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.mtime / 1e9))
                     mark = {"d": "/", "l": "@"}.get(one.kind, "")
-                    show(f"{one.mode:04o} {one.size:>14} {when} {name}{mark}")
+                    show(f"{one.mode:04o} {one.size:>14} {local_time(one.mtime)} {name}{mark}")
 
     command.run(work)
+
+
+def local_time(mtime_ns: int) -> str:
+    """Return a time as it is listed: this machine's, or UTC where its system knows no such time (Windows before 1970)."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(mtime_ns // 10**9))
+    except (OSError, OverflowError, ValueError):
+        from datetime import UTC, datetime, timedelta
+
+        return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=mtime_ns // 10**9):%Y-%m-%d %H:%M}"

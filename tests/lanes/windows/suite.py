@@ -15,6 +15,7 @@ THERE = (
     "tests/unit/test_confined.py",
     "tests/unit/test_destination.py",
     "tests/unit/test_forwarding.py",
+    "tests/unit/test_ls.py",
     "tests/unit/test_output.py",
     "tests/unit/test_place.py",
     "tests/unit/test_progress.py",
