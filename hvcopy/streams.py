@@ -205,7 +205,9 @@ def open_stream(
     Raises HvcopyError; blocks up to *wait* + *timeout* seconds, of which *cancelled* can end those before there is a
     connection.  *buffer* is bytes of socket buffer, None what suits.
     """
-    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled)
+    channel = dial(
+        address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled, start=("hvcopy pipe -l {}",)
+    )
     try:
         link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
     except HvcopyError:

@@ -59,7 +59,13 @@ def recv(
 
             def connect() -> Channel:
                 nonlocal target
-                channel = dial(target, wait=waiting.pop() if waiting else 0.0, timeout=patience, buffer=size)
+                channel = dial(
+                    target,
+                    wait=waiting.pop() if waiting else 0.0,
+                    timeout=patience,
+                    buffer=size,
+                    start=("hvcopy send -l PATH {}",),
+                )
                 target = pinned(where, channel)
                 return channel
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcopy.cli.running import Command, say
-from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, NobodyListens, ReaderGone, printable
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, printable
 from hvcopy.netcat import Conversation, Habits
 from hvcopy.stdio import Stdio
 from hvcopy.transport import dial, listen
 from hvcopy.transport.closing import half_closes
-from hvcopy.transport.failures import start_there
 
 if TYPE_CHECKING:
     from hvcopy.address import Address
@@ -106,9 +105,4 @@ def _call(
     address: Address, *, wait: float, timeout: float, buffer: int | None, cancelled: Callable[[], bool]
 ) -> Channel:
     """See ``dial``.  Raw bytes are answered by any program, so the hint names no server of hvcopy's."""
-    try:
-        return dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled)
-    except NobodyListens as error:
-        if not error.server:
-            raise
-        raise NobodyListens(error.message, hint=start_there(error.server, ANSWERS)) from error
+    return dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled, start=ANSWERS)

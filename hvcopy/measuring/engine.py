@@ -11,7 +11,7 @@ import msgspec
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, NobodyListens, NotHvcopy, TimedOut
+from hvcopy.errors import BadUsage, NotHvcopy, TimedOut
 from hvcopy.measuring import echoes
 from hvcopy.measuring.clock import until
 from hvcopy.measuring.figures import Flow, Outcome, Side
@@ -23,7 +23,6 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.session import Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
 from hvcopy.transport import dial, pinned
-from hvcopy.transport.failures import start_there
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -94,18 +93,14 @@ class Engine:
             self._channel.cancel()
 
     def _dial(self, buffer: int, wait: float = 0.0) -> Channel:
-        try:
-            channel = dial(
-                self._target,
-                wait=wait,
-                timeout=self._terms.timeout,
-                buffer=buffer or None,
-                cancelled=lambda: self._stopped is not None,
-            )
-        except NobodyListens as error:
-            if not error.server:
-                raise
-            raise NobodyListens(error.message, hint=start_there(error.server, ANSWERS)) from error
+        channel = dial(
+            self._target,
+            wait=wait,
+            timeout=self._terms.timeout,
+            buffer=buffer or None,
+            cancelled=lambda: self._stopped is not None,
+            start=ANSWERS,
+        )
         self._target = pinned(self._target, channel)
         return channel
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from hvcopy.address import CID_ANY, Address, HybridAddress, HypervAddress, TcpAd
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
-from hvcopy.transport.failures import KEEP_TRYING, no_unix_sockets
+from hvcopy.transport.failures import KEEP_TRYING, SERVERS, listed, no_unix_sockets
 from hvcopy.transport.patience import Patience, never
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ def dial(
     timeout: float = 30.0,
     buffer: int | None = None,
     cancelled: Callable[[], bool] = never,
+    start: Sequence[str] = SERVERS,
 ) -> Channel:
     """Connect to *address* and return the channel; its socket is non-blocking.
 
     Blocks.  One attempt takes at most *timeout* seconds, which is also the channel's no-progress time.  While
     nobody listens there or nothing answers, attempts are repeated for *wait* seconds; 0 means one attempt.
-    *buffer* is the socket buffer wished for, in bytes.  *cancelled* is asked at least every 100 ms.
+    *buffer* is the socket buffer wished for, in bytes.  *cancelled* is asked at least every 100 ms.  *start* are the
+    commands that answer this one, to be named where nobody listens, with ``{}`` for the address.
     Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
     """
     check_dialable(address)
@@ -52,6 +54,8 @@ def dial(
         except (NobodyListens, TimedOut) as error:
             left = until - time.monotonic()
             if left <= 0:
+                if isinstance(error, NobodyListens):
+                    error.hint = error.hint.replace(listed(error.server, SERVERS), listed(error.server, start))
                 raise (_gave_up(error, wait) if wait > 0 else error) from error.__cause__
         except Interrupted:
             raise Interrupted(f"{address}: connecting was interrupted") from None

@@ -89,8 +89,13 @@ def in_use(address: Address) -> HvcopyError:
 
 def start_there(server: str, commands: Sequence[str] = SERVERS) -> str:
     """The hint for whoever found nobody listening; *commands* are what to start, with ``{}`` for the address."""
+    return f"start it there first ({listed(server, commands)}), or {KEEP_TRYING}"
+
+
+def listed(server: str, commands: Sequence[str]) -> str:
+    """*commands* with *server* in them, as a sentence has them."""
     *some, last = (command.format(server) for command in commands)
-    return f"start it there first ({', '.join([*some, 'or ' + last]) if some else last}), or {KEEP_TRYING}"
+    return ", ".join([*some, "or " + last]) if some else last
 
 
 def reason(error: OSError) -> str:

@@ -64,8 +64,10 @@ def test_nobody_listening_is_4_with_the_command_to_start(command: str, tmp_path:
     done = run(command, *arguments)
     assert done.code == 4
     assert_clear(done)
-    assert f"hvcopy serve {address}" in done.err
+    start = {"send": "hvcopy recv -l", "recv": "hvcopy send -l PATH"}.get(command, "hvcopy serve")
+    assert f"{start} {address}" in done.err
     assert "--wait" in done.err
+    assert command != "recv" or "serve" not in done.err, "a server sends nothing of itself"
 
 
 def test_nobody_listening_on_tcp_is_4(tmp_path: Path) -> None:
