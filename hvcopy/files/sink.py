@@ -207,7 +207,7 @@ class Sink:
         except OSError as error:
             _check_fatal(error.errno or 0)
             todo.take(sum(record[0] for record in records))
-            result.failures += [(start + i, 10, error.strerror or str(error)) for i in range(len(names))]
+            result.failures += [(start + i, 10, not_written(error.strerror or str(error))) for i in range(len(names))]
             return
         if refused or self._plan.replace:
             self._add_carefully(todo, group, where, handle, names, records, start, refused, result)
@@ -351,7 +351,12 @@ def _why_not(todo: _Batch, number: int, status: int, *, owner: bool) -> str:
     if owner and status == errno.EPERM:  # of all that is done with a new file only chown(2) is forbidden so
         *_, uid, gid, _ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
         return attributes.not_kept(f"its owner {uid}:{gid}", fileio.describe(status))
-    return A_DIRECTORY if status == errno.EISDIR else fileio.describe(status)
+    return A_DIRECTORY if status == errno.EISDIR else not_written(fileio.describe(status))
+
+
+def not_written(why: str) -> str:
+    """Return what is said of a file that the receiver could not write: without it one would look at the source."""
+    return f"writing failed: {why}"
 
 
 def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
-from hvcopy.files.sink import EXISTS, FATAL, Sink
+from hvcopy.files.sink import EXISTS, FATAL, Sink, not_written
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
 from hvcopy.wire import frames
@@ -205,7 +205,7 @@ class Arrivals:
             if error.errno in FATAL:
                 raise
             incoming.abandon(keep=False)
-            reason = EXISTS if isinstance(error, FileExistsError) else error.strerror or str(error)
+            reason = EXISTS if isinstance(error, FileExistsError) else not_written(error.strerror or str(error))
             self._inbox.fail(one.entry, 10, reason)
             ack = m.Ack(one.id, m.FAILED, 10, reason)
         self._acknowledge(one, ack)

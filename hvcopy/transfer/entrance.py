@@ -13,7 +13,7 @@ from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
-from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, UPDATE, Sink
+from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, UPDATE, Sink, not_written
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
@@ -98,7 +98,7 @@ class Entrance:
             except OSError as error:
                 if error.errno in FATAL:
                     raise
-                code, reason = 10, error.strerror or str(error)
+                code, reason = 10, not_written(error.strerror or str(error))
         if entry.kind == m.DIRECTORY:
             return []  # its end will be refused for the same reason, and that is reported
         shown = self._inbox.shown(entry.source, entry.path)
@@ -128,7 +128,7 @@ class Entrance:
         except OSError as error:
             if error.errno in FATAL:
                 raise
-            return self._refuse(entry, 10, error.strerror or str(error)), None
+            return self._refuse(entry, 10, not_written(error.strerror or str(error))), None
 
     def _about_standing(self, sink: Sink, entry: m.Entry, found: os.stat_result) -> m.Answer | None:
         """Return the answer about a name that is taken, or None when it may be replaced."""
@@ -213,7 +213,7 @@ class Entrance:
             except OSError as error:
                 if error.errno in FATAL:
                     raise
-                reason = error.strerror or str(error)
+                reason = not_written(error.strerror or str(error))
         self._inbox.fail(entry, code, reason)
         return m.Ack(entry.id, m.FAILED, code, reason[:1000])
 

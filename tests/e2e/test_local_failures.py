@@ -122,7 +122,7 @@ def test_a_destination_without_permission_is_10(size: int, tmp_path: Path, root:
     source = write(here / "f", noise(size))
     (root / "locked").mkdir(mode=0o555)
     with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
-        assert_told(run("cp", source, server.at("locked")), 10, "f: Permission denied")
+        assert_told(run("cp", source, server.at("locked")), 10, "f: writing failed: Permission denied")
         write(server.root / "f2")
     assert os.listdir(root / "locked") == []
 
@@ -134,7 +134,7 @@ def test_a_pull_into_a_folder_without_permission_is_10(server: Server, here: Pat
         done = run("cp", server.at("f"), here / "f", prefix=powerless())
     finally:
         here.chmod(0o755)
-    assert_told(done, 10, "f: Permission denied")
+    assert_told(done, 10, "f: writing failed: Permission denied")
 
 
 @pytest.mark.parametrize("size", [10, 9 * MIB])

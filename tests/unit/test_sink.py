@@ -396,7 +396,7 @@ def test_write_pack_on_another_failure_goes_on(root: Path, monkeypatch: pytest.M
     statuses = errno.EACCES.to_bytes(4, "little") + bytes(4)
     monkeypatch.setattr(fileio, "write_files", lambda *_: statuses)
     result = put(Sink(plan(root)), (group((b"a", b"x"), (b"b", b"y")), b"xy"))
-    assert result.failures == [(0, 10, os.strerror(errno.EACCES))]
+    assert result.failures == [(0, 10, f"writing failed: {os.strerror(errno.EACCES)}")]
     assert result.files == 1
 
 
