@@ -47,7 +47,7 @@ cdef extern from "hv_sys.h" nogil:
     int64_t hv_now_ms()
     bint hv_interrupted(int err)
     bint hv_would_block(int err)
-    hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+    hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit, int waits)
     hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
     hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
     hv_result hv_wait(hv_socket sock, int what, int timeout_ms)

@@ -164,7 +164,7 @@ cdef hv_result push(Track *track) noexcept nogil:
     if track.sink.kind == HV_SOCKET:
         span.data = track.data + track.head
         span.size = wanted
-        got = hv_send(track.sink.fd, &span, 1, wanted)
+        got = hv_send(track.sink.fd, &span, 1, wanted, False)
     else:
         if track.sink.waits:
             wanted = min(wanted, <size_t>HV_ATOMIC)

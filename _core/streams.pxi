@@ -11,6 +11,7 @@ cdef struct Stream:
     int unclocked         # calls since then
     int err
     bint descriptor       # it is one of the C runtime's, which on Windows is no socket
+    bint waits            # a send waits in the system, for a patrol at most: it is not asked whether it would
 
 
 cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_ms) except -1:
@@ -23,7 +24,7 @@ cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_m
     stream.moved = False
     stream.unclocked = 0
     stream.err = 0
-    stream.descriptor = False
+    stream.descriptor = stream.waits = False
     if hv_meter_cancelled(stream.meter):
         come_up(stream, CANCELLED)
     return 0
@@ -105,6 +106,12 @@ cdef Turn wait(Stream *stream, int what) noexcept nogil:
     return STALLED if left <= 0 else PATROL
 
 
+cdef Turn pause_for(Stream *stream) noexcept nogil:
+    """Take note of a send that has waited in the system for less room than it wanted."""
+    cdef Turn turn = read_clock(stream)
+    return STALLED if stream.now >= stream.moving_at + stream.timeout_ms else turn
+
+
 cdef struct Cargo:
     hv_span spans[HV_MAX_SPANS]
     int count
@@ -132,14 +139,16 @@ cdef Turn send_on(Stream *stream, Cargo *cargo) noexcept nogil:
     cdef Turn turn = GO
     cdef hv_result got
     while wanted:
-        if HV_WAIT_FIRST or cargo.wait_first:
+        if not stream.waits and (HV_WAIT_FIRST or cargo.wait_first):
             turn = wait(stream, HV_WRITABLE)
             if turn != GO:
                 return turn
-        got = hv_send(stream.sock, &cargo.spans[cargo.first], cargo.count - cargo.first, wanted)
+        got = hv_send(stream.sock, &cargo.spans[cargo.first], cargo.count - cargo.first, wanted, stream.waits)
         cargo.wait_first = <size_t>got.value < wanted
         wanted = take(cargo, <size_t>got.value)
         turn = account(stream, got)
+        if turn == GO and stream.waits and cargo.wait_first:
+            turn = pause_for(stream)
         if turn != GO:
             return turn
     return DONE
@@ -201,7 +210,7 @@ cdef Turn receive_on(Stream *stream, Hold *hold) noexcept nogil:
     return DONE
 
 
-def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, /):
+def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, bint waits=False, /):
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
     cdef tuple held = tuple(parts)
     cdef Py_buffer views[HV_MAX_SPANS]
@@ -212,6 +221,7 @@ def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, /):
     if not 1 <= len(held) <= HV_MAX_SPANS:
         raise ValueError(f"send_all takes 1 to {HV_MAX_SPANS} parts, not {len(held)}")
     start_stream(&stream, sock, meter, timeout_ms)
+    stream.waits = waits
     memset(&cargo, 0, sizeof(cargo))
     try:
         for i in range(<int>len(held)):

@@ -16,7 +16,7 @@ from bench.tools import run_client
 from bench.workspace import Settings, Workspace
 
 PORT, HOST_PORT = 18518, 18519
-SIZE = 256 * MIB
+SIZE = 1024 * MIB
 
 
 def guest(settings: Settings) -> list[Result]:

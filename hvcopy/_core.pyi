@@ -53,8 +53,11 @@ class Meter:
     def cancel(self) -> None:
         """Make every core call that was given this meter end within 200 ms with OSError(ECANCELED)."""
 
-def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, /) -> None:
-    """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
+def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, waits: bool = False, /) -> None:
+    """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows.
+
+    *waits* promises that a send on *sock* waits for room no longer than 100 ms, by SO_SNDTIMEO; then poll(2) is not asked.
+    """
 
 def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
     """Send *length* bytes of regular file *fd* from *offset* on, without a copy through this process.

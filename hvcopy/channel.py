@@ -33,10 +33,11 @@ class Channel:
 
     *peer* is how messages name the other end; *identity* is what an allow-list compares (``vsock:3``).
     *timeout* is seconds without any byte moving before a call fails.  *window* is the effective buffer in bytes,
-    as the system reports it, 0 when unknown.  *sends_files* says that ``send_file`` gains something on this socket.
+    as the system reports it, 0 when unknown.  *sends_files* says that ``send_file`` gains something on this socket,
+    *bounded* that a send which waits in the system comes back within 100 ms.
     """
 
-    __slots__ = ("identity", "peer", "received", "sends_files", "sent", "sock", "timeout", "window")
+    __slots__ = ("_waits", "bounded", "identity", "peer", "received", "sends_files", "sent", "sock", "timeout", "window")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Channel:
         timeout: float = 30.0,
         window: int = 0,
         sends_files: bool = False,
+        bounded: bool = False,
     ) -> None:
         self.sock = sock
         self.peer = peer
@@ -54,13 +56,24 @@ class Channel:
         self.timeout = timeout
         self.window = window
         self.sends_files = sends_files
+        self.bounded = bounded
+        self._waits = False
         self.sent = Meter()
         self.received = Meter()
+
+    def wait_in_sends(self) -> None:
+        """From now on let ``send`` wait in the system, where that is bounded: it spares a call or two for each piece sent.
+
+        For a socket that is used by way of this object only: it is then a blocking one.
+        """
+        if self.bounded:
+            self.sock.setblocking(True)
+            self._waits = True
 
     def send(self, *parts: ReadableBuffer, timeout: float | None = None) -> None:
         """Send every byte of 1 to 8 buffers as one gathered write.  Blocks; raises ConnectionLost or TimedOut."""
         try:
-            send_all(self.sock.fileno(), parts, self.sent, self._ms(timeout))
+            send_all(self.sock.fileno(), parts, self.sent, self._ms(timeout), self._waits)
         except TimeoutError:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:

@@ -40,9 +40,9 @@ static inline int64_t hv_now_ms(void)
 
 /* ---- sockets ---- */
 
-/* MSG_DONTWAIT: one call does not block, whatever the mode of the socket; MSG_NOSIGNAL: EPIPE, not a
- * signal. */
-static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+/* MSG_DONTWAIT: one call does not block, whatever the mode of the socket; with *waits* it may, for as long as
+ * SO_SNDTIMEO says (socket(7)).  MSG_NOSIGNAL: EPIPE, not a signal. */
+static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit, int waits)
 {
     struct iovec iov[HV_MAX_SPANS];
     struct msghdr message = {0};
@@ -55,7 +55,7 @@ static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count,
     }
     message.msg_iov = iov;
     message.msg_iovlen = (size_t)used;
-    return hv_returned(sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+    return hv_returned(sendmsg(sock, &message, (waits ? 0 : MSG_DONTWAIT) | MSG_NOSIGNAL));
 }
 
 /* Never MSG_WAITALL: AF_VSOCK fails it with ENOMEM for lengths >= the buffer size

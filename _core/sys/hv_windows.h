@@ -59,11 +59,12 @@ static inline size_t hv_clamped(size_t size)
     return size < ((size_t)1 << 30) ? size : (size_t)1 << 30;
 }
 
-static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit, int waits)
 {
     WSABUF parts[HV_MAX_SPANS];
     DWORD used = 0, sent = 0;
     int rc;
+    (void)waits;
     limit = hv_clamped(limit);
     for (; (int)used < count && used < HV_MAX_SPANS && limit > 0; used++) {
         size_t size = spans[used].size < limit ? spans[used].size : limit;

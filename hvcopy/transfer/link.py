@@ -45,6 +45,7 @@ class Link:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        channel.wait_in_sends()
         self.early = True
         self.waiting = False
         self.last_sent = time.monotonic()

@@ -110,7 +110,8 @@ class Sending:
             finally:
                 with self._lanes.changed:
                     self._outbox.working -= 1
-                    self._lanes.changed.notify_all()
+                    if not self._outbox.active:  # else every lane finds work, and only the end is waited for
+                        self._lanes.changed.notify_all()
             self._consider_growing()
 
     def _next_step(self) -> Step | None:

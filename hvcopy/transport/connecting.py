@@ -87,6 +87,7 @@ def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: 
         timeout=timeout,
         window=tuning.window(sock),
         sends_files=tuning.sends_files(sock),
+        bounded=tuning.bound_sends(sock),
     )
 
 

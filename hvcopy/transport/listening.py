@@ -93,6 +93,7 @@ class Listener:
             timeout=self._timeout,
             window=tuning.window(sock),
             sends_files=tuning.sends_files(sock),
+            bounded=tuning.bound_sends(sock),
         )
 
 

@@ -20,6 +20,7 @@ SO_VM_SOCKETS_CONNECT_TIMEOUT = 6  # _OLD: struct timeval of two C longs
 
 UNIX_BUFFER = 1 << 20  # bytes; more than this gains nothing (docs/transports.md#buffers)
 VSOCK_BUFFER = 4 << 20  # bytes; the credit is the smaller of both ends' (docs/transports.md#buffers)
+SEND_WAIT = 100_000  # microseconds: as long as one wait of the core, which serves Ctrl-C and cancelling in between
 HV_SOCK_RING = 131072  # bytes; the kernel doubles it to hv_sock's largest ring (hyperv_transport.c)
 
 
@@ -53,6 +54,19 @@ def tune_vsock(sock: socket.socket, buffer: int | None) -> None:
 def tune_hv_sock_listener(sock: socket.socket) -> None:
     """hv_sock takes its ring size from the listener's buffers alone; other transports ignore these."""
     _system_buffers(sock, HV_SOCK_RING)
+
+
+def bound_sends(sock: socket.socket) -> bool:
+    """Let a send on *sock* wait for room for 100 ms at most, should it be made blocking, and say whether that is so.
+
+    For AF_VSOCK only: there poll(2) says "writable" at each piece of credit, however small (docs/transports.md).
+    """
+    if sock.family != AF_VSOCK:
+        return False
+    with contextlib.suppress(OSError), plain(sock) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, SEND_WAIT))
+        return True
+    return False
 
 
 def resize(sock: socket.socket, buffer: int) -> None:

@@ -15,10 +15,10 @@ static inline size_t hv_least(size_t a, size_t b) { return a < b ? a : b; }
     if (fault.err || fault.eof)                                                                           \
         return hv_failed(fault.err)
 
-static inline hv_result hv_fault_send(hv_socket sock, const hv_span *spans, int count, size_t limit)
+static inline hv_result hv_fault_send(hv_socket sock, const hv_span *spans, int count, size_t limit, int waits)
 {
     HV_FAULT("send");
-    return hv_send(sock, spans, count, hv_least(limit, fault.limit));
+    return hv_send(sock, spans, count, hv_least(limit, fault.limit), waits);
 }
 
 static inline hv_result hv_fault_recv(hv_socket sock, unsigned char *into, size_t size)

@@ -1,0 +1,129 @@
+"""send_all on a socket whose sends wait in the system, for 100 ms at most."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from hvcopy import _core as core
+
+from .conftest import Pair, tcp_pair
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no send waits in the system on Windows")
+
+SLOW_MS = 20_000
+IN_TIME = 3.0
+SHORT_MS = 250
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def waiting(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    near, far = socket.socketpair() if request.param == "unix" else tcp_pair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 100_000))
+    with near, far:
+        yield near, far
+
+
+def test_stream_arrives_as_it_was_sent_though_its_reader_is_slow(waiting: Pair) -> None:
+    near, far = waiting
+    data, meter = os.urandom(9 << 20), core.Meter()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(core.send_all, near.fileno(), [data[:7], data[7:]], meter, SLOW_MS, True)
+        got = bytearray()
+        while len(got) < len(data):
+            got += far.recv(100_000)
+        sending.result()
+    assert got == data
+    assert meter.moved == len(data)
+
+
+def test_peer_that_reads_nothing_is_a_timeout_with_an_exact_meter(waiting: Pair) -> None:
+    near, far = waiting
+    meter = core.Meter()
+    with pytest.raises(TimeoutError):
+        core.send_all(near.fileno(), [bytes(64 << 20)], meter, SHORT_MS, True)
+    near.close()
+    received = 0
+    while more := far.recv(1 << 20):
+        received += len(more)
+    assert 0 < meter.moved == received
+
+
+def test_slow_reader_outlives_the_timeout_as_long_as_bytes_move(waiting: Pair) -> None:
+    near, far = waiting
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    pace = threading.Event()
+
+    def read_slowly(size: int) -> float:
+        began = time.monotonic()
+        while size:
+            size -= len(far.recv(min(size, 40_000)))
+            pace.wait(0.08)  # the slow reader itself, not a wait for a result
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_slowly, 60_000)
+        core.send_all(near.fileno(), [bytes(60_000)], core.Meter(), SHORT_MS, True)
+        took = reading.result()
+    assert took * 1000 > SHORT_MS, "the reader was not slow enough to prove anything"
+
+
+def test_cancelling_ends_a_send_that_waits_in_time(waiting: Pair) -> None:
+    near, _far = waiting
+    meter = core.Meter()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(core.send_all, near.fileno(), [bytes(64 << 20)], meter, SLOW_MS, True)
+        while not meter.moved:
+            time.sleep(0)
+        began = time.monotonic()
+        meter.cancel()
+        with pytest.raises(OSError, match="cancel") as caught:
+            sending.result()
+    assert caught.value.errno == errno.ECANCELED
+    assert time.monotonic() - began < IN_TIME
+
+
+CTRL_C = """
+import os, signal, socket, struct, threading, time
+from hvcopy import _core as core
+near, far = socket.socketpair()
+near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 100_000))
+meter, sent_at = core.Meter(), []
+def interrupt():
+    while not meter.moved:
+        time.sleep(0)
+    sent_at.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+try:
+    core.send_all(near.fileno(), [bytes(64 << 20)], meter, 20_000, True)
+except KeyboardInterrupt:
+    print(time.monotonic() - sent_at[0])
+"""
+
+
+def test_ctrl_c_ends_a_send_that_waits_in_time(run_child: Callable[[str], str]) -> None:
+    assert float(run_child(CTRL_C)) < IN_TIME
+
+
+def test_peer_that_leaves_ends_a_send_that_waits(waiting: Pair) -> None:
+    near, far = waiting
+    meter = core.Meter()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(core.send_all, near.fileno(), [bytes(64 << 20)], meter, SLOW_MS, True)
+        while not meter.moved:
+            time.sleep(0)
+        far.close()
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            sending.result()
