@@ -78,5 +78,6 @@ def nc(
             else:
                 talks.dial(wait=trying, timeout=patient, buffer=size)
 
+    command.lost_hint = "bytes may be missing at either end: run the same commands again on both sides"
     command.stops_cleanly = keep_open
     command.run(work)

@@ -78,6 +78,7 @@ class Command:
         self.interrupted = False
         self._interrupt: Callable[[BaseException], None] | None = None
         self.resume_hint = False
+        self.lost_hint = ""
         self.results: list[str] = []
         self.results_to = sys.stdout
         self.stops_cleanly = False
@@ -215,7 +216,9 @@ class Command:
             show(json.dumps(self.report.json(self.tally, seconds, error)), self.results_to)
 
     def _how_to_go_on(self, error: HvcopyError) -> str:
-        """Return the exact command that goes on where this one broke off."""
+        """Return the exact command that goes on where this one broke off, or what else to do when a stream broke."""
+        if self.lost_hint and isinstance(error, ConnectionLost):
+            return self.lost_hint
         if not self.resume_hint or not isinstance(error, (ConnectionLost, Interrupted, TimedOut)):
             return ""
         return f"nothing half-written stands under a final name; to go on, run again: hvcopy {as_typed(sys.argv[1:])}"

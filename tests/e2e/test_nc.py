@@ -302,6 +302,7 @@ def test_a_killed_peer_ends_a_transfer_with_6(stage: Stage, tmp_path: Path) -> N
         listener.process.kill()
         listener.process.wait()
         assert dialer.finish(SOON) == 6, dialer.err
+    assert "run the same commands again" in dialer.err
 
 
 @pytest.mark.parametrize(

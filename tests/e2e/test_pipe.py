@@ -282,6 +282,7 @@ def test_a_killed_peer_is_6(listener: bool, tmp_path: Path) -> None:
         victim.kill()
         done = other.finish()
         assert done.code == 6, done.err
+        assert "run the same commands again" in done.err
         assert "Traceback" not in done.err
 
 
