@@ -198,4 +198,5 @@ def _ncat_sender(file: str, port: int) -> str:
 
 
 def _ncat_receiver(path: str, file: Path) -> Command:
-    return Command(["ncat", "-l", "--recv-only", "-U", path], stdout=file)
+    """--no-shutdown: at the end of its empty input it would half-close, which the VMM makes a full close."""
+    return Command(["ncat", "-l", "--recv-only", "--no-shutdown", "-U", path], stdout=file)
