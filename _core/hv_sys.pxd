@@ -20,7 +20,6 @@ cdef extern from "hv_sys.h" nogil:
         HV_PIPE
         HV_FILE
         HV_OTHER
-        HV_WAIT_FIRST
         HV_ATOMIC
         HV_MAX_WATCHES
         ECANCELED

@@ -117,7 +117,7 @@ cdef Turn drain_on(Stream *stream, Drain *drain) noexcept nogil:
     cdef Turn turn
     cdef hv_result got
     while drain.left:
-        if HV_WAIT_FIRST or drain.wait_first:
+        if drain.wait_first:
             turn = wait(stream, HV_WRITABLE)
             if turn != GO:
                 return turn

@@ -139,7 +139,7 @@ cdef Turn send_on(Stream *stream, Cargo *cargo) noexcept nogil:
     cdef Turn turn = GO
     cdef hv_result got
     while wanted:
-        if not stream.waits and (HV_WAIT_FIRST or cargo.wait_first):
+        if cargo.wait_first and not stream.waits:
             turn = wait(stream, HV_WRITABLE)
             if turn != GO:
                 return turn
@@ -166,7 +166,7 @@ cdef Turn pass_on(Stream *stream, Passage *passage) noexcept nogil:
     cdef Turn turn
     cdef hv_result got
     while passage.left:
-        if HV_WAIT_FIRST or passage.wait_first:
+        if passage.wait_first:
             turn = wait(stream, HV_WRITABLE)
             if turn != GO:
                 return turn
@@ -195,7 +195,7 @@ cdef Turn receive_on(Stream *stream, Hold *hold) noexcept nogil:
     cdef Turn turn
     cdef hv_result got
     while hold.filled < hold.size and not (hold.once and hold.filled):
-        if HV_WAIT_FIRST or hold.wait_first:
+        if hold.wait_first:
             turn = wait(stream, HV_READABLE)
             if turn != GO:
                 return turn

@@ -2,7 +2,7 @@
 
 Units are bytes and integer milliseconds.  ``timeout_ms`` is *no-progress* time and never infinite; 0 does not wait.
 Descriptors are borrowed: the core neither opens, closes nor changes the mode of a socket it is given.  On Windows a
-socket must be non-blocking for what follows to hold of ``send_all``.  Buffers are borrowed for the whole call.
+socket must be non-blocking for what follows to hold.  Buffers are borrowed for the whole call.
 
 Every call releases the GIL, serves signals at least every 200 ms, and stops within 200 ms of ``Meter.cancel()`` with
 ``OSError(ECANCELED)``.  Other failures are ``OSError`` with the system's errno, ``TimeoutError`` when nothing moved

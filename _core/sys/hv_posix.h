@@ -16,8 +16,7 @@
 
 typedef int hv_socket;
 
-/* 1 where a call on a blocking socket could block, so that the loops must wait for readiness before it. */
-enum { HV_WAIT_FIRST = 0, HV_SYNC_EACH = 0 };
+enum { HV_SYNC_EACH = 0 };
 
 /* Bytes that a pipe which poll(2) calls writable takes without waiting: PIPE_BUF (pipe(7)). */
 enum { HV_ATOMIC = 4096 };

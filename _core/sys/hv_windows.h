@@ -1,9 +1,7 @@
 /* The seam on Windows: Winsock for every family (AF_HYPERV included), and hv_windows_files.h.  Included by hv_sys.h only.
  *
- * Winsock has no MSG_DONTWAIT and its calls do not end for Ctrl-C, hence HV_WAIT_FIRST: the loops wait for
- * readiness with WSAPoll before each call.  A receive then never blocks.  A send on a *blocking* socket
- * still can, until the whole slice is in the transport's buffer: whoever owns the socket makes it non-
- * blocking.
+ * Winsock has no MSG_DONTWAIT, its calls do not end for Ctrl-C, and nobody tells whether a socket is non-blocking:
+ * whoever owns one has made it so.  The loops then try first and wait with WSAPoll only when there is reason to.
  */
 #ifndef HV_WINDOWS_H
 #define HV_WINDOWS_H
@@ -33,7 +31,7 @@
 typedef intptr_t hv_socket;   /* a SOCKET; signed, for Python's number of a closed one is -1 */
 
 /* HV_SYNC_EACH: a sync is of one file. */
-enum { HV_WAIT_FIRST = 1, HV_SYNC_EACH = 1 };
+enum { HV_SYNC_EACH = 1 };
 
 static inline int hv_socket_error(void)
 {
