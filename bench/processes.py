@@ -10,13 +10,16 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 PATIENCE = 600.0  # seconds for one process; a scenario goes on without a tool that takes longer
+LAST_WORDS = 5.0  # seconds for what an ended process had said; others may hold its pipes open
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,11 +39,14 @@ class Command:
 class Child:
     """A started process, its standard error kept in a log file."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], argv: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], argv: Sequence[str], log: Path, pumps: Sequence[threading.Thread] = ()
+    ) -> None:
         self.pid = popen.pid
         self._popen = popen
         self._argv = argv
         self._log = log
+        self._pumps = pumps
         self.cpu = 0.0
         self.written = 0
         """Bytes that it had written, with write(2) and the like, when it ended."""
@@ -54,6 +60,8 @@ class Child:
         _, status, usage = os.wait4(self.pid, 0)
         self.cpu = usage.ru_utime + usage.ru_stime
         self._popen.returncode = os.waitstatus_to_exitcode(status)
+        for pump in self._pumps:
+            pump.join(LAST_WORDS)
         if self._popen.returncode:
             raise Failed(f"{' '.join(self._argv[:2])} ended with {self._popen.returncode}: {self.said()[-300:]}")
 
@@ -110,10 +118,14 @@ class Child:
 
 
 class Jobs:
-    """Starts processes; none of them outlives its block."""
+    """Starts processes; none of them outlives its block.
 
-    def __init__(self, logs: Path) -> None:
+    `through_pipes`: their outputs reach the files by way of pipes, for Wine gives Python no standard streams that are files.
+    """
+
+    def __init__(self, logs: Path, *, through_pipes: bool = False) -> None:
         self._logs = logs
+        self._through_pipes = through_pipes
         self._children: list[Child] = []
 
     def __enter__(self) -> Jobs:
@@ -150,12 +162,26 @@ class Jobs:
         self._children = [child for child in self._children if child._popen.returncode is None]
         log = self._logs / f"{time.monotonic_ns()}.log"
         with log.open("wb") as errors:
-            popen = subprocess.Popen(
-                argv, stdin=stdin, stdout=stdout, stderr=errors, pass_fds=pass_fds, env=_environment()
-            )
-        child = Child(popen, argv, log)
+            sinks = [stdout, errors.fileno()]
+            out, err = [subprocess.PIPE] * 2 if self._through_pipes else sinks
+            popen = subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=err, pass_fds=pass_fds, env=_environment())
+            sources = [source for source in (popen.stdout, popen.stderr) if source]
+            pumps = [
+                threading.Thread(target=_pump, args=(source, os.dup(sink)), daemon=True)
+                for source, sink in zip(sources, sinks, strict=False)
+            ]
+        for pump in pumps:
+            pump.start()
+        child = Child(popen, argv, log, pumps)
         self._children.append(child)
         return child
+
+
+def _pump(source: IO[bytes], sink: int) -> None:
+    with source:
+        while piece := os.read(source.fileno(), 1 << 16):
+            os.write(sink, piece)
+    os.close(sink)
 
 
 def _environment() -> dict[str, str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, boundary_streams, inside, local, machine, plot, relays, streams
+from bench import boundary, boundary_streams, inside, local, machine, plot, relays, streams, windows
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -44,6 +44,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "vsock-streams": lambda settings: [inside.from_outside(settings, "vsock-streams")],
     "guest": boundary.guest,
     "guest-streams": boundary_streams.guest_streams,
+    "windows": lambda settings: [windows.files(settings)],
 }
 
 

@@ -49,6 +49,8 @@ TARGETS = (
         for ours in ("hvcopy pipe", "hvcopy nc")
         for peer, times in (("socat -b 1M", 1.2), ("socat", 10.0), ("ncat", 10.0))
     ),
+    Target("windows", "hvcopy --lanes 1", "floor", 0.8),
+    Target("windows", "hvcopy", "floor", 0.8),
     Target("guest", "hvcopy --lanes 1", "socat -b 1M", 1.0),
     Target("guest", "hvcopy", "socat -b 1M", 1.2),
     Target("guest", "hvcopy --lanes 4", "socat -b 1M", 1.2),

@@ -71,13 +71,13 @@ def _large() -> bool:
 
 
 @contextmanager
-def workspace(settings: Settings) -> Iterator[Workspace]:
-    """A fresh workspace; its processes are ended and its folders removed at the end."""
+def workspace(settings: Settings, *, through_pipes: bool = False) -> Iterator[Workspace]:
+    """A fresh workspace (`through_pipes`: see `Jobs`); its processes are ended and its folders removed at the end."""
     memory = Path("/dev/shm")
     data = Path(tempfile.mkdtemp(prefix="hvbench-", dir=memory if memory.is_dir() else None))
     sockets = Path(tempfile.mkdtemp(prefix="hvb-"))
     try:
-        with Jobs(sockets) as jobs:
+        with Jobs(sockets, through_pipes=through_pipes) as jobs:
             yield Workspace(settings, data, sockets, jobs)
     finally:
         shutil.rmtree(data, ignore_errors=True)
