@@ -62,7 +62,8 @@ lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock devi
 
 test-windows: build $(VENV)/.test ## Run the tests with a Windows Python under Wine, the core cross-compiled
 	$(PY) tests/lanes/parts.py --fetch windows
-	$(PYTEST) $(LANES) -k windows tests/lanes $(ARGS)
+	$(PY) tests/lanes/windows/run.py -c pass
+	$(PYTEST) -n 2 --dist loadgroup $(LANES) -k windows tests/lanes $(ARGS)
 
 bench: build $(VENV)/.test ## Measure against socat, rsync, cp and others (ARGS="--help")
 	$(PY) bench/run.py $(ARGS)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import ports
 from starting import execute, start
 
 PATIENCE = 20.0
@@ -140,7 +141,8 @@ class Running:
     def close(self) -> None:
         """Kill what still runs, and forget its output."""
         if not self.ended:
-            self.kill()
+            self.process.dismiss()
+            self.process.wait()
         self._out.close()
         self._err.close()
 
@@ -217,4 +219,4 @@ def forwarding(
 def _content(file: Any) -> str:
     """Everything in *file* by now; the position belongs to the process that writes, so it is not moved."""
     content = os.pread(file.fileno(), 1 << 24, 0)
-    return content.decode("utf-8", "surrogateescape")
+    return ports.named(content.decode("utf-8", "surrogateescape"))

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
+import ports
+
 from hvcopy.session.handshake import Handshake
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
@@ -31,7 +33,7 @@ Behaviour = Callable[[socket.socket], None]
 
 def connect(address: str) -> socket.socket:
     """Return a socket connected to ``unix:PATH``, ``tcp:HOST:PORT`` or, inside of a lane, ``vsock:local:PORT``."""
-    scheme, _, rest = address.partition(":")
+    scheme, _, rest = ports.real(address).partition(":")
     if scheme == "unix":
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(PATIENCE)
@@ -47,7 +49,7 @@ def connect(address: str) -> socket.socket:
 
 
 def _listen(address: str) -> tuple[socket.socket, str]:
-    scheme, _, rest = address.partition(":")
+    scheme, _, rest = ports.real(address).partition(":")
     if scheme == "unix":
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(rest)
@@ -56,8 +58,12 @@ def _listen(address: str) -> tuple[socket.socket, str]:
         sock.bind((VSOCK_LOCAL, socket.VMADDR_PORT_ANY))
         address = f"vsock:local:{sock.getsockname()[1]}"
     else:
-        sock = socket.create_server((rest.rpartition(":")[0], 0))
-        address = f"tcp:127.0.0.1:{sock.getsockname()[1]}"
+        host, _, port = rest.rpartition(":")
+        stands_for = not address.startswith("tcp:")
+        sock = socket.create_server((host, int(port) if stands_for else 0))
+        if stands_for:
+            ports.occupy(address)
+        address = address if stands_for else f"tcp:127.0.0.1:{sock.getsockname()[1]}"
     sock.listen(64)
     return sock, address
 

@@ -6,19 +6,23 @@ any other: its own arguments, environment, folder, output, signals and exit code
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import pkgutil
 import runpy
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import ports
 
 import hvcopy
 
@@ -26,8 +30,12 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
 HVCOPY = (sys.executable, "-m", "hvcopy")
-ELSEWHERE = json.loads(os.environ.get("HVCOPY_TEST_COMMAND", "null"))
-"""Of a lane whose command is another one, {"argv": [...], "env": {...}}; it has TCP, and not always unix sockets."""
+ELSEWHERE: dict[str, Any] | None = json.loads(os.environ.get("HVCOPY_TEST_COMMAND", "null"))
+"""Of a lane whose command is another one: {"argv": [...], "worker": [...], "env": {...}}.
+
+The command; what does many of them one after the other (lanes/windows/work.py); what both have in their environment.
+They have TCP, and no unix sockets: see ``ports``.
+"""
 
 
 class Process(Protocol):
@@ -48,11 +56,17 @@ class Process(Protocol):
     def kill(self) -> None:
         """Send SIGKILL, unless it is over."""
 
+    def dismiss(self) -> None:
+        """End it, unless it is over, with nothing more wanted of it."""
+
 
 def start(arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]) -> Process:
     """Start ``hvcopy ARGUMENTS`` with two descriptors of files as its output."""
     if ELSEWHERE:
-        return execute(arguments, out, err, cwd=cwd, env=env)
+        from lanes.windows import workers
+
+        words, changed = ports.words(arguments), {**env, **ELSEWHERE["env"]}
+        return workers.start(ELSEWHERE["worker"], words, (out, err), cwd=cwd, env=changed)
     return Forked(arguments, out, err, cwd=cwd, env=env)
 
 
@@ -68,12 +82,21 @@ def execute(
 ) -> Process:
     """The same in an interpreter of its own, behind *prefix*."""
     if ELSEWHERE:
-        return Piped([*prefix, *ELSEWHERE["argv"], *arguments], out, err, cwd=cwd, env={**env, **ELSEWHERE["env"]}, stdin=stdin)
+        command = [*prefix, *ELSEWHERE["argv"], *ports.words(arguments)]
+        return Piped(command, out, err, cwd=cwd, env={**env, **ELSEWHERE["env"]}, stdin=stdin)
     command = [*prefix, *HVCOPY, *arguments]
-    return subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=dict(env))
+    return Own(command, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=dict(env))
 
 
-class Piped(subprocess.Popen[bytes]):
+class Own(subprocess.Popen[bytes]):
+    """A process with an interpreter of its own."""
+
+    def dismiss(self) -> None:
+        """Kill it."""
+        self.kill()
+
+
+class Piped(Own):
     """A process whose outputs reach their files by way of pipes: Wine gives Python no standard streams that are files."""
 
     def __init__(
@@ -82,7 +105,7 @@ class Piped(subprocess.Popen[bytes]):
         super().__init__(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=dict(env))
         assert self.stdout
         assert self.stderr
-        pairs = ((self.stdout, os.dup(out)), (self.stderr, os.dup(err)))
+        pairs = ((self.stdout, os.dup(out), stat.S_ISREG(os.fstat(out).st_mode)), (self.stderr, os.dup(err), True))
         self._pumps = [threading.Thread(target=_pump, args=pair, daemon=True) for pair in pairs]
         for pump in self._pumps:
             pump.start()
@@ -100,11 +123,13 @@ class Piped(subprocess.Popen[bytes]):
         return code
 
 
-def _pump(source: IO[bytes], sink: int) -> None:
-    """Pass on what is text, with the ends of lines that tests know."""
-    with source:
+def _pump(source: IO[bytes], sink: int, text: bool) -> None:
+    """Pass on what it says: text with the ends of lines that tests know."""
+    with source, contextlib.suppress(BrokenPipeError):
         while piece := os.read(source.fileno(), 1 << 16):
-            os.write(sink, piece.replace(b"\r\n", b"\n"))
+            rest = memoryview(piece.replace(b"\r\n", b"\n") if text else piece)
+            while rest:
+                rest = rest[os.write(sink, rest) :]
     os.close(sink)
 
 
@@ -146,6 +171,10 @@ class Forked:
     def kill(self) -> None:
         """Send SIGKILL, unless it is over."""
         self.send_signal(signal.SIGKILL)
+
+    def dismiss(self) -> None:
+        """Kill it."""
+        self.kill()
 
 
 @cache

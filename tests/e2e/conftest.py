@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,10 +24,7 @@ def processes() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def socket_address(tmp_path: Path) -> str:
-    """An address where nobody listens yet: of a unix socket, where hvcopy has them."""
-    if ELSEWHERE:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            return f"tcp:127.0.0.1:{probe.getsockname()[1]}"
+    """An address of a unix socket where nobody listens yet."""
     return f"unix:{tmp_path}/s"
 
 
@@ -57,8 +53,7 @@ def outside(tmp_path: Path) -> Path:
 @pytest.fixture
 def serve(root: Path, socket_address: str, processes: ExitStack) -> Callable[..., Server]:
     """Start a server of ``root`` on a unix socket, with further options."""
-    let_in = ["--open"] if socket_address.startswith("tcp:") else []
-    return lambda *options: processes.enter_context(serving(socket_address, root, *let_in, *options))
+    return lambda *options: processes.enter_context(serving(socket_address, root, *options))
 
 
 @pytest.fixture

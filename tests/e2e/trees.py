@@ -8,6 +8,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from starting import ELSEWHERE
+
 MIB = 1 << 20
 KIB = 1 << 10
 OWN = b".hvcopy"
@@ -36,6 +38,10 @@ def plant(folder: Path, tree: Mapping[str, bytes | None]) -> Path:
     return folder
 
 
+TICK = 100 if ELSEWHERE else 1
+"""Nanoseconds that a file's times are told apart by, where the commands are: Windows has a hundred."""
+
+
 def picture(folder: Path, *, attributes: bool = False) -> dict[bytes, tuple[object, ...]]:
     """Return what stands below *folder*: by path its kind and contents, and with *attributes* its mode and mtime."""
     found: dict[bytes, tuple[object, ...]] = {}
@@ -52,7 +58,7 @@ def picture(folder: Path, *, attributes: bool = False) -> dict[bytes, tuple[obje
                 with open(path, "rb") as file:
                     entry = ("file", file.read())
             if attributes:
-                entry += (stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+                entry += (stat.S_IMODE(status.st_mode), status.st_mtime_ns // TICK * TICK)
             found[os.path.relpath(path, os.fsencode(folder))] = entry
     return found
 

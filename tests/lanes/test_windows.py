@@ -18,6 +18,7 @@ from lanes.parts import CHECKOUT, require
 from lanes.windows import suite, wine
 from lanes.windows.built import build_wheel, link_package
 from lanes.windows.made import RECIPES
+from lanes.windows.workers import WORK
 
 MIB = 1 << 20
 MINOR = "3.12"
@@ -68,18 +69,20 @@ def test_files_and_descriptors_pass_their_tests_there(package: Path, tmp_path: P
     assert sum(ran.values()) > 350
 
 
-def test_commands_pass_their_tests_with_windows_processes(package: Path) -> None:
-    command = {
-        "argv": ["wine", str(PYTHON), "-P", "-m", "hvcopy"],
-        "env": {name: value for name, value in wine.environment().items() if name.startswith(("WINE", "HVCOPY_LANE"))}
-        | {"PYTHONPATH": wine.windows_path(package)},
-    }
+@pytest.mark.xdist_group("commands")  # beside all the others
+@pytest.mark.parametrize("part", suite.COMMANDS)
+def test_commands_pass_their_tests_with_windows_processes(package: Path, part: str) -> None:
+    python = ["wine", str(PYTHON), "-P"]
+    names = {name: text for name, text in wine.environment().items() if name.startswith(("WINE", "HVCOPY_LANE"))}
+    env = names | {"PYTHONPATH": wine.windows_path(package)}
+    command = {"argv": [*python, "-m", "hvcopy"], "worker": [*python, wine.windows_path(WORK)], "env": env}
     wine.wake(wine.environment())
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suite.COMMANDS]
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "60", *suite.commands(part)]
     done = subprocess.run(
         argv,
         cwd=CHECKOUT,
         env=os.environ | {"HVCOPY_TEST_COMMAND": json.dumps(command)},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=280,

@@ -1,0 +1,64 @@
+"""Where commands have no unix sockets: each unix address of a test stands for a port of the loopback.
+
+What a unix socket's mode grants, ``--open`` grants there: commands that listen get it, unless they are told whom to let in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+STANDS_FOR = os.environ.get("HVCOPY_TEST_COMMAND", "") != ""
+_UNIX = re.compile(r"unix:(/[^:]*)")
+_ACCESS = {"--open", "--allow", "--key-file"}
+_LISTENING = {"-l", "--listen"}
+_MAY_LISTEN = {"send", "recv", "pipe", "nc"}
+
+_ports: dict[str, int] = {}
+
+
+def real(address: str) -> str:
+    """The address behind *address*, or behind what follows it: ``unix:/s:/path`` is ``tcp:127.0.0.1:PORT:/path``."""
+    found = _UNIX.match(address) if STANDS_FOR else None
+    return f"tcp:127.0.0.1:{_port(found[1])}{address[found.end() :]}" if found else address
+
+
+def words(arguments: Sequence[str]) -> list[str]:
+    """The words of a command, its addresses exchanged."""
+    exchanged = [real(word) for word in arguments]
+    moved = [new for new, old in zip(exchanged, arguments, strict=True) if new != old]
+    if not moved or _ACCESS & set(arguments):
+        return exchanged
+    verb = arguments[0]
+    listens = verb == "serve" or (verb == "bench" and "--serve" in arguments)
+    listens |= verb in _MAY_LISTEN and bool(_LISTENING & set(arguments))
+    if verb == "forward":
+        listens = next(word for word in exchanged[1:] if re.match("[a-z]+:", word)) == moved[0]
+    if not listens:
+        return exchanged
+    occupy(next(word for word in arguments if word.startswith("unix:/")))
+    return [*exchanged, "--open"]
+
+
+def occupy(address: str) -> None:
+    """Put a file where a listener's socket would be, for tests that look into its folder."""
+    with contextlib.suppress(OSError):
+        Path(address.removeprefix("unix:")).touch(exist_ok=False)
+
+
+def named(text: str) -> str:
+    """What a command said, with the addresses that the test knows."""
+    for path, port in _ports.items():
+        text = re.sub(rf"tcp:127\.0\.0\.1:{port}\b", f"unix:{path}", text)
+    return text
+
+
+def _port(path: str) -> int:
+    if path not in _ports:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            _ports[path] = probe.getsockname()[1]
+    return _ports[path]
