@@ -45,7 +45,6 @@ def dial(
     commands that answer this one, to be named where nobody listens, with ``{}`` for the address.
     Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
     """
-    check_dialable(address)
     until = time.monotonic() + wait
     pauses = _pauses()
     while True:
@@ -103,6 +102,7 @@ def pinned(address: Address, channel: Channel) -> Address:
 
 def attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     """One attempt; returns the connected socket and the peer's identity.  Raises as ``dial``, and Interrupted."""
+    check_dialable(address)
     match address:
         case UnixAddress():
             if sys.platform == "win32":
