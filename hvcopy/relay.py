@@ -23,14 +23,16 @@ __all__ = ["Direction", "End", "Meter", "peer_end", "relay"]
 
 ROOM = 256 << 10
 """Bytes of a buffer where bulk moves by reference: it is for the small pieces."""
-MESSAGE_ROOM = 1 << 20
-"""Bytes of a buffer for AF_VSOCK, where the size of one send decides the speed (docs/transports.md#buffers)."""
+COPIED_ROOM = 1 << 20
+"""Bytes of a buffer where all is copied: for AF_VSOCK, where the size of one send decides the speed
+(docs/transports.md#buffers), and between sockets for what comes from a unix one (docs/performance.md#streams)."""
 COPIED_TAIL = 16 << 20
 """Bytes at a file's end that are copied.  What moves by reference still belongs to the file until the peer has read
 it; once this much has gone after it, it was read: socket buffers and pipes hold less."""
 EVERYTHING = 1 << 62
 
 _AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
+_AF_UNIX = getattr(socket, "AF_UNIX", 1)
 
 
 class End(Struct, frozen=True):
@@ -57,10 +59,10 @@ class Direction:
         self.source = source
         self.sink = sink
         self._meter = meter
-        messages = source.messages or sink.messages
+        copied = source.messages or sink.messages or (source.family == _AF_UNIX and not sink.local)
         try:
-            by_reference = 0 if messages else _by_reference(source)
-            self._flow = Flow(_for_core(source), _for_core(sink), meter, MESSAGE_ROOM if messages else ROOM, by_reference)
+            by_reference = 0 if copied else _by_reference(source)
+            self._flow = Flow(_for_core(source), _for_core(sink), meter, COPIED_ROOM if copied else ROOM, by_reference)
         except OSError as error:
             raise LocalFailure(f"{source.name} or {sink.name}: {error.strerror}") from error
 
