@@ -19,6 +19,8 @@ This file knows no socket and no path: it only carries what happened, to whom, a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 
 class HvcopyError(Exception):
     """A failure with a message for the user and the next step to take.
@@ -53,15 +55,24 @@ class SomeFailed(HvcopyError):
 class NobodyListens(HvcopyError):
     """The transport answered that nobody listens there, or refused.
 
-    *server* is the address to listen on at the other end, empty when it is not known: for a hint of the caller's own.
+    *server* is the address to listen on at the other end, empty when it is not known; *hint_for* then makes the hint that
+    names other commands to start there, with ``{}`` for that address.
     """
 
     exit_code = 4
     meaning = "nobody listens there, or the connection was refused"
 
-    def __init__(self, message: str, *, hint: str = "", server: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        server: str = "",
+        hint_for: Callable[[Sequence[str]], str] | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.server = server
+        self.hint_for = hint_for
 
 
 class TimedOut(HvcopyError):

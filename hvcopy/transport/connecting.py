@@ -17,7 +17,7 @@ from hvcopy.address import CID_ANY, Address, HybridAddress, HypervAddress, TcpAd
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
-from hvcopy.transport.failures import KEEP_TRYING, SERVERS, listed, no_unix_sockets
+from hvcopy.transport.failures import KEEP_TRYING, SERVERS, no_unix_sockets
 from hvcopy.transport.patience import Patience, never
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def dial(
         except (NobodyListens, TimedOut) as error:
             left = until - time.monotonic()
             if left <= 0:
-                if isinstance(error, NobodyListens):
-                    error.hint = error.hint.replace(listed(error.server, SERVERS), listed(error.server, start))
+                if isinstance(error, NobodyListens) and error.hint_for:
+                    error.hint = error.hint_for(start)
                 raise (_gave_up(error, wait) if wait > 0 else error) from error.__cause__
         except Interrupted:
             raise Interrupted(f"{address}: connecting was interrupted") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, TimedOut
@@ -46,7 +46,7 @@ def not_connected(
     code = error.errno
     words = reason(error)
     if code is not None and code in absent:
-        return NobodyListens(f"{address}: {absent[code]} ({words})", hint=start_there(server), server=server)
+        return nobody_listens(f"{address}: {absent[code]} ({words})", server)
     if code is None or code == errno.ETIMEDOUT:
         return TimedOut(
             f"{address}: no answer within {seconds:g} s",
@@ -87,15 +87,19 @@ def in_use(address: Address) -> HvcopyError:
     )
 
 
+def nobody_listens(message: str, server: str, advice: Callable[[str], str] = str) -> NobodyListens:
+    """The failure for a port without a listener; *advice* puts what is to start on *server* into the hint."""
+
+    def hint_for(commands: Sequence[str]) -> str:
+        return advice(start_there(server, commands))
+
+    return NobodyListens(message, hint=hint_for(SERVERS), server=server, hint_for=hint_for)
+
+
 def start_there(server: str, commands: Sequence[str] = SERVERS) -> str:
     """The hint for whoever found nobody listening; *commands* are what to start, with ``{}`` for the address."""
-    return f"start it there first ({listed(server, commands)}), or {KEEP_TRYING}"
-
-
-def listed(server: str, commands: Sequence[str]) -> str:
-    """*commands* with *server* in them, as a sentence has them."""
     *some, last = (command.format(server) for command in commands)
-    return ", ".join([*some, "or " + last]) if some else last
+    return f"start it there first ({', '.join([*some, 'or ' + last]) if some else last}), or {KEEP_TRYING}"
 
 
 def reason(error: OSError) -> str:

@@ -11,11 +11,11 @@ import socket
 import sys
 
 from hvcopy.address import HybridAddress
-from hvcopy.errors import HvcopyError, NobodyListens, NotHvcopy, TimedOut
+from hvcopy.errors import HvcopyError, NotHvcopy, TimedOut
 from hvcopy.transport import unix
 from hvcopy.transport.attempt import closed_on_failure
 from hvcopy.transport.bound import Bound
-from hvcopy.transport.failures import reason, start_there
+from hvcopy.transport.failures import nobody_listens, reason
 from hvcopy.transport.patience import Patience
 
 assert sys.platform != "win32"
@@ -87,10 +87,10 @@ def _check_reply(address: HybridAddress, line: bytes) -> None:
 
 
 def _nobody(address: HybridAddress, words: str) -> HvcopyError:
-    return NobodyListens(
+    return nobody_listens(
         f"{address}: nobody listens on port {address.port} in the guest, or it is not up yet ({words})",
-        hint=start_there(_server(address)) + " (in the guest)",
-        server=_server(address),
+        _server(address),
+        lambda start: f"{start} (in the guest)",
     )
 
 

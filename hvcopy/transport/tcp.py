@@ -10,11 +10,11 @@ import socket
 from typing import Any
 
 from hvcopy.address import TcpAddress
-from hvcopy.errors import HvcopyError, NobodyListens
+from hvcopy.errors import HvcopyError
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
-from hvcopy.transport.failures import not_connected, not_listening, start_there
+from hvcopy.transport.failures import nobody_listens, not_connected, not_listening
 from hvcopy.transport.patience import Patience
 
 _ABSENT = {
@@ -88,7 +88,8 @@ def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, A
         return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
     except (socket.gaierror, UnicodeError) as error:
         words = getattr(error, "strerror", None) or error
-        raise NobodyListens(
+        raise nobody_listens(
             f"{address}: the name {address.host} cannot be resolved ({words})",
-            hint=f"give the IP address in place of the name; {start_there('tcp:IP:PORT')}",
+            "tcp:IP:PORT",
+            lambda start: f"give the IP address in place of the name; {start}",
         ) from error

@@ -10,15 +10,15 @@ import os
 import socket
 from typing import Any
 
-from hvcopy.address import VsockAddress
-from hvcopy.errors import BadUsage, HvcopyError, NobodyListens, NotAllowed
+from hvcopy.address import CID_ANY, VsockAddress
+from hvcopy.errors import BadUsage, HvcopyError, NotAllowed
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
-from hvcopy.transport.failures import not_connected, not_listening, reason
+from hvcopy.transport.failures import nobody_listens, not_connected, not_listening, reason
 from hvcopy.transport.patience import Patience
 
-CID_LOCAL, CID_HOST, CID_ANY = 1, 2, 0xFFFFFFFF  # linux/vm_sockets.h
+CID_LOCAL, CID_HOST = 1, 2  # linux/vm_sockets.h
 PORT_ANY = 0xFFFFFFFF
 
 LONGEST_ATTEMPT = 5.0
@@ -91,16 +91,17 @@ def _open(address: VsockAddress) -> socket.socket:
 
 def _explain_connect(address: VsockAddress, error: OSError, seconds: float) -> HvcopyError:
     server = str(address) if address.cid == CID_LOCAL else f"vsock:any:{address.port}"
-    no_transport = dict.fromkeys((errno.ENODEV, errno.ENETUNREACH), _NO_TRANSPORT.get(address.cid, _NO_GUEST))
     if error.errno is None:  # our patience ended before the kernel's
         error = OSError(errno.ETIMEDOUT, "no answer")
     forbidden = "a security policy refused it"
-    absent = _ABSENT | no_transport
-    failure = not_connected(address, error, absent=absent, forbidden=forbidden, server=server, seconds=seconds)
-    module = _MODULES.get(address.cid, "vhost_vsock")
-    if isinstance(failure, NobodyListens) and error.errno in no_transport:
-        failure.hint = f"see that the kernel module is loaded: sudo modprobe {module}; {failure.hint}"
-    return failure
+    if error.errno in (errno.ENODEV, errno.ENETUNREACH):
+        module = _MODULES.get(address.cid, "vhost_vsock")
+        return nobody_listens(
+            f"{address}: {_NO_TRANSPORT.get(address.cid, _NO_GUEST)} ({reason(error)})",
+            server,
+            lambda start: f"see that the kernel module is loaded: sudo modprobe {module}; {start}",
+        )
+    return not_connected(address, error, absent=_ABSENT, forbidden=forbidden, server=server, seconds=seconds)
 
 
 def _explain_listen(address: VsockAddress, error: OSError) -> HvcopyError:

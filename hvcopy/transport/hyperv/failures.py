@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hvcopy.address import HypervAddress
 from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, NobodyListens, NotAllowed
-from hvcopy.transport.failures import in_use, reason, start_there
+from hvcopy.transport.failures import in_use, nobody_listens, reason, start_there
 from hvcopy.transport.hyperv.resolve import Target
 from hvcopy.winsock import FAULTS, Fate, Fault, fault_of
 
@@ -20,10 +20,10 @@ def not_connected(address: HypervAddress, target: Target, error: OSError) -> Hvc
     fault = _SILENCE if error.errno is None else fault_of(error)
     if fault is None:
         return LocalFailure(f"{address}: connecting failed: {reason(error)}")
-    failure = _told(address, fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
-    if isinstance(failure, NobodyListens) and "{start}" in fault.advice:
-        failure.server = _server(address, target)
-    return failure
+    message = f"{address}: {fault.cause} ({fault.name})"
+    if fault.fate is Fate.ABSENT and "{start}" in fault.advice:
+        return nobody_listens(message, _server(address, target), lambda start: _advice(address, target, fault, start))
+    return _told(fault, message, _advice(address, target, fault))
 
 
 def not_listening(address: HypervAddress, target: Target, error: OSError) -> HvcopyError:
@@ -43,7 +43,7 @@ def not_listening(address: HypervAddress, target: Target, error: OSError) -> Hvc
             f"{address}: listening failed: {_NO_PARENT if address.vm == 'parent' else fault.cause} ({fault.name})",
             hint=f"a host listens on hyperv:children:{address.service}, or for one VM on its id; hvcopy vms lists them",
         )
-    return _told(address, fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
+    return _told(fault, f"{address}: {fault.cause} ({fault.name})", _advice(address, target, fault))
 
 
 def no_sockets(address: HypervAddress, error: OSError) -> HvcopyError:
@@ -51,14 +51,14 @@ def no_sockets(address: HypervAddress, error: OSError) -> HvcopyError:
     fault = fault_of(error)
     if fault is None:
         return NotAllowed(f"{address}: a Hyper-V socket cannot be opened: {reason(error)}", hint="hvcopy doctor says why")
-    return _told(address, fault, f"{address}: {fault.cause} ({fault.name})", fault.advice)
+    return _told(fault, f"{address}: {fault.cause} ({fault.name})", fault.advice)
 
 
 _WSL_OWNER = "WSL2 belongs to the user who started it: use that user's prompt, elevated or not"
 _NO_PARENT = "only a guest has a parent to listen to"
 
 
-def _told(address: HypervAddress, fault: Fault, message: str, hint: str) -> HvcopyError:
+def _told(fault: Fault, message: str, hint: str) -> HvcopyError:
     match fault.fate:
         case Fate.ABSENT:
             return NobodyListens(message, hint=hint)
@@ -70,14 +70,14 @@ def _told(address: HypervAddress, fault: Fault, message: str, hint: str) -> Hvco
             return LocalFailure(message, hint=hint)
 
 
-def _advice(address: HypervAddress, target: Target, fault: Fault) -> str:
-    """*fault*'s advice with the commands for this address in it."""
-    return fault.advice.format(start=_start(address, target), allow=_allow(address))
+def _advice(address: HypervAddress, target: Target, fault: Fault, start: str = "") -> str:
+    """*fault*'s advice with the commands for this address in it, *start* being what to start at the other end."""
+    there = start or start_there(_server(address, target))
+    return fault.advice.format(start=_start(address, target, there), allow=_allow(address))
 
 
-def _start(address: HypervAddress, target: Target) -> str:
-    """What to start at the other end."""
-    there = start_there(_server(address, target))
+def _start(address: HypervAddress, target: Target, there: str) -> str:
+    """*there*, and what else the other end needs for it."""
     if address.vm in ("parent", "silohost"):
         return f"{there}; the host needs once, in an elevated prompt: hvcopy service register {address.service}"
     if address.vm in ("loopback", "wsl") or not target.port:
