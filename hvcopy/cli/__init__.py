@@ -29,17 +29,20 @@ def main() -> None:
 
 def _run(app: Callable[[], None]) -> None:
     """Run *app*.  Commands tell their own failures; what fails here is printing help, a version or a usage error."""
-    output, status, hint = sys.stdout, 10, "make room there, or send it elsewhere"
+    output = sys.stdout
     try:
         app()
     except OSError as error:
-        from hvcopy.cli.running import STDOUT, mute, say
+        from hvcopy.cli.running import STDOUT, mute, no_output, say
 
         usage = getattr(error.__context__, "exit_code", None)  # what could not be told was one, on stderr
-        mute(STDERR if usage else STDOUT)
-        if not usage:
-            say(f"hvcopy: standard output: {error.strerror}\n  {hint}")
-        sys.exit(usage or status)
+        if usage:
+            mute(STDERR)
+            sys.exit(usage)
+        mute(STDOUT)
+        failure = no_output(error)
+        say(f"hvcopy: {failure.message}\n  {failure.hint}")
+        sys.exit(failure.exit_code)
     except SystemExit:
         if sys.stdout is output:
             raise

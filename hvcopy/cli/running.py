@@ -55,9 +55,12 @@ def show(text: str, file: TextIO | None = None) -> None:
     except OSError as error:
         mute(STDOUT)
         if not isinstance(error, BrokenPipeError):
-            raise LocalFailure(
-                f"standard output: {error.strerror}", hint="make room there, or send it elsewhere"
-            ) from None
+            raise no_output(error) from None
+
+
+def no_output(error: OSError) -> LocalFailure:
+    """Return the failure of a command whose results find no room."""
+    return LocalFailure(f"standard output: {error.strerror}", hint="make room there, or send it elsewhere")
 
 
 def mute(fd: int) -> None:

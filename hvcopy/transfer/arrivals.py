@@ -157,13 +157,12 @@ class Arrivals:
             one.ended, one.length, one.root = True, end.length, end.root
             one.failure = end if end.state == 1 else None
             over = incoming is not None and _is_over(one)
-        if incoming is not None:
-            if over:
-                self._settle(one, incoming)
-        elif one.failure:
+        if incoming is None and one.failure:
             self._source_failed(one, one.failure)
-        else:
+        elif incoming is None:
             self._compared(one, end)
+        elif over:
+            self._settle(one, incoming)
 
     def _source_failed(self, one: Expected, end: frames.End) -> None:
         code = end.code or 10

@@ -10,7 +10,7 @@ from hvcopy.errors import LocalFailure, printable
 from hvcopy.files import system
 from hvcopy.files.incoming import Incoming
 from hvcopy.files.names import check_path
-from hvcopy.files.sink import Plan, Sink
+from hvcopy.files.sink import Plan, Sink, not_written
 from hvcopy.session.receiver import ReceiverBook
 from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
@@ -82,6 +82,6 @@ def local_failure(error: OSError, path: bytes = b"") -> LocalFailure:
     """Return what ends a copy whose files cannot be written, *path* being the first of them if it is known."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return LocalFailure(
-        f"{printable(path) + ': ' if path else ''}writing failed: {error.strerror or error}",
+        f"{printable(path) + ': ' if path else ''}{not_written(error.strerror or str(error))}",
         hint="make room there and run the same command again" if full else "",
     )

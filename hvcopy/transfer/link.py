@@ -204,11 +204,7 @@ class Link:
         self.rest -= len(into)
 
     def _fill(self, into: memoryview, timeout: float) -> None:
-        if self.deadline:
-            count = self._receive(into, timeout)
-        else:
-            count = self.channel.receive_exact(into, timeout=timeout)
-        if count < len(into):
+        if self._receive(into, timeout) < len(into):
             raise ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
 
     def _receive(self, into: memoryview, timeout: float) -> int:

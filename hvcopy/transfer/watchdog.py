@@ -23,17 +23,23 @@ SHORTEST = 3 * HEARTBEAT
 
 
 class OwnWork:
-    """``Watchdog.own_work``: entered by any thread, any number of times, and cheaper than a generator."""
+    """What this end does with its own disk, entered by any thread; without a lock, which each block of a file would take."""
 
-    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
-        self._begin = begin
-        self._end = end
+    def __init__(self) -> None:
+        self.done = 0
+        self._threads: list[None] = []  # one for each thread at it: append and pop are whole by themselves
+
+    @property
+    def busy(self) -> bool:
+        """True while a thread is at it."""
+        return bool(self._threads)
 
     def __enter__(self) -> None:
-        self._begin()
+        self._threads.append(None)
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self._threads.pop()
+        self.done += 1
 
 
 class Watchdog:
@@ -45,9 +51,7 @@ class Watchdog:
         self._fail = fail
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self._own_work = OwnWork(self._begin, self._end)
-        self._busy: list[None] = []  # one for each thread at work; append and pop need no lock, which each block would take
-        self._worked = 0
+        self._own_work = OwnWork()
         self._progress = 0
         self._peer: tuple[int, bool] = (0, False)
         self._every_lane = False
@@ -72,18 +76,11 @@ class Watchdog:
 
         Two threads at once may count as one, which is progress as well.
         """
-        self._worked += 1
+        self._own_work.done += 1
 
-    def own_work(self) -> contextlib.AbstractContextManager[None]:
+    def own_work(self) -> OwnWork:
         """While this lasts, this end is busy with its own disk: the peer hears so, and nobody is judged stuck."""
         return self._own_work
-
-    def _begin(self) -> None:
-        self._busy.append(None)
-
-    def _end(self) -> None:
-        self._busy.pop()
-        self._worked += 1
 
     def _run(self) -> None:
         silent = stalled = 0.0
@@ -99,7 +96,7 @@ class Watchdog:
             silent = silent + tick if received == heard and first.waiting else 0.0
             heard = received
             state = (self._own_progress(), self._peer[0])
-            stuck = state == seen and not self._busy and not self._peer[1]
+            stuck = state == seen and not self._own_work.busy and not self._peer[1]
             stalled = stalled + tick if stuck else 0.0
             seen = state
             if silent > self._timeout or stalled > self._timeout:
@@ -111,14 +108,14 @@ class Watchdog:
         moved = sum(
             one.channel.sent.moved + one.channel.received.moved - one.heartbeat_bytes for one in list(self._links)
         )
-        self._progress = max(self._progress, moved + self._worked)
+        self._progress = max(self._progress, moved + self._own_work.done)
         return self._progress
 
     def _beat(self, now: float) -> None:
         for link in list(self._links) if self._every_lane else self._links[:1]:
             if now - link.last_sent >= HEARTBEAT:
                 with contextlib.suppress(HvcopyError, OSError):
-                    link.send_if_free(Ping(self._own_progress(), bool(self._busy)))
+                    link.send_if_free(Ping(self._own_progress(), self._own_work.busy))
 
     def _verdict(self, silent: float) -> HvcopyError:
         peer = self._links[0].channel.peer
