@@ -125,15 +125,20 @@ def stream_copy(work: Workspace, pair: Pair, routes: Routes) -> Copy:
         listener = work.jobs.start(pair.listener(route, target))
         try:
             wait_listening(listener, route, pair.ready)
-            began = time.perf_counter()
-            sender = work.jobs.start(pair.sender(route, source))
-            sender.wait()
-            listener.wait()
-            return Sample(time.perf_counter() - began, sender.cpu + listener.cpu)
+            return send_to(work, listener, pair.sender(route, source))
         finally:
             listener.kill()
 
     return copy
+
+
+def send_to(work: Workspace, listener: Child, sender: Command) -> Sample:
+    """Time a sender, and the listener that ends with it."""
+    began = time.perf_counter()
+    child = work.jobs.start(sender)
+    child.wait()
+    listener.wait()
+    return Sample(time.perf_counter() - began, child.cpu + listener.cpu)
 
 
 def tar_copy(work: Workspace, routes: Routes, *options: str) -> Copy:

@@ -10,7 +10,6 @@ import re
 import shlex
 import socket
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bench import data
 from bench.processes import Command, Failed
 from bench.results import Result
 from bench.rounds import Sample, measure
-from bench.tools import Copy, Server, contender
+from bench.tools import Copy, Server, contender, send_to
 from bench.workspace import HERE, OUT, Settings, Workspace, run_quiet, workspace
 
 SIZE = 1 << 30
@@ -92,11 +91,7 @@ class Lane:
             try:
                 listener.wait_until(lambda: LISTENING.search(listener.said()) is not None)
                 (port,) = LISTENING.findall(listener.said())
-                began = time.perf_counter()
-                sender = work.jobs.start(Command([program, "send", port, str(source)]))
-                sender.wait()
-                listener.wait()
-                return Sample(time.perf_counter() - began, sender.cpu + listener.cpu)
+                return send_to(work, listener, Command([program, "send", port, str(source)]))
             finally:
                 listener.kill()
 
