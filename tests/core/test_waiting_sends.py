@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -52,10 +53,7 @@ def test_peer_that_reads_nothing_is_a_timeout_with_an_exact_meter(waiting: Pair)
     with pytest.raises(TimeoutError):
         core.send_all(near.fileno(), [bytes(64 << 20)], meter, SHORT_MS, True)
     near.close()
-    received = 0
-    while more := far.recv(1 << 20):
-        received += len(more)
-    assert 0 < meter.moved == received
+    assert 0 < meter.moved == sum(len(piece) for piece in iter(lambda: far.recv(1 << 20), b""))
 
 
 def test_slow_reader_outlives_the_timeout_as_long_as_bytes_move(waiting: Pair) -> None:
@@ -78,13 +76,19 @@ def test_slow_reader_outlives_the_timeout_as_long_as_bytes_move(waiting: Pair) -
     assert took * 1000 > SHORT_MS, "the reader was not slow enough to prove anything"
 
 
-def test_cancelling_ends_a_send_that_waits_in_time(waiting: Pair) -> None:
-    near, _far = waiting
-    meter = core.Meter()
+@contextmanager
+def stuck(waiting: Pair, meter: core.Meter) -> Iterator[Future[None]]:
+    """A send that has begun, and that a peer which reads nothing does not let end."""
+    near, far = waiting
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(core.send_all, near.fileno(), [bytes(64 << 20)], meter, SLOW_MS, True)
-        while not meter.moved:
-            time.sleep(0)
+        far.recv(1, socket.MSG_PEEK)
+        yield sending
+
+
+def test_cancelling_ends_a_send_that_waits_in_time(waiting: Pair) -> None:
+    meter = core.Meter()
+    with stuck(waiting, meter) as sending:
         began = time.monotonic()
         meter.cancel()
         with pytest.raises(OSError, match="cancel") as caught:
@@ -100,8 +104,7 @@ near, far = socket.socketpair()
 near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 100_000))
 meter, sent_at = core.Meter(), []
 def interrupt():
-    while not meter.moved:
-        time.sleep(0)
+    far.recv(1, socket.MSG_PEEK)
     sent_at.append(time.monotonic())
     os.kill(os.getpid(), signal.SIGINT)
 thread = threading.Thread(target=interrupt)
@@ -118,12 +121,7 @@ def test_ctrl_c_ends_a_send_that_waits_in_time(run_child: Callable[[str], str]) 
 
 
 def test_peer_that_leaves_ends_a_send_that_waits(waiting: Pair) -> None:
-    near, far = waiting
-    meter = core.Meter()
-    with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(core.send_all, near.fileno(), [bytes(64 << 20)], meter, SLOW_MS, True)
-        while not meter.moved:
-            time.sleep(0)
-        far.close()
+    with stuck(waiting, core.Meter()) as sending:
+        waiting[1].close()
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             sending.result()

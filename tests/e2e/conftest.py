@@ -10,6 +10,7 @@ import pytest
 from commands import Server, serving
 from starting import ELSEWHERE
 
+from e2e.netcats import Stage
 from e2e.trees import plant
 
 TRANSPORTS = ("tcp",) if ELSEWHERE else ("unix", "tcp")
@@ -70,3 +71,10 @@ def any_server(
     if request.param == "unix":
         return processes.enter_context(serving(socket_address, root))
     return processes.enter_context(serving("tcp:127.0.0.1:0", root, "--open"))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Starts `hvcopy nc`; everything ends with the test."""
+    with ExitStack() as stack:
+        yield Stage(stack, tmp_path)

@@ -10,77 +10,19 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from commands import PATIENCE, eventually, run
-from starting import HVCOPY
 from talkers import Talker, hear, hear_end, need
-from transport.muxer import Muxer, answering, half_close_is_full_close, half_close_is_lost, hang_up, normal
 
+from e2e.netcats import NC, Stage
 from e2e.trees import noise
 
 KIB, MIB = 1 << 10, 1 << 20
 SOON = 4.0
 """Seconds: a second or so on an idle machine, with room for a busy one."""
-NC = (*HVCOPY, "nc")
-
-
-class Stage:
-    """Starts `hvcopy nc` on one unix socket; everything ends with the test."""
-
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self._stack = stack
-        self.path = folder / "s"
-        self.address = f"unix:{self.path}"
-
-    def listen(self, *options: object, stdin: int | None = None, stdout: int | None = None) -> Talker:
-        """A listener that listens."""
-        talker = self._stack.enter_context(Talker(*NC, "-l", self.address, *options, stdin=stdin, stdout=stdout))
-        talker.line("listening on")
-        return talker
-
-    def dial(self, *options: object, stdin: int | None = None, stdout: int | None = None, to: str = "") -> Talker:
-        """One that connects."""
-        return self._stack.enter_context(Talker(*NC, to or self.address, *options, stdin=stdin, stdout=stdout))
-
-    def start(self, *argv: object) -> Talker:
-        """Any command."""
-        return self._stack.enter_context(Talker(*argv))
-
-    def socket(self) -> socket.socket:
-        """A listening socket of the test's."""
-        listener = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        listener.bind(str(self.path))
-        listener.listen()
-        listener.settimeout(PATIENCE)
-        return listener
-
-    def peer(self) -> socket.socket:
-        """A socket of the test's connected to a listener."""
-        sock = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(PATIENCE)
-        sock.connect(str(self.path))
-        return sock
-
-    def accepted(self, *options: object, **ends: int) -> tuple[Talker, socket.socket]:
-        """One that connects to a socket of the test's; that socket."""
-        listener = self.socket()
-        talker = self.dial(*options, **ends)
-        sock, _ = listener.accept()
-        sock.settimeout(PATIENCE)
-        self._stack.enter_context(sock)
-        return talker, sock
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with ExitStack() as stack:
-        yield Stage(stack, tmp_path)
-
-
 # ---- bytes
 
 
@@ -351,12 +293,6 @@ def test_w_ends_a_connection_on_which_nothing_moves_with_5(stage: Stage) -> None
     assert "nothing moved for 0.3 s" in talker.err
 
 
-def test_w_limits_connecting(stage: Stage) -> None:
-    with Muxer(str(stage.path), lambda muxer, client: muxer.keep(client)):
-        talker = stage.dial("-w", "300ms", to=f"hybrid:{stage.path}:22")
-        assert talker.finish(SOON) == 5
-
-
 # ---- listening
 
 
@@ -455,68 +391,6 @@ def test_nobody_listens_is_4(tmp_path: Path) -> None:
     assert "--wait" in done.err
     assert "hvcopy nc -l unix:" in done.err
     assert "serve" not in done.err, "what nc talks to is no hvcopy"
-
-
-# ---- behind a VMM
-
-
-def test_the_guests_first_bytes_may_follow_the_ok_at_once(stage: Stage) -> None:
-    with Muxer(str(stage.path), answering(b"OK 1073741824\nbanner\n")) as muxer:
-        talker = stage.dial(to=f"hybrid:{stage.path}:22")
-        guest = muxer.guest()
-        guest.sendall(b"more")
-        assert talker.hear(11) == b"banner\nmore"
-        talker.say(b"answer")
-        assert hear(guest, 6) == b"answer"
-
-
-def test_a_half_close_that_becomes_a_close_still_brings_everything_and_warns(stage: Stage) -> None:
-    data = noise(3 * MIB)
-    with Muxer(str(stage.path), half_close_is_full_close) as muxer:
-        talker = stage.dial("-N", to=f"hybrid:{stage.path}:5000")
-        guest = muxer.guest()
-        writer = threading.Thread(target=lambda: (talker.say(data), talker.end_input()))
-        writer.start()
-        assert hear_end(guest) == data
-        writer.join()
-        assert talker.finish() == 0, talker.err
-    assert "an answer after that is lost (-N)" in talker.err
-
-
-def test_where_a_half_close_is_lost_q_still_ends_the_connection(stage: Stage) -> None:
-    """vhost-device#874: without an end of its own the guest would wait for ever."""
-    data = noise(3 * MIB)
-    with Muxer(str(stage.path), half_close_is_lost) as muxer:
-        talker = stage.dial("-q", "1", to=f"hybrid:{stage.path}:5000")
-        guest = muxer.guest()
-        guest.sendall(b"answer")
-        writer = threading.Thread(target=lambda: (talker.say(data), talker.end_input()))
-        writer.start()
-        assert hear(guest, len(data)) == data
-        writer.join()
-        assert talker.hear_end() == b"answer"
-        assert talker.finish() == 0, talker.err
-        assert hear_end(guest) == b""
-
-
-@pytest.mark.parametrize("options", [[], ["--send-only"]], ids=str)
-def test_there_is_no_warning_where_nothing_can_be_lost(stage: Stage, options: list[str]) -> None:
-    with Muxer(str(stage.path), normal) as muxer:
-        talker = stage.dial(*options, to=f"hybrid:{stage.path}:5000")
-        guest = muxer.guest()
-        talker.say(b"x")
-        assert hear(guest, 1) == b"x"
-        talker.end_input()
-        guest.close()
-        assert talker.finish() == 0
-    assert talker.err == ""
-
-
-def test_nobody_in_the_guest_is_4(stage: Stage) -> None:
-    with Muxer(str(stage.path), hang_up):
-        done = run("nc", f"hybrid:{stage.path}:22")
-    assert done.code == 4
-    assert "nobody listens on port 22 in the guest" in done.err
 
 
 # ---- other tools

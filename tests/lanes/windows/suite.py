@@ -69,7 +69,7 @@ COMMANDS_LEFT_OUT = {
     **dict.fromkeys(("doctor", "service", "vms"), "about Linux machines; for Windows the lane's other files have them"),
     "forward_breaks": "most of it is resets, and Wine 8 sends none; what is left is in forward",
     "forward_http": "not tried yet",
-    "forward_hybrid": "Windows has no hybrid: addresses",
+    **dict.fromkeys(("forward_hybrid", "nc_hybrid"), "Windows has no hybrid: addresses"),
     "forward_ssh": "sshd runs an hvcopy of this machine",
     "interrupts": "not tried yet",
     "local_failures": "file systems that are mounted small or read-only for one process",
@@ -113,7 +113,6 @@ COMMANDS_TESTS_LEFT_OUT = {
     },
     "nc": {
         "test_z_says_whether_somebody_listens": NO_SOCKET_FILES,
-        "test_nobody_in_the_guest_is_4": "Windows has no hybrid: addresses",
     },
     "one_shot": {"test_either_side_may_listen[unix": NO_SOCKET_FILES},
     "output": {
