@@ -75,6 +75,11 @@ cdef class Meter:
         """Whether cancel() was called."""
         return hv_meter_cancelled(&self.numbers) != 0
 
+    @property
+    def storing(self):
+        """Whether recv_file, which was given this meter, writes to its file just now."""
+        return hv_meter_storing(&self.numbers) != 0
+
     def add(self, int64_t count, /):
         """Count bytes that moved by other means."""
         if count < 0:
@@ -91,4 +96,5 @@ include "pipes.pxi"
 include "relay.pxi"
 include "files.pxi"
 include "packs.pxi"
+include "landing.pxi"
 include "names.pxi"

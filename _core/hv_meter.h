@@ -1,6 +1,6 @@
-/* The two numbers of a Meter: written by a loop without the GIL, read by any thread at any time.
+/* The three numbers of a Meter: written by a loop without the GIL, read by any thread at any time.
  *
- * Relaxed order is enough: neither number guards other data.
+ * Relaxed order is enough: no number guards other data.
  */
 #ifndef HV_METER_H
 #define HV_METER_H
@@ -10,6 +10,7 @@
 typedef struct {
     int64_t moved;
     int32_t cancelled;
+    int32_t storing;
 } hv_meter;
 
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -36,6 +37,16 @@ static __inline int hv_meter_cancelled(hv_meter *meter)
     return *(volatile int32_t *)&meter->cancelled;
 }
 
+static __inline void hv_meter_store(hv_meter *meter, int storing)
+{
+    _InterlockedExchange((volatile long *)&meter->storing, storing);
+}
+
+static __inline int hv_meter_storing(hv_meter *meter)
+{
+    return *(volatile int32_t *)&meter->storing;
+}
+
 #else
 
 static inline void hv_meter_add(hv_meter *meter, int64_t bytes)
@@ -56,6 +67,16 @@ static inline void hv_meter_cancel(hv_meter *meter)
 static inline int hv_meter_cancelled(hv_meter *meter)
 {
     return __atomic_load_n(&meter->cancelled, __ATOMIC_RELAXED);
+}
+
+static inline void hv_meter_store(hv_meter *meter, int storing)
+{
+    __atomic_store_n(&meter->storing, storing, __ATOMIC_RELAXED);
+}
+
+static inline int hv_meter_storing(hv_meter *meter)
+{
+    return __atomic_load_n(&meter->storing, __ATOMIC_RELAXED);
 }
 
 #endif

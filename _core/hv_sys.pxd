@@ -47,7 +47,7 @@ cdef extern from "hv_sys.h" nogil:
     bint hv_interrupted(int err)
     bint hv_would_block(int err)
     hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit, int waits)
-    hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+    hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size, int waits)
     hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, size_t size)
     hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     hv_result hv_wait_descriptor(int fd, int what, int timeout_ms)
@@ -86,6 +86,8 @@ cdef extern from "hv_meter.h" nogil:
         pass
     void hv_meter_add(hv_meter *meter, int64_t count)
     int64_t hv_meter_moved(hv_meter *meter)
+    void hv_meter_store(hv_meter *meter, int storing)
+    bint hv_meter_storing(hv_meter *meter)
     void hv_meter_cancel(hv_meter *meter)
     bint hv_meter_cancelled(hv_meter *meter)
 

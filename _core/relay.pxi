@@ -107,7 +107,7 @@ cdef hv_result pull_into(Track *track, End *source, size_t wanted) noexcept nogi
             return hv_failed(ENOMEM)
         track.data = track.base + (PAGE - <size_t>track.base % PAGE) + APART
     if source.kind == HV_SOCKET:
-        got = hv_recv(source.fd, track.data, wanted)
+        got = hv_recv(source.fd, track.data, wanted, 0)
     else:
         got = hv_read(source.fd, track.data, wanted)
     track.head = 0

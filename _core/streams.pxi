@@ -11,7 +11,7 @@ cdef struct Stream:
     int unclocked         # calls since then
     int err
     bint descriptor       # it is one of the C runtime's, which on Windows is no socket
-    bint waits            # a send waits in the system, for a patrol at most: it is not asked whether it would
+    bint waits            # calls wait in the system, for a patrol at most: it is not asked whether they would
 
 
 cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_ms) except -1:
@@ -107,7 +107,7 @@ cdef Turn wait(Stream *stream, int what) noexcept nogil:
 
 
 cdef Turn pause_for(Stream *stream) noexcept nogil:
-    """Take note of a send that has waited in the system for less room than it wanted."""
+    """Take note of a call that has waited in the system, and got less than it wanted."""
     cdef Turn turn = read_clock(stream)
     return STALLED if stream.now >= stream.moving_at + stream.timeout_ms else turn
 
@@ -191,20 +191,29 @@ cdef struct Hold:
     bint wait_first
 
 
-cdef Turn receive_on(Stream *stream, Hold *hold) noexcept nogil:
+cdef Turn receive_more(Stream *stream, Hold *hold) noexcept nogil:
+    """Receive once, after a wait if there was nothing the last time.  GO: call again; ENDED: nothing follows."""
     cdef Turn turn
     cdef hv_result got
+    if hold.wait_first and not stream.waits:
+        turn = wait(stream, HV_READABLE)
+        if turn != GO:
+            return turn
+    got = hv_recv(stream.sock, hold.into + hold.filled, min(hold.size - hold.filled, <size_t>SLICE), stream.waits)
+    hold.wait_first = got.err != 0
+    hold.filled += <size_t>got.value
+    turn = account(stream, got)
+    if got.value == 0 and got.err == 0 and turn != CANCELLED:
+        return ENDED
+    if turn == GO and stream.waits and hold.wait_first:
+        turn = pause_for(stream)
+    return turn
+
+
+cdef Turn receive_on(Stream *stream, Hold *hold) noexcept nogil:
+    cdef Turn turn
     while hold.filled < hold.size and not (hold.once and hold.filled):
-        if hold.wait_first:
-            turn = wait(stream, HV_READABLE)
-            if turn != GO:
-                return turn
-        got = hv_recv(stream.sock, hold.into + hold.filled, min(hold.size - hold.filled, <size_t>SLICE))
-        hold.wait_first = got.err != 0
-        hold.filled += <size_t>got.value
-        turn = account(stream, got)
-        if got.value == 0 and got.err == 0 and turn != CANCELLED:
-            return ENDED
+        turn = receive_more(stream, hold)
         if turn != GO:
             return turn
     return DONE
@@ -257,12 +266,13 @@ def send_file(hv_socket sock, int fd, int64_t offset, int64_t length, Meter mete
     return passage.sent
 
 
-cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once) except? 0:
+cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once, bint waits) except? 0:
     cdef Py_buffer view
     cdef Stream stream
     cdef Hold hold
     cdef Turn turn = GO
     start_stream(&stream, sock, meter, timeout_ms)
+    stream.waits = waits
     PyObject_GetBuffer(into, &view, PyBUF_WRITABLE)
     try:
         if once and view.len == 0:
@@ -280,11 +290,11 @@ cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once
     return hold.filled
 
 
-def recv_exact(hv_socket sock, into, Meter meter not None, int timeout_ms, /):
+def recv_exact(hv_socket sock, into, Meter meter not None, int timeout_ms, bint waits=False, /):
     """Fill *into*.  Returns the bytes received: fewer only when the peer's end of stream came first."""
-    return receive(sock, into, meter, timeout_ms, once=False)
+    return receive(sock, into, meter, timeout_ms, once=False, waits=waits)
 
 
-def recv_some(hv_socket sock, into, Meter meter not None, int timeout_ms, /):
+def recv_some(hv_socket sock, into, Meter meter not None, int timeout_ms, bint waits=False, /):
     """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
-    return receive(sock, into, meter, timeout_ms, once=True)
+    return receive(sock, into, meter, timeout_ms, once=True, waits=waits)

@@ -49,6 +49,9 @@ class Meter:
     def moved(self) -> int: ...
     @property
     def cancelled(self) -> bool: ...
+    @property
+    def storing(self) -> bool:
+        """Whether a ``recv_file`` that was given this meter writes to its file just now, and so hears nothing."""
     def add(self, count: int, /) -> None: ...
     def cancel(self) -> None:
         """Make every core call that was given this meter end within 200 ms with OSError(ECANCELED)."""
@@ -56,7 +59,8 @@ class Meter:
 def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, waits: bool = False, /) -> None:
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows.
 
-    *waits* promises that a send on *sock* waits for room no longer than 100 ms, by SO_SNDTIMEO; then poll(2) is not asked.
+    *waits* promises, here and below, that a call on *sock* waits in the system no longer than 100 ms, by SO_SNDTIMEO and
+    SO_RCVTIMEO; then poll(2) is not asked.
     """
 
 def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
@@ -66,11 +70,29 @@ def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeou
     this way: what is left is the caller's to read and send, which also tells what failed.  A byte that is written to the
     file before the receiver has read it may arrive changed."""
 
-def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
+def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, waits: bool = False, /) -> int:
     """Fill *into*.  Returns the bytes received: fewer than asked only when the peer's end of stream came first."""
 
-def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, /) -> int:
+def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, waits: bool = False, /) -> int:
     """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
+
+def recv_file(
+    sock: int,
+    into: WriteableBuffer,
+    fd: int,
+    offset: int,
+    sparse: bool,
+    grain: int,
+    meter: Meter,
+    timeout_ms: int,
+    waits: bool = False,
+    /,
+) -> tuple[int, int]:
+    """Fill *into* from *sock*, and write it to file *fd* at *offset*, as ``write_at`` does, while more is on its way: whenever
+    *grain* bytes have come or nothing is there to be received.
+
+    Returns (received, written): fewer received than asked when the peer's end of stream came first; fewer written when the
+    file failed, and then the rest is the caller's to write, which also tells what failed."""
 
 def read_some(fd: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, blocking: bool, once: bool, /) -> int:
     """Wait for something to read from any descriptor, and read it and whatever else is there by then, up to *into*.

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from hvcopy._core import Meter, recv_exact, recv_some, send_all, send_file, send_pipe
+from hvcopy._core import Meter, recv_exact, recv_file, recv_some, send_all, send_file, send_pipe
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.winsock import Fate, fault_of
 
@@ -34,10 +34,23 @@ class Channel:
     *peer* is how messages name the other end; *identity* is what an allow-list compares (``vsock:3``).
     *timeout* is seconds without any byte moving before a call fails.  *window* is the effective buffer in bytes,
     as the system reports it, 0 when unknown.  *sends_files* says that ``send_file`` gains something on this socket,
-    *bounded* that a send which waits in the system comes back within 100 ms.
+    *bounded* that a call which waits in the system comes back within 100 ms.  *piece* is how many bytes are dealt with at
+    once while more is on its way.
     """
 
-    __slots__ = ("_waits", "bounded", "identity", "peer", "received", "sends_files", "sent", "sock", "timeout", "window")
+    __slots__ = (
+        "_waits",
+        "bounded",
+        "identity",
+        "peer",
+        "piece",
+        "received",
+        "sends_files",
+        "sent",
+        "sock",
+        "timeout",
+        "window",
+    )
 
     def __init__(
         self,
@@ -49,6 +62,7 @@ class Channel:
         window: int = 0,
         sends_files: bool = False,
         bounded: bool = False,
+        piece: int = 1 << 20,
     ) -> None:
         self.sock = sock
         self.peer = peer
@@ -57,12 +71,13 @@ class Channel:
         self.window = window
         self.sends_files = sends_files
         self.bounded = bounded
+        self.piece = piece
         self._waits = False
         self.sent = Meter()
         self.received = Meter()
 
-    def wait_in_sends(self) -> None:
-        """From now on let ``send`` wait in the system, where that is bounded: it spares a call or two for each piece sent.
+    def wait_in_system(self) -> None:
+        """From now on let calls wait in the system, where that is bounded: it spares a call or two for each piece moved.
 
         For a socket that is used by way of this object only: it is then a blocking one.
         """
@@ -114,7 +129,23 @@ class Channel:
     def receive_exact(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Fill *into*; returns its length, or fewer bytes when the peer's end of stream came first."""
         try:
-            return recv_exact(self.sock.fileno(), into, self.received, self._ms(timeout))
+            return recv_exact(self.sock.fileno(), into, self.received, self._ms(timeout), self._waits)
+        except TimeoutError:
+            raise TimedOut(self._stuck("received")) from None
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def receive_file(
+        self, into: WriteableBuffer, fd: int, offset: int, *, sparse: bool, timeout: float | None = None
+    ) -> tuple[int, int]:
+        """Fill *into*, and write it to file *fd* at *offset* while more is on its way; returns (received, written).
+
+        Fewer received: the peer's end of stream came first.  Fewer written: the rest is the caller's to write, which
+        tells what failed.
+        """
+        sock, ms = self.sock.fileno(), self._ms(timeout)
+        try:
+            return recv_file(sock, into, fd, offset, sparse, self.piece, self.received, ms, self._waits)
         except TimeoutError:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:
@@ -123,7 +154,7 @@ class Channel:
     def receive_some(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Receive whatever is there, at least one byte; returns 0 at the end of the stream."""
         try:
-            return recv_some(self.sock.fileno(), into, self.received, self._ms(timeout))
+            return recv_some(self.sock.fileno(), into, self.received, self._ms(timeout), self._waits)
         except TimeoutError:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:

@@ -59,9 +59,9 @@ static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count,
 
 /* Never MSG_WAITALL: AF_VSOCK fails it with ENOMEM for lengths >= the buffer size
  * (net/vmw_vsock/af_vsock.c). */
-static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size, int waits)
 {
-    return hv_returned(recv(sock, into, size, MSG_DONTWAIT));
+    return hv_returned(recv(sock, into, size, waits ? 0 : MSG_DONTWAIT));
 }
 
 /* File to socket without a copy through this process, where the socket takes pages by reference (Linux 6.5: AF_UNIX and

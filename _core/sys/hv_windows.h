@@ -76,8 +76,9 @@ static inline hv_result hv_send(hv_socket sock, const hv_span *spans, int count,
 
 /* ERROR_BROKEN_PIPE is how AF_HYPERV says that the peer closed without shutdown (seen by microsoft/WSL
  * relay.cpp and linuxkit/virtsock): an end of stream, whose meaning only the session knows. */
-static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size)
+static inline hv_result hv_recv(hv_socket sock, unsigned char *into, size_t size, int waits)
 {
+    (void)waits;
     WSABUF part = {(ULONG)hv_clamped(size), (CHAR *)into};
     DWORD flags = 0, got = 0;
     hv_result result = hv_returned_socket(WSARecv(sock, &part, 1, &got, &flags, NULL, NULL), 0);

@@ -19,7 +19,6 @@ from hvcopy.wire.digests import digest
 from hvcopy.wire.frames import MIB
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
     from hvcopy.session.assembly import Assembly
     from hvcopy.wire.messages import Entry
@@ -65,9 +64,20 @@ class Incoming:
             raise
         self.reused = assembly.present
 
-    def write(self, offset: int, data: ReadableBuffer) -> None:
-        """Write one block.  Raises OSError."""
-        fileio.write_at(self._fd, data, offset, self._entry.extra.sparse and not self.reused)
+    @property
+    def fd(self) -> int:
+        """The part, into which a block may be received directly, with ``write`` afterwards."""
+        return self._fd
+
+    @property
+    def sparse(self) -> bool:
+        """Whether zero pages may be left out: only where nothing can stand yet."""
+        return self._entry.extra.sparse and not self.reused
+
+    def write(self, offset: int, data: memoryview, written: int = 0) -> None:
+        """Write one block, of which the first *written* bytes are there already.  Raises OSError."""
+        if written < len(data):
+            fileio.write_at(self._fd, data[written:], offset + written, self.sparse)
         if self._sync and offset % WRITEBACK == 0 and offset:
             fileio.start_writeback(self._fd, offset - WRITEBACK, WRITEBACK)
 

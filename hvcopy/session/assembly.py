@@ -7,9 +7,12 @@ from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, MAX_SIZE, block_count, bloc
 
 
 class Assembly:
-    """The blocks of one file of *size* bytes, in any order, each exactly once."""
+    """The blocks of one file of *size* bytes, in any order, each exactly once.
 
-    __slots__ = ("_have", "block", "count", "digests", "missing", "present", "size")
+    Threads may ``add`` different blocks at once; whether two of them are the same block is for their caller to know.
+    """
+
+    __slots__ = ("_have", "block", "count", "digests", "size")
 
     def __init__(self, size: int) -> None:
         if size > MAX_SIZE:
@@ -17,8 +20,6 @@ class Assembly:
         self.size = size
         self.block = block_size(size)
         self.count = block_count(size)
-        self.missing = self.count
-        self.present = 0
         self._have = bytearray(self.count)
         self.digests = bytearray(self.count * DIGEST_SIZE)
 
@@ -38,10 +39,12 @@ class Assembly:
         """Record block *index*.  Raises NotHvcopy when it lies outside the file or is here already."""
         if not 0 <= index < self.count or self._have[index]:
             raise NotHvcopy(f"the peer sent block {index} of {self.count} twice or outside the file")
-        self._have[index] = 1
-        self.missing -= 1
-        self.present += self.length_of(index)
         self.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = block_digest
+        self._have[index] = 1
+
+    def take_back(self, index: int) -> None:
+        """Count block *index* as not here after all."""
+        self._have[index] = 0
 
     def add_sums(self, first: int, sums: bytes) -> None:
         """Record the blocks whose digest in *sums*, starting at block *first*, is not ABSENT."""
@@ -71,9 +74,20 @@ class Assembly:
         return range(first, -(-end // self.block))
 
     @property
+    def missing(self) -> int:
+        """How many blocks are not here."""
+        return self._have.count(0)
+
+    @property
+    def present(self) -> int:
+        """How many bytes the blocks have that are here."""
+        full = (self.count - self.missing) * self.block
+        return full - (self.block - self.length_of(self.count - 1)) if self.count and self._have[-1] else full
+
+    @property
     def complete(self) -> bool:
         """True once every block is here."""
-        return self.missing == 0
+        return 0 not in self._have
 
     def root(self) -> bytes:
         """Return the root digest over all blocks."""

@@ -55,7 +55,7 @@ class OutgoingStream:
 
 
 class IncomingStream:
-    """What the peer sends.  ``add`` for each chunk, ``ended`` once."""
+    """What the peer sends.  ``expect`` for each chunk, ``add`` for its contents, ``ended`` once."""
 
     def __init__(self) -> None:
         self._digest = xxh3_128()
@@ -69,16 +69,17 @@ class IncomingStream:
         """True once everything is where it goes and was acknowledged."""
         return self.durability != ""
 
-    def add(self, body: memoryview | bytes, *, live: bool = False) -> memoryview:
-        """Count and hash the contents of a chunk, and return them.  Raises NotHvcopy unless it comes next."""
+    def expect(self, fixed: memoryview | bytes, size: int, *, live: bool = False) -> None:
+        """Take the fixed part of a chunk with *size* bytes of contents.  Raises NotHvcopy unless it comes next."""
         self._live |= live
-        size = len(body) - CHUNK.size
-        if self.has_ended or not 0 < size <= MAX_CHUNK or CHUNK.unpack_from(body) != (self.length,):
+        comes_next = len(fixed) == CHUNK.size and CHUNK.unpack(fixed) == (self.length,)
+        if self.has_ended or not 0 < size <= MAX_CHUNK or not comes_next:
             raise NotHvcopy("the peer sent a piece of its stream that does not come next")
-        contents = memoryview(body)[CHUNK.size :]
+
+    def add(self, contents: memoryview | bytes) -> None:
+        """Count and hash contents of the chunk, all at once or piece by piece."""
         self._digest.update(contents)
-        self.length += size
-        return contents
+        self.length += len(contents)
 
     def ended(self, end: ChunkEnd) -> None:
         """Take the peer's end.  Raises NotHvcopy out of turn, DigestMismatch when something else arrived."""

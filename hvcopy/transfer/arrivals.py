@@ -9,6 +9,7 @@ from hvcopy.files.incoming import Incoming
 from hvcopy.files.sink import EXISTS, FATAL, Sink, not_written
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
+from hvcopy.transfer.link import Link
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
@@ -25,7 +26,7 @@ class Arrivals:
         """Deal with one frame; returns False when it is none of contents."""
         match frame.type:
             case Type.DATA:
-                self._data(frame.body, live=bool(frame.flags & frames.LIVE))
+                self._data(lane.link, frame.body, live=bool(frame.flags & frames.LIVE))
             case Type.PACK:
                 self._pack(lane.sink, frame.body)
             case Type.END:
@@ -66,86 +67,78 @@ class Arrivals:
         self._inbox.reply(m.Acks([ack]))
         self._inbox.consider_growing()
 
-    def _data(self, body: memoryview | bytes, *, live: bool) -> None:
-        if len(body) <= frames.DATA.size:
-            raise NotHvcopy(f"the peer sent a DATA of {len(body)} bytes")
-        ident, offset, wanted = frames.DATA.unpack_from(body)
-        block = memoryview(body)[frames.DATA.size :]
-        found = self._under_way(ident)
-        if found is None:
+    def _data(self, link: Link, fixed: memoryview | bytes, *, live: bool) -> None:
+        """Receive one block into its place, where it counts only once its digest is right."""
+        if len(fixed) < frames.DATA.size or not link.rest:
+            raise NotHvcopy(f"the peer sent a DATA of {len(fixed) + link.rest} bytes")
+        ident, offset, wanted = frames.DATA.unpack(fixed)
+        claimed = self._claim(ident, lambda one: one.assembly.add(one.assembly.index_of(offset, link.rest), wanted))
+        if claimed is None:
+            link.pass_over()
             return
-        one, incoming = found
-        index = one.assembly.index_of(offset, len(block))
+        one, incoming = claimed
+        block, written = link.receive_block(incoming.fd, offset, sparse=incoming.sparse)
         if digest(block) != wanted:
-            if live:
-                self._doubt(one, offset)
-                return
-            shown = printable(self._inbox.shown(one.entry.source, one.entry.path))
-            raise DigestMismatch(
-                f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
-            )
-        self._claim(one, lambda: one.assembly.add(index, wanted))
-        self._write(one, incoming, index, block, wanted)
-
-    def _doubt(self, one: Expected, offset: int) -> None:
-        """Ask the sender whether its source changed; nothing more of this file is taken."""
-        with self._inbox.lock:
-            if one.doubted:
-                return
-            one.doubted = True
-        self._inbox.lanes.control.send_frame(Type.RECHECK, frames.RECHECK.pack(one.id, offset))
-
-    def _claim(self, one: Expected, claim: Callable[[], None]) -> None:
-        """Take blocks for this thread alone; the file is neither finished nor closed before ``_settle`` gives them back.
-
-        Raises NotHvcopy when another thread had them, so that no block is ever written twice.
-        """
-        with self._inbox.lock:
-            claim()
-            one.writing += 1
-
-    def _write(self, one: Expected, incoming: Incoming, index: int, block: memoryview, wanted: bytes) -> None:
-        """Write one verified block."""
+            self._damaged(one, incoming, offset, live=live)
+            return
         try:
             with self._inbox.lanes.watchdog.own_work():
-                incoming.write(index * one.assembly.block, block)
+                incoming.write(offset, block, written)
         except OSError as error:
             raise local_failure(error, self._inbox.shown(one.entry.source, one.entry.path)) from error
         self._inbox.tally.add(bytes=len(block))
-        with self._inbox.lock:
-            incoming.record(index, wanted)
-            one.writing -= 1
-            over = _is_over(one)
-        if over:
-            self._settle(one, incoming)
+        self._give_back(one, incoming, lambda: incoming.record(offset // one.assembly.block, wanted))
         self._inbox.consider_growing()
 
-    def _hole(self, ident: int, offset: int, length: int) -> None:
-        found = self._under_way(ident)
-        if found is None:
-            return
-        one, incoming = found
-        self._claim(one, lambda: one.assembly.add_hole(offset, length))
-        incoming.hole(offset, length)
-        self._inbox.tally.add(bytes=length)
+    def _damaged(self, one: Expected, incoming: Incoming, offset: int, *, live: bool) -> None:
+        """Ask the sender whether its source changed, if that can be, and take nothing more of this file."""
+        if not live:
+            shown = printable(self._inbox.shown(one.entry.source, one.entry.path))
+            raise DigestMismatch(
+                f"{shown}: a block arrived damaged and was not kept", hint="run the same command again"
+            )
         with self._inbox.lock:
-            one.writing -= 1
-            over = _is_over(one)
-        if over:
-            self._settle(one, incoming)
+            asked, one.doubted = one.doubted, True
+        if not asked:
+            self._inbox.lanes.control.send_frame(Type.RECHECK, frames.RECHECK.pack(one.id, offset))
+        self._give_back(one, incoming, lambda: one.assembly.take_back(offset // one.assembly.block))
 
-    def _under_way(self, ident: int) -> tuple[Expected, Incoming] | None:
-        """Return the file that contents belong to; None when they are passed over: it has failed, or is in doubt."""
+    def _claim(self, ident: int, claim: Callable[[Expected], None]) -> tuple[Expected, Incoming] | None:
+        """Take blocks of a file for this thread alone; it is neither finished nor closed before `_give_back`.
+
+        Returns None when they are to be passed over: the file has failed, or is in doubt.  Raises NotHvcopy when another
+        thread had them, so that no block is ever written twice.
+        """
         with self._inbox.lock:
             if ident in self._inbox.book.failed:
                 return None
             one = self._inbox.book.get(ident)
             incoming = self._inbox.incoming.get(ident)
-        if one.failure or one.doubted:
-            return None
-        if incoming is None or one.finishing:
-            raise NotHvcopy(f"the peer sent contents of file {ident}, which was only to be compared or is over")
+            if one.failure or one.doubted:
+                return None
+            if incoming is None or one.finishing:
+                raise NotHvcopy(f"the peer sent contents of file {ident}, which was only to be compared or is over")
+            claim(one)
+            one.writing += 1
         return one, incoming
+
+    def _give_back(self, one: Expected, incoming: Incoming, note: Callable[[], None]) -> None:
+        """Note what became of the blocks; settle the file if they were the last."""
+        with self._inbox.lock:
+            note()
+            one.writing -= 1
+            over = _is_over(one)
+        if over:
+            self._settle(one, incoming)
+
+    def _hole(self, ident: int, offset: int, length: int) -> None:
+        claimed = self._claim(ident, lambda one: one.assembly.add_hole(offset, length))
+        if claimed is None:
+            return
+        one, incoming = claimed
+        incoming.hole(offset, length)
+        self._inbox.tally.add(bytes=length)
+        self._give_back(one, incoming, lambda: None)
 
     def _end(self, end: frames.End) -> None:
         with self._inbox.lock:

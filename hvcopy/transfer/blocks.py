@@ -108,8 +108,7 @@ class BlockSender:
             block = work.view(length)
             file.read(block, offset)
             value = digest(block)
-        with outbox.lanes.changed:
-            assembly.add(index, value)
+        assembly.add(index, value)  # no other worker has this block
         if asked.verb == m.COMPARE:
             outbox.lanes.watchdog.worked()
             if asked.sums.get(index) != value:
@@ -134,8 +133,7 @@ class BlockSender:
         assert assembly is not None
         start = first * assembly.block
         length = min(asked.size, (first + count) * assembly.block) - start
-        with self._outbox.lanes.changed:
-            assembly.add_hole(start, length)
+        assembly.add_hole(start, length)
         if asked.verb == m.COMPARE:
             for index in range(first, first + count):
                 if asked.sums.get(index) != zeros_digest(assembly.length_of(index)):
@@ -175,7 +173,7 @@ class BlockSender:
         if file.still_gives(work.view(min(length, HASHED)), offset, length, assembly.digest_of(index)):
             shown = printable(self._outbox.shown(asked.source, asked.path))
             raise DigestMismatch(
-                f"{shown}: a block arrived damaged and was not written", hint="run the same command again"
+                f"{shown}: a block arrived damaged and was not kept", hint="run the same command again"
             )
         with self._outbox.lanes.changed:
             said_whole = asked.ended and not file.code

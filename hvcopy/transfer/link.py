@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hvcopy.buffers import buffer
 from hvcopy.channel import Channel
 from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.wire.frames import HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
+from hvcopy.wire.frames import COVERED, HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
 from hvcopy.wire.messages import Bye, Error, Message, Ping, decode, encode
 
 if TYPE_CHECKING:
@@ -45,10 +45,9 @@ class Link:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        channel.wait_in_sends()
+        channel.wait_in_system()
         self.early = True
-        self.waiting = False
-        self.last_sent = time.monotonic()
+        self._receiving = False
         self.heartbeat_bytes = 0
         self.deadline = 0.0
         self.watched = False
@@ -59,6 +58,11 @@ class Link:
         self._expected = 0
         self._header = memoryview(bytearray(HEADER.size))
         self._body = buffer(FIRST_BODY)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether this end waits for the peer's bytes: not while it writes those that have come."""
+        return self._receiving and not self.channel.received.storing
 
     def send(self, *messages: Message) -> None:
         """Send control messages, as one write.  Blocks while the peer does not read."""
@@ -95,7 +99,6 @@ class Link:
                 left = length - self.channel.send_file(fd, offset, length, timeout=self._patience)
             if left:
                 self._send(rest(left))
-            self.last_sent = time.monotonic()
 
     def send_parted(self, kind: Type, length: int, parts: Iterable[ReadableBuffer]) -> None:
         """Send one frame of *length* bytes, each part in a write of its own, the header within the first.
@@ -138,7 +141,6 @@ class Link:
 
     def _send(self, *parts: ReadableBuffer) -> None:
         self.channel.send(*parts, timeout=self._patience)
-        self.last_sent = time.monotonic()
 
     def receive_magic(self) -> None:
         """Receive and check the peer's preamble.  Raises NotHvcopy with what came instead."""
@@ -163,13 +165,13 @@ class Link:
         return BACKSTOP if self.watched else self.channel.timeout
 
     def receive(self, *, timeout: float | None = None, parted: Type | None = None) -> Frame:
-        """Return the next frame; its body is valid until the next call.  Of a frame of type *parted* the body is left
-        to ``receive_part``: ``rest`` bytes.
+        """Return the next frame; its body is valid until the next call.  Of a frame of type *parted* it is only what the
+        seal covers: ``rest`` bytes are left to ``next_part``, ``receive_part`` or ``receive_block``.
 
         Raises ConnectionLost at the end of the stream, NotHvcopy for what breaks the protocol, and the error that
         the peer sent with ERROR.
         """
-        self.waiting = True
+        self._receiving = True
         try:
             timeout = self._patience if timeout is None else timeout
             self._fill(self._header, timeout)
@@ -177,18 +179,16 @@ class Link:
             self._expected += 1
             if kind is Type.PING:
                 self.heartbeat_bytes += HEADER.size + length
-            if kind is parted:
-                check_seal(self._header, kind, memoryview(b""))
-                self.rest = length
-                return Frame(kind, flags, b"")
-            if length > len(self._body):
-                self._body = buffer(length)
-            body = self._body[:length]
-            if length:
+            now = min(length, COVERED[kind]) if kind is parted else length
+            body = self._room(now)
+            if now:
                 self._fill(body, timeout)
             check_seal(self._header, kind, body)
+            self.rest = length - now
+            if self.rest:
+                return Frame(kind, flags, bytes(body))
         finally:
-            self.waiting = False
+            self._receiving = False
         if kind is Type.ERROR:
             self.told = True
             raise self._peer_error(body)
@@ -196,16 +196,52 @@ class Link:
 
     def receive_part(self, into: memoryview) -> None:
         """Fill *into* with what follows of a parted frame's body.  Raises ConnectionLost at the end of the stream."""
-        self.waiting = True
+        self._receiving = True
         try:
             self._fill(into, self._patience)
         finally:
-            self.waiting = False
+            self._receiving = False
         self.rest -= len(into)
+
+    def receive_block(self, fd: int, offset: int, *, sparse: bool) -> tuple[memoryview, int]:
+        """Receive what follows of a parted frame's body, and write it to file *fd* at *offset* meanwhile.
+
+        Returns it, valid until the next call, and how much of it is written: all, unless the file failed.  Raises
+        ConnectionLost at the end of the stream.
+        """
+        block = self._room(self.rest)
+        self._receiving = True
+        try:
+            received, written = self.channel.receive_file(block, fd, offset, sparse=sparse, timeout=self._patience)
+        finally:
+            self._receiving = False
+        if received < len(block):
+            raise self._ended()
+        self.rest = 0
+        return block, written
+
+    def next_part(self) -> memoryview:
+        """Receive and return what is to be dealt with at once of a parted frame's body; valid until the next call."""
+        part = self._room(min(self.rest, self.channel.piece))
+        self.receive_part(part)
+        return part
+
+    def pass_over(self) -> None:
+        """Receive what follows of a parted frame's body, for nothing."""
+        while self.rest:
+            self.next_part()
+
+    def _room(self, size: int) -> memoryview:
+        if size > len(self._body):
+            self._body = buffer(size)
+        return self._body[:size]
 
     def _fill(self, into: memoryview, timeout: float) -> None:
         if self._receive(into, timeout) < len(into):
-            raise ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
+            raise self._ended()
+
+    def _ended(self) -> ConnectionLost:
+        return ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
 
     def _receive(self, into: memoryview, timeout: float) -> int:
         """Fill *into*; while there is a deadline, it bounds the whole, however the peer trickles."""

@@ -49,7 +49,7 @@ class Receiving:
         lane = Lane(self._inbox.plan, self._lanes.control)
         try:
             while True:
-                frame = lane.link.receive()
+                frame = lane.link.receive(parted=Type.DATA)
                 if frame.type is Type.FINISH:
                     m.decode(frame.type, frame.body)
                     return self._finish(lane.link)
@@ -66,7 +66,7 @@ class Receiving:
         lane = Lane(self._inbox.plan, link)
         try:
             while True:
-                self._take(lane, link.receive(), control=False)
+                self._take(lane, link.receive(parted=Type.DATA), control=False)
         except ConnectionLost:
             if not self._lanes.finished:
                 raise

@@ -148,7 +148,6 @@ class Streaming:
         """Bring the tally up to date."""
         tally = self._tally
         tally.sent, tally.received = self._out.length, self._in.length
-        tally.bytes = tally.sent + tally.received
         size = self._inlet.size if self._inlet else 0
         known = size or 0, self._peers_size or 0
         tally.total_bytes = sum(known)
@@ -210,11 +209,14 @@ class Streaming:
     def _receive(self) -> None:
         link, watchdog = self._lanes.control, self._lanes.watchdog
         while not self._over:
-            frame = link.receive()
+            frame = link.receive(parted=Type.CHUNK)
             if frame.type is Type.CHUNK:
-                contents = self._in.add(frame.body, live=bool(frame.flags & LIVE))
-                with watchdog.own_work():
-                    self._sink.write(contents)
+                self._in.expect(frame.body, link.rest, live=bool(frame.flags & LIVE))
+                while link.rest:
+                    contents = link.next_part()
+                    self._in.add(contents)
+                    with watchdog.own_work():
+                        self._sink.write(contents)
             else:
                 self._message(frame)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from hvcopy.channel import Meter
 from hvcopy.errors import BY_EXIT_CODE, LocalFailure
 
 
@@ -36,7 +37,6 @@ class Tally(Struct):
     """Counts of one transfer.  ``bytes`` counts contents as they move, ``files`` only what is acknowledged."""
 
     observer: Observer = field(default_factory=Silent)
-    bytes: int = 0
     files: int = 0
     directories: int = 0
     links: int = 0
@@ -53,15 +53,23 @@ class Tally(Struct):
     window: int = 0
     kept_parts: list[builtins.bytes] = field(default_factory=list)
     failures: Counter[int] = field(default_factory=Counter)
+    _contents: Meter = field(default_factory=Meter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     counts_files = True
 
-    def add(self, **counts: int) -> None:
-        """Add to the named counts."""
-        with self._lock:
-            for name, count in counts.items():
-                setattr(self, name, getattr(self, name) + count)
+    @property
+    def bytes(self) -> int:
+        """Contents that have moved."""
+        return self._contents.moved
+
+    def add(self, *, bytes: int = 0, **counts: int) -> None:
+        """Add to the named counts.  Bytes alone, as each block of a file brings them, take no lock."""
+        self._contents.add(bytes)
+        if counts:
+            with self._lock:
+                for name, count in counts.items():
+                    setattr(self, name, getattr(self, name) + count)
 
     def fail(self, path: builtins.bytes, code: int, message: str) -> None:
         """Count and report a failed entry; a *code* that is no failure, as a peer may send, counts as local."""
@@ -94,3 +102,8 @@ class StreamTally(Tally):
     sent_digest: builtins.bytes = b""
     received_digest: builtins.bytes = b""
     counts_files = False
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of both directions."""
+        return self.sent + self.received

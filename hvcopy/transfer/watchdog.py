@@ -55,6 +55,7 @@ class Watchdog:
         self._progress = 0
         self._peer: tuple[int, bool] = (0, False)
         self._every_lane = False
+        self._spoke: dict[Link, tuple[int, float]] = {}
 
     def start(self, *, every_lane: bool = False) -> None:
         """Begin to watch; with *every_lane* heartbeats go out on further lanes too, as a sender's must."""
@@ -96,12 +97,17 @@ class Watchdog:
             silent = silent + tick if received == heard and first.waiting else 0.0
             heard = received
             state = (self._own_progress(), self._peer[0])
-            stuck = state == seen and not self._own_work.busy and not self._peer[1]
+            stuck = state == seen and not self._busy and not self._peer[1]
             stalled = stalled + tick if stuck else 0.0
             seen = state
             if silent > self._timeout or stalled > self._timeout:
                 self._fail(self._verdict(silent))
                 return
+
+    @property
+    def _busy(self) -> bool:
+        """True while this end is at its own disk."""
+        return self._own_work.busy or any(link.channel.received.storing for link in list(self._links))
 
     def _own_progress(self) -> int:
         """Return bytes moved, without heartbeats, and pieces of work done; it never falls."""
@@ -113,9 +119,19 @@ class Watchdog:
 
     def _beat(self, now: float) -> None:
         for link in list(self._links) if self._every_lane else self._links[:1]:
-            if now - link.last_sent >= HEARTBEAT:
+            if self._silent_for(link, now) >= HEARTBEAT:
                 with contextlib.suppress(HvcopyError, OSError):
-                    link.send_if_free(Ping(self._own_progress(), self._own_work.busy))
+                    link.send_if_free(Ping(self._own_progress(), self._busy))
+                    self._spoke[link] = (link.channel.sent.moved, now)
+
+    def _silent_for(self, link: Link, now: float) -> float:
+        """Seconds in which no look found that this end had sent something on *link*; no sender has to look at a clock."""
+        sent = link.channel.sent.moved
+        before, since = self._spoke.setdefault(link, (sent, now - TICK))
+        if sent != before:
+            self._spoke[link] = (sent, now)
+            return 0.0
+        return now - since
 
     def _verdict(self, silent: float) -> HvcopyError:
         peer = self._links[0].channel.peer

@@ -86,7 +86,8 @@ def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: 
         timeout=timeout,
         window=tuning.window(sock),
         sends_files=tuning.sends_files(sock),
-        bounded=tuning.bound_sends(sock),
+        bounded=tuning.bound_waits(sock),
+        piece=tuning.piece(address),
     )
 
 

@@ -93,7 +93,8 @@ class Listener:
             timeout=self._timeout,
             window=tuning.window(sock),
             sends_files=tuning.sends_files(sock),
-            bounded=tuning.bound_sends(sock),
+            bounded=tuning.bound_waits(sock),
+            piece=tuning.piece(self.address),
         )
 
 

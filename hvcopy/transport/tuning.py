@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 
+from hvcopy.address import Address, HybridAddress
 from hvcopy.transport.options import plain
 
 AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
@@ -18,9 +19,11 @@ SO_VM_SOCKETS_BUFFER_SIZE = 0  # linux/vm_sockets.h; the values are u64
 SO_VM_SOCKETS_BUFFER_MAX_SIZE = 2
 SO_VM_SOCKETS_CONNECT_TIMEOUT = 6  # _OLD: struct timeval of two C longs
 
+PIECE = 1 << 20  # bytes
+VMM_PIECE = 256 << 10  # bytes: what a VMM's socket holds (net.core.wmem_default) and what it takes of its guest meanwhile
 UNIX_BUFFER = 1 << 20  # bytes; more than this gains nothing (docs/transports.md#buffers)
 VSOCK_BUFFER = 4 << 20  # bytes; the credit is the smaller of both ends' (docs/transports.md#buffers)
-SEND_WAIT = 100_000  # microseconds: as long as one wait of the core, which serves Ctrl-C and cancelling in between
+WAIT = 100_000  # microseconds: as long as one wait of the core, which serves Ctrl-C and cancelling in between
 HV_SOCK_RING = 131072  # bytes; the kernel doubles it to hv_sock's largest ring (hyperv_transport.c)
 
 
@@ -56,15 +59,16 @@ def tune_hv_sock_listener(sock: socket.socket) -> None:
     _system_buffers(sock, HV_SOCK_RING)
 
 
-def bound_sends(sock: socket.socket) -> bool:
-    """Let a send on *sock* wait for room for 100 ms at most, should it be made blocking, and say whether that is so.
+def bound_waits(sock: socket.socket) -> bool:
+    """Let calls on *sock* wait for 100 ms at most, should it be made blocking, and say whether that is so.
 
     For AF_VSOCK only: there poll(2) says "writable" at each piece of credit, however small (docs/transports.md).
     """
     if sock.family != AF_VSOCK:
         return False
     with contextlib.suppress(OSError), plain(sock) as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, SEND_WAIT))
+        for name in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            raw.setsockopt(socket.SOL_SOCKET, name, struct.pack("@ll", 0, WAIT))
         return True
     return False
 
@@ -94,6 +98,11 @@ def window(sock: socket.socket) -> int:
         return min(sock.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF))
     except (OSError, struct.error):
         return 0
+
+
+def piece(address: Address) -> int:
+    """Bytes to deal with at once while more is on its way: all of a block, unless what is between holds less than one."""
+    return VMM_PIECE if isinstance(address, HybridAddress) else PIECE
 
 
 def sends_files(sock: socket.socket) -> bool:

@@ -21,10 +21,10 @@ static inline hv_result hv_fault_send(hv_socket sock, const hv_span *spans, int 
     return hv_send(sock, spans, count, hv_least(limit, fault.limit), waits);
 }
 
-static inline hv_result hv_fault_recv(hv_socket sock, unsigned char *into, size_t size)
+static inline hv_result hv_fault_recv(hv_socket sock, unsigned char *into, size_t size, int waits)
 {
     HV_FAULT("recv");
-    hv_result got = hv_recv(sock, into, hv_least(size, fault.limit));
+    hv_result got = hv_recv(sock, into, hv_least(size, fault.limit), waits);
     hv_fault_flip("recv", fault, into, got.value);
     return got;
 }

@@ -149,3 +149,40 @@ def test_send_file_cut_short_or_interrupted_sends_all(run_faulty: Run, plan: str
 @pytest.mark.parametrize("error", ["EINVAL", "ENOSYS", "EIO", "EPIPE"])
 def test_send_file_that_fails_midway_says_how_much_went(run_faulty: Run, error: str) -> None:
     assert run_faulty(f"send_file: short:3 {error}", SEND_FILE) == {"got": 3, "received": "234", "moved": 3}
+
+
+LAND = """
+a, b = socket.socketpair()
+a.sendall(b"0123456789")
+a.close()
+meter = core.Meter()
+into = bytearray(10)
+fd = os.open("landed", os.O_RDWR | os.O_CREAT)
+got = outcome(core.recv_file, b.fileno(), into, fd, 0, False, 1 << 40, meter, 1000)
+say(got=got, into=into.decode(errors="replace"), file=os.pread(fd, 100, 0).decode(), moved=meter.moved)
+"""
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "recv: short:1*",
+        "recv: short:3 EINTR EAGAIN short:1 ok; pwrite: short:2 EINTR short:1 ok",
+        "wait: EINTR*3; pwrite: EINTR*20 ok",
+    ],
+)
+def test_recv_file_cut_short_or_interrupted_fills_buffer_and_file(run_faulty: Run, plan: str) -> None:
+    facts = run_faulty(plan, LAND)
+    assert facts == {"got": [10, 10], "into": "0123456789", "file": "0123456789", "moved": 10}
+
+
+def test_recv_file_whose_file_fails_receives_all_and_says_how_much_stands(run_faulty: Run) -> None:
+    facts = run_faulty("pwrite: short:4 ENOSPC*", LAND)
+    assert facts == {"got": [10, 4], "into": "0123456789", "file": "0123", "moved": 10}
+
+
+@pytest.mark.parametrize("error", ["ECONNRESET", "EIO"])
+def test_recv_file_whose_socket_fails_raises(run_faulty: Run, error: str) -> None:
+    facts = run_faulty(f"recv: short:3 {error}", LAND)
+    assert facts["got"] == error
+    assert facts["moved"] == 3

@@ -56,7 +56,11 @@ class End:
     def take(self, kind: Type, body: bytes) -> None:
         """Hear one frame.  Raises HvcopyError."""
         if kind is Type.CHUNK:
-            self.got += self.incoming.add(memoryview(body))
+            fixed, contents = body[: frames.CHUNK.size], body[frames.CHUNK.size :]
+            self.incoming.expect(fixed, len(contents))
+            for start in range(0, len(contents), 3):
+                self.incoming.add(contents[start : start + 3])
+            self.got += contents
             return
         heard = m.decode(kind, body) if kind in m.SCHEMA else None
         if isinstance(heard, m.ChunkEnd):

@@ -53,7 +53,13 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 @pytest.fixture
 def tally() -> Tally:
     """A transfer half done."""
-    return Tally(bytes=50 * MIB, files=3, total_bytes=100 * MIB, total_files=7, counted=True, current=b"d/file")
+    return moved(Tally(files=3, total_bytes=100 * MIB, total_files=7, counted=True, current=b"d/file"), 50 * MIB)
+
+
+def moved(tally: Tally, count: int) -> Tally:
+    """Return *tally*, to which *count* bytes were added."""
+    tally.add(bytes=count)
+    return tally
 
 
 def lines(stderr: Terminal) -> list[str]:
@@ -76,7 +82,7 @@ def test_plain_prints_a_line_every_few_seconds(clock: Clock, stderr: Terminal, t
 
 
 def test_plain_without_totals_names_no_end(clock: Clock, stderr: Terminal) -> None:
-    shown = Progress("plain", Tally(bytes=5 * MIB, total_bytes=1, counted=False))
+    shown = Progress("plain", moved(Tally(total_bytes=1, counted=False), 5 * MIB))
     clock.now += PLAIN_EVERY
     shown.tick()
     assert lines(stderr) == ["hvcopy: 5.00 MiB, 1.00 MiB/s, 0 files"]
@@ -91,9 +97,8 @@ def test_plain_rate_leaves_out_what_was_reused(clock: Clock, stderr: Terminal, t
     assert "25 s left" in lines(stderr)[0]
 
 
-def test_plain_before_anything_moved_promises_no_end(clock: Clock, stderr: Terminal, tally: Tally) -> None:
-    tally.bytes = 0
-    shown = Progress("plain", tally)
+def test_plain_before_anything_moved_promises_no_end(clock: Clock, stderr: Terminal) -> None:
+    shown = Progress("plain", Tally(total_bytes=100 * MIB, counted=True))
     clock.now += PLAIN_EVERY
     shown.tick()
     assert "0 s left" not in lines(stderr)[0]
@@ -154,7 +159,7 @@ def test_bar_shows_the_state_and_is_closed_once(clock: Clock, stderr: Terminal, 
     shown.tick()
     assert "50.0M/100M" in stderr.getvalue()
     assert "3/7 files d/file" in stderr.getvalue()
-    tally.bytes = 100 * MIB
+    moved(tally, 50 * MIB)
     tally.files = 7
     shown.clear()
     shown.close()
@@ -167,7 +172,7 @@ def test_bar_shows_the_state_and_is_closed_once(clock: Clock, stderr: Terminal, 
 
 
 def test_bar_without_totals_has_no_end(clock: Clock, stderr: Terminal) -> None:
-    shown = Progress("bar", Tally(bytes=5 * MIB))
+    shown = Progress("bar", moved(Tally(), 5 * MIB))
     clock.now += 2 * BAR_AFTER
     shown.tick()
     shown.close()
@@ -177,8 +182,7 @@ def test_bar_without_totals_has_no_end(clock: Clock, stderr: Terminal) -> None:
 
 def test_bar_never_ends_before_the_bytes_do(clock: Clock, stderr: Terminal, tally: Tally) -> None:
     """A source may grow after it was counted."""
-    tally.bytes = 150 * MIB
-    shown = Progress("bar", tally)
+    shown = Progress("bar", moved(tally, 100 * MIB))
     clock.now += 2 * BAR_AFTER
     shown.tick()
     shown.close()

@@ -24,7 +24,7 @@ from hvcopy.transfer.receiving import receive
 from hvcopy.transfer.tally import Tally
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.digests import digest
+from hvcopy.wire.digests import ABSENT, digest
 from hvcopy.wire.frames import Frame, Type
 
 MIB = 1 << 20
@@ -333,6 +333,23 @@ def test_a_damaged_block_ends_the_session_and_nothing_has_the_name(session: Sess
     session.data(1, 0, BLOCKS[0], digest(b"other"))
     assert isinstance(session.refusal(), DigestMismatch)
     assert session.tree == []
+
+
+def test_a_damaged_block_does_not_count_when_the_copy_goes_on(session: Session) -> None:
+    """Its bytes may stand in the part, for they are written as they come, but nothing vouches for them."""
+    again = Session(session.root)
+    entry = file(1, size=9 * MIB, extra=m.Extra(identity=b"i" * 16))
+    session.start().entries(entry)
+    session.answer()
+    session.data(1, 0, b"a" * MIB)
+    session.data(1, MIB, b"b" * MIB, digest(b"other"))
+    assert isinstance(session.refusal(), DigestMismatch)
+    again.start().entries(entry)
+    assert again.answer().verb == m.REST
+    sums = again.peer.receive(timeout=PATIENCE)
+    known = [digest(b"a" * MIB), *[ABSENT] * 8]
+    assert frames.decode_sums(sums.body) == (1, 0, b"".join(known))
+    again.close()
 
 
 def doubt(session: Session) -> None:
