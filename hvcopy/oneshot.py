@@ -76,7 +76,10 @@ class SendingListener:
 
     def _take_lanes(self) -> None:
         while not self._stop.is_set():
-            link = self._accept()
+            try:
+                link = self._accept()
+            except HvcopyError:  # it listens no more: the copy is over, or goes on with the lanes that it has
+                return
             if link is None:
                 continue
             try:

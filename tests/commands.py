@@ -85,7 +85,9 @@ class Running:
         words, folder = [*map(str, arguments)], cwd or Path.cwd()
         environment = {**os.environ, "COLUMNS": "100", **(env or {})}
         if prefix or env or anew or stdout is not None or stdin != subprocess.DEVNULL:
-            self.process = execute(words, *outputs, cwd=folder, env=environment, prefix=prefix, stdin=stdin)
+            self.process = execute(
+                words, *outputs, cwd=folder, env=environment, prefix=prefix, stdin=stdin, stdout=stdout is not None
+            )
         else:
             self.process = start(words, *outputs, cwd=folder, env=environment)
 

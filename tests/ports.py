@@ -50,6 +50,14 @@ def occupy(address: str) -> None:
         Path(address.removeprefix("unix:")).touch(exist_ok=False)
 
 
+def is_free(address: str) -> bool:
+    """Whether a listener has left nothing behind: no socket's file, or nobody at the port."""
+    if not STANDS_FOR:
+        return not Path(address.removeprefix("unix:")).exists()
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", _port(address.removeprefix("unix:")))) != 0
+
+
 def named(text: str) -> str:
     """What a command said, with the addresses that the test knows."""
     for path, port in _ports.items():

@@ -79,8 +79,15 @@ def execute(
     env: Mapping[str, str],
     prefix: Sequence[str] = (),
     stdin: int = subprocess.DEVNULL,
+    stdout: bool = False,
 ) -> Process:
-    """The same in an interpreter of its own, behind *prefix*."""
+    """The same in an interpreter of its own, behind *prefix*.  *stdout*: *out* gets each byte as it is."""
+    if ELSEWHERE and not prefix and (stdin != subprocess.DEVNULL or stdout):
+        from lanes.windows import workers
+
+        pipes = ({0: stdin} if stdin != subprocess.DEVNULL else {}) | ({1: out} if stdout else {})
+        changed = {**env, **ELSEWHERE["env"]}
+        return workers.start(ELSEWHERE["worker"], ports.words(arguments), (out, err), cwd=cwd, env=changed, pipes=pipes)
     if ELSEWHERE:
         command = [*prefix, *ELSEWHERE["argv"], *ports.words(arguments)]
         return Piped(command, out, err, cwd=cwd, env={**env, **ELSEWHERE["env"]}, stdin=stdin)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from commands import Running, Server, run, serving
+from ports import real
+from starting import ELSEWHERE
 
 from e2e.trees import write
 
@@ -16,13 +18,13 @@ from e2e.trees import write
 @pytest.fixture
 def config(home: Path) -> Path:
     """Where the configuration file belongs."""
-    path = home / ".config/hvcopy/config.toml"
+    path = home / ("AppData/Roaming" if ELSEWHERE else ".config") / "hvcopy/config.toml"
     path.parent.mkdir(parents=True)
     return path
 
 
 def test_an_alias_stands_where_an_address_may(server: Server, here: Path, config: Path) -> None:
-    config.write_text(f'[hosts.web1]\naddress = "{server.address}"\n')
+    config.write_text(f'[hosts.web1]\naddress = "{real(server.address)}"\n')
     source = write(here / "f")
     assert run("cp", source, "web1:/").code == 0
     assert run("ls", "web1").out.split()[-1] == "f"
@@ -38,7 +40,7 @@ def test_an_alias_brings_its_key_unless_another_is_given(
     for name in ("key", "other"):
         assert run("key", home / name).code == 0
     with serving(f"unix:{tmp_path}/s", root, "--key-file", home / "key") as server:
-        config.write_text(f'[hosts.web1]\naddress = "{server.address}"\nkey_file = "~/key"\n')
+        config.write_text(f'[hosts.web1]\naddress = "{real(server.address)}"\nkey_file = "~/key"\n')
         assert run("ls", "web1").code == 0
         assert run("cp", write(here / "f"), "web1:/").code == 0
         assert run("ls", "web1", "--key-file", home / "other").code == 9
@@ -46,8 +48,8 @@ def test_an_alias_brings_its_key_unless_another_is_given(
 
 
 def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path, config: Path) -> None:
-    config.write_text(f'[hosts.here]\naddress = "unix:{tmp_path}/s"\n')
-    with serving("here", root) as server:
+    config.write_text(f'[hosts.here]\naddress = "{real(f"unix:{tmp_path}/s")}"\n')
+    with serving("here", root, *(["--open"] if ELSEWHERE else [])) as server:
         assert server.address == f"unix:{tmp_path}/s"
         assert run("cp", write(here / "f"), "here:/").code == 0
 
@@ -74,7 +76,7 @@ def test_a_broken_configuration_is_2_and_names_the_file(where: str, text: str, c
 
 
 def test_a_configuration_may_come_from_an_editor_on_windows(server: Server, config: Path) -> None:
-    config.write_bytes(f'\ufeff[hosts.web1]\r\naddress = "{server.address}"\r\n'.encode())
+    config.write_bytes(f'\ufeff[hosts.web1]\r\naddress = "{real(server.address)}"\r\n'.encode())
     assert run("ls", "web1").code == 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import os
 import re
 import subprocess
@@ -39,12 +41,31 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def wake(env: Mapping[str, str]) -> None:
-    """Has Wine's server there for some seconds after the last program, too, unless one is there already.
+    """Has Wine's server and its services there until this process ends, and for some seconds more.
 
-    Debian's ends with the last program; with the next one Wine's services begin anew, which takes 5 s.
+    Debian's server ends with the last program.  With the next one services begin anew, which takes 5 s; and they keep that
+    program's outputs open for as long as they live, so that who waits for the end of its outputs waits for everybody's end.
+    Here that is a program of which nobody waits for anything: it lives until its input ends.
     """
-    nowhere = subprocess.DEVNULL  # it would hold pipes open
-    subprocess.run(["wineserver", f"-p{_LINGERS}"], env=env, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False)
+    with _waking:
+        if _holders and _holders[-1].poll() is None:
+            return
+        nowhere = subprocess.DEVNULL  # it would hold pipes open
+        with open(prefix().parent / "waking", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            server = ["wineserver", f"-p{_LINGERS}"]
+            subprocess.run(server, env=env, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False)
+            holder = subprocess.Popen(
+                ["wine", "cmd.exe", "/c", "echo up& set /p x="],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=nowhere,
+            )
+            assert holder.stdout
+            holder.stdout.readline()
+        _holders.append(holder)
+        atexit.register(holder.communicate)
 
 
 def start(
@@ -142,10 +163,11 @@ def stream(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[
             pump.join(_LAST_WORDS)
 
 
-# The first program in an idle prefix starts Wine's services, which keep its pipes open for as long as anybody's programs run:
-# the end of a program is not the end of its outputs, but by then all that it wrote is in them.
 _LAST_WORDS = 5.0
 _LINGERS = 30
+
+_waking = threading.Lock()
+_holders: list[subprocess.Popen[bytes]] = []
 
 _NOT_FOR_WINDOWS = {"DISPLAY", "WAYLAND_DISPLAY", "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
 

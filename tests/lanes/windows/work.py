@@ -1,10 +1,12 @@
 """Does one command of hvcopy after the other in one Windows Python, whose start takes longer than most commands:
 
-work.py PORT    connects to 127.0.0.1:PORT and takes lines of JSON: {"run": NUMBER, "argv": [...], "cwd": ..., "env": {...}},
+work.py PORT    connects to 127.0.0.1:PORT and takes lines of JSON:
+                {"run": NUMBER, "argv": [...], "cwd": ..., "env": {...}, "pipes": {"0": PORT, "1": PORT}},
                 {"interrupt": NUMBER, "signal": NUMBER}; answers {"over": NUMBER, "code": ..., "fit": ...}
 
 Each command has the main thread, and descriptors 1 and 2 as they are; at its end END is written to both, so that
-whoever reads them knows where its output ends.  "fit": nothing of it is left behind.
+whoever reads them knows where its output ends.  "fit": nothing of it is left behind.  With "pipes" its standard input or
+output is a pipe of Windows, whose other end is a connection to that port: Wine lets nobody look into a pipe of Linux.
 """
 
 from __future__ import annotations
@@ -16,14 +18,22 @@ import json
 import os
 import pkgutil
 import queue
+import select
+import signal
 import socket
 import sys
 import threading
+import time
 import traceback
+from types import FrameType
 from typing import Any
 
 END = b"\0over\0"
 STANDARD = (1, 2)
+CTRL_BREAK = 21
+IN, OUT = 0, 1
+PIECE = 1 << 16
+LAST_WORDS = 5.0
 
 
 class Worker:
@@ -36,7 +46,7 @@ class Worker:
         self._running = 0
         self._threads = 0
         self._environment = dict(os.environ)
-        self._kept = [os.dup(fd) for fd in STANDARD]
+        self._kept = {fd: os.dup(fd) for fd in (IN, *STANDARD)}
 
     def listen(self) -> None:
         """Read lines to the end of the connection, which is this process's end as well."""
@@ -45,36 +55,113 @@ class Worker:
             if "run" in message:
                 self._jobs.put(message)
                 continue
-            with self._lock:
-                if self._running == message["interrupt"]:
-                    _thread.interrupt_main(message["signal"])
+            self._interrupt(message["interrupt"], message["signal"])
         os._exit(0)
+
+    def _interrupt(self, number: int, event: int) -> None:
+        """Interrupt a job once it has its handlers, unless it is over: before, each command ends as Python has it."""
+        while True:
+            with self._lock:
+                if self._running != number:
+                    return
+                if signal.getsignal(CTRL_BREAK) is not nothing:
+                    _thread.interrupt_main(event)
+                    return
+            time.sleep(0.01)
 
     def work(self) -> None:
         """Do what comes."""
         threading.Thread(target=self.listen, daemon=True).start()
         self._threads = threading.active_count()
+        self._deaf()
         while job := self._jobs.get():
-            try:
-                self._do(job)
-            except KeyboardInterrupt:  # one that came too late
-                continue
+            self._do(job)
 
     def _do(self, job: dict[str, Any]) -> None:
         os.chdir(job["cwd"])
         os.environ.clear()
         os.environ.update(self._environment | job["env"])
         sys.argv = ["hvcopy", *job["argv"]]
+        pumps = [begin_pipe(int(fd), port) for fd, port in job["pipes"].items()]
+        code = 1
         with self._lock:
             self._running = job["run"]
-        code = run()
-        with self._lock:
-            self._running = 0
-        fit = threading.active_count() == self._threads
-        for fd, kept in zip(STANDARD, self._kept, strict=True):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            code = run()
+        self._deaf()
+        for fd, kept in self._kept.items():
             os.dup2(kept, fd)
+        for pump in pumps:
+            pump.join(LAST_WORDS)
+        fit = threading.active_count() == self._threads
+        for fd in STANDARD:
             os.write(fd, END)
         self._control.sendall(json.dumps({"over": job["run"], "code": code, "fit": fit}).encode() + b"\n")
+
+    def _deaf(self) -> None:
+        """Let no interrupt of a job that is over reach what comes after it."""
+        while self._running or signal.getsignal(signal.SIGINT) is not nothing:
+            with contextlib.suppress(KeyboardInterrupt):
+                with self._lock:
+                    self._running = 0
+                for event in (signal.SIGINT, CTRL_BREAK):
+                    signal.signal(event, nothing)
+
+
+def begin_pipe(standard: int, port: int) -> threading.Thread:
+    """Make a standard descriptor a pipe, and have its other end joined with a connection to *port*."""
+    reads, writes = os.pipe()
+    mine, theirs = (writes, reads) if standard == IN else (reads, writes)
+    os.dup2(theirs, standard)
+    os.close(theirs)
+    pump = threading.Thread(target=fill if standard == IN else drain, args=(port, mine), daemon=True)
+    pump.start()
+    return pump
+
+
+def fill(port: int, pipe: int) -> None:
+    """Write what comes from *port*, until that ends or nobody reads any more."""
+    with socket.create_connection(("127.0.0.1", port)) as source, contextlib.suppress(OSError):
+        try:
+            while piece := source.recv(PIECE):
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(pipe, rest) :]
+        finally:
+            os.close(pipe)
+
+
+def drain(port: int, pipe: int) -> None:
+    """Send what is written, until that ends or *port* takes no more, which closes the pipe for its writer."""
+    with socket.create_connection(("127.0.0.1", port)) as sink, contextlib.suppress(OSError):
+        try:
+            while True:
+                if is_closed(sink):
+                    return
+                if waiting_in(pipe):
+                    sink.sendall(os.read(pipe, PIECE))
+                else:
+                    time.sleep(0.002)
+        finally:
+            os.close(pipe)
+
+
+def waiting_in(pipe: int) -> int:
+    """How many bytes a pipe holds.  Raises OSError at its end."""
+    import _winapi
+    import msvcrt
+
+    return _winapi.PeekNamedPipe(msvcrt.get_osfhandle(pipe), 0)[0]
+
+
+def is_closed(sock: socket.socket) -> bool:
+    """Whether the other side, which says nothing, has closed."""
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def nothing(number: int, frame: FrameType | None) -> None:
+    """Be a signal's handler that does nothing."""
 
 
 def run() -> int:

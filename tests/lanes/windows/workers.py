@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ SOFTLY = 3.0
 END = b"\0over\0"
 WORK = Path(__file__).with_name("work.py")
 CTRL_C, CTRL_BREAK = 2, 21
+IN, OUT = 0, 1
+PIECE = 1 << 16
 LAST_WORDS = 5.0
 
 _numbers = itertools.count(1)
@@ -78,10 +81,11 @@ class Worker:
             self.job.take(number, content, over=over)
 
     def _listen(self) -> None:
-        for line in self._control.makefile("rb"):
-            message = json.loads(line)
-            if self.job:
-                self.job.end(message["code"], fit=message["fit"])
+        with contextlib.suppress(OSError):  # a reset, when it is killed with an interrupt unread
+            for line in self._control.makefile("rb"):
+                message = json.loads(line)
+                if self.job:
+                    self.job.end(message["code"], fit=message["fit"])
         code = self.process.wait()
         if self.job:
             self.job.end(code, fit=False)
@@ -90,8 +94,11 @@ class Worker:
 class Job:
     """One command, as ``starting.Process`` has it."""
 
-    def __init__(self, worker: Worker, arguments: Sequence[str], sinks: Sequence[int]) -> None:
+    def __init__(
+        self, worker: Worker, arguments: Sequence[str], sinks: Sequence[int], pipes: Mapping[int, int]
+    ) -> None:
         self._worker = worker
+        self._pipes = {number: os.dup(fd) for number, fd in pipes.items()}
         self._arguments = list(arguments)
         self._sinks = [os.dup(sink) for sink in sinks]
         self._over = [threading.Event() for _ in sinks]
@@ -104,8 +111,10 @@ class Job:
     def begin(self, cwd: Path, env: Mapping[str, str]) -> None:
         """Have it done."""
         self._worker.job = self
+        ports = {number: join(fd, to_it=number == IN) for number, fd in self._pipes.items()}
         changed = {name: text for name, text in env.items() if _at_start.get(name) != text}
-        self._worker.tell({"run": self._number, "argv": self._arguments, "cwd": str(cwd), "env": changed})
+        job = {"run": self._number, "argv": self._arguments, "cwd": str(cwd), "env": changed, "pipes": ports}
+        self._worker.tell(job)
 
     def take(self, number: int, content: bytes, *, over: bool) -> None:
         """Output of the command, with the ends of lines that tests know."""
@@ -115,7 +124,9 @@ class Job:
             self._over[number].set()
 
     def end(self, code: int, *, fit: bool) -> None:
-        """The command is over, or its process."""
+        """The command is over, or its process, which is what comes after the end of a command that leaves something behind."""
+        if self._ended.is_set():
+            return
         if not fit:
             self._worker.process.kill()
         self._code, self._fit = code, fit
@@ -161,16 +172,66 @@ class Job:
             self.kill()
 
 
+def join(fd: int, *, to_it: bool) -> int:
+    """The port of a connection that will be joined with a descriptor, which is closed at the end of either."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(PATIENCE)
+    threading.Thread(target=_join, args=(listener, fd, to_it), daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def _join(listener: socket.socket, fd: int, to_it: bool) -> None:
+    try:
+        with contextlib.suppress(OSError), listener, listener.accept()[0] as sock:
+            sock.settimeout(None)
+            (_give if to_it else _take)(sock, fd)
+    finally:
+        os.close(fd)
+
+
+def _give(sock: socket.socket, fd: int) -> None:
+    """Send what there is to read; whoever writes it hears at once of a command that has ended."""
+    while sock not in select.select([fd, sock], [], [])[0]:
+        piece = os.read(fd, PIECE)
+        if not piece:
+            sock.shutdown(socket.SHUT_WR)
+            return
+        sock.sendall(piece)
+
+
+def _take(sock: socket.socket, fd: int) -> None:
+    """Write what comes, until it ends or nobody reads it."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(fd, 0)  # POLLERR: the reader has left
+    while fd not in dict(poll.poll()):
+        piece = sock.recv(PIECE)
+        if not piece:
+            return
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
 def start(
-    argv: Sequence[str], arguments: Sequence[str], sinks: Sequence[int], *, cwd: Path, env: Mapping[str, str]
+    argv: Sequence[str],
+    arguments: Sequence[str],
+    sinks: Sequence[int],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    pipes: Mapping[int, int] | None = None,
 ) -> Job:
-    """Have a worker, an idle one or a new one by the command *argv*, do ``hvcopy ARGUMENTS`` with *sinks* for its outputs."""
+    """Have a worker, an idle one or a new one by the command *argv*, do ``hvcopy ARGUMENTS`` with *sinks* for its outputs.
+
+    *pipes*: descriptors that its standard input (0) and output (1) are joined with, byte for byte.
+    """
     while _idle:
         worker = _idle.pop()
         if worker.process.poll() is None:
             break
     else:
         worker = Worker(argv, env)
-    job = Job(worker, arguments, sinks)
+    job = Job(worker, arguments, sinks, pipes or {})
     job.begin(cwd, env)
     return job
