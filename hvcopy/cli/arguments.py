@@ -30,7 +30,7 @@ class Remote(Struct, frozen=True):
 def config_path() -> str:
     """Return where the configuration file is looked for (XDG base directories; %APPDATA% on Windows)."""
     if WINDOWS:
-        return os.path.join(os.environ.get("APPDATA", ""), CONFIG)
+        return os.path.join(os.environ.get("APPDATA") or os.path.expanduser(r"~\AppData\Roaming"), CONFIG)
     return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), CONFIG)
 
 

@@ -424,7 +424,7 @@ def test_a_server_stops_cleanly_and_tells_its_client(answer: tuple[Running, str]
 def test_a_server_tells_of_its_measurements_if_asked(socket_address: str) -> None:
     with answering(socket_address, "-v") as (server, address):
         measured(address, "-R", *SHORT)
-        server.line(r"recv for \d+\.\d\d s, sent .*/s, \d\.\d\d s/GiB of processor time")
+        server.line(r"recv for \d+\.\d\d s, sent .*/s, \d+\.\d\d s/GiB of processor time")
 
 
 def test_start_up_of_other_commands_does_not_load_the_measuring() -> None:

@@ -100,7 +100,9 @@ class Job:
         self._worker = worker
         self._pipes = {number: os.dup(fd) for number, fd in pipes.items()}
         self._arguments = list(arguments)
-        self._sinks = [os.dup(sink) for sink in sinks]
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what goes through a pipe: nothing else may hold that open
+        self._sinks = [os.dup(nowhere if OUT + at in self._pipes else sink) for at, sink in enumerate(sinks)]
+        os.close(nowhere)
         self._over = [threading.Event() for _ in sinks]
         self._ended = threading.Event()
         self._number = next(_numbers)
