@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import ports
-from starting import execute, start
+from starting import ELSEWHERE, execute, start
 
 PATIENCE = 20.0
 """Seconds that anything expected may take; far above what it does take, for slow machines."""
@@ -90,6 +90,8 @@ class Running:
             )
         else:
             self.process = start(words, *outputs, cwd=folder, env=environment)
+        if ELSEWHERE:  # a worker may have had to be started first
+            self._start = time.monotonic()
 
     @property
     def pid(self) -> int:

@@ -33,7 +33,8 @@ STANDARD = (1, 2)
 CTRL_BREAK = 21
 IN, OUT = 0, 1
 PIECE = 1 << 16
-LAST_WORDS = 5.0
+LAST_WORDS, SOON = 5.0, 0.2
+"""Seconds that a reader has for what is left of a command's output, and of that of one that failed."""
 
 
 class Worker:
@@ -82,7 +83,7 @@ class Worker:
         os.environ.clear()
         os.environ.update(self._environment | job["env"])
         sys.argv = ["hvcopy", *job["argv"]]
-        pumps = [begin_pipe(int(fd), port) for fd, port in job["pipes"].items()]
+        pipes = [Pipe(int(fd), port) for fd, port in job["pipes"].items()]
         code = 1
         with self._lock:
             self._running = job["run"]
@@ -92,8 +93,8 @@ class Worker:
         self._deaf()
         for fd, kept in self._kept.items():
             os.dup2(kept, fd)
-        for pump in pumps:
-            pump.join(LAST_WORDS)
+        for pipe in pipes:
+            pipe.end(LAST_WORDS if code == 0 else SOON)
         fit = threading.active_count() == self._threads
         for fd in STANDARD:
             os.write(fd, END)
@@ -109,42 +110,47 @@ class Worker:
                     signal.signal(event, nothing)
 
 
-def begin_pipe(standard: int, port: int) -> threading.Thread:
-    """Make a standard descriptor a pipe, and have its other end joined with a connection to *port*."""
-    reads, writes = os.pipe()
-    mine, theirs = (writes, reads) if standard == IN else (reads, writes)
-    os.dup2(theirs, standard)
-    os.close(theirs)
-    pump = threading.Thread(target=fill if standard == IN else drain, args=(port, mine), daemon=True)
-    pump.start()
-    return pump
+class Pipe:
+    """A pipe that is a standard descriptor, its other end joined with a connection to *port*."""
 
+    def __init__(self, standard: int, port: int) -> None:
+        reads, writes = os.pipe()
+        mine, theirs = (writes, reads) if standard == IN else (reads, writes)
+        os.dup2(theirs, standard)
+        os.close(theirs)
+        self._standard = standard
+        self._connection = socket.create_connection(("127.0.0.1", port))
+        pump = self._fill if standard == IN else self._drain
+        self._pump = threading.Thread(target=pump, args=(mine,), daemon=True)
+        self._pump.start()
 
-def fill(port: int, pipe: int) -> None:
-    """Write what comes from *port*, until that ends or nobody reads any more."""
-    with socket.create_connection(("127.0.0.1", port)) as source, contextlib.suppress(OSError):
-        try:
-            while piece := source.recv(PIECE):
-                rest = memoryview(piece)
-                while rest:
-                    rest = rest[os.write(pipe, rest) :]
-        finally:
-            os.close(pipe)
+    def end(self, seconds: float) -> None:
+        """Take no more input, and wait for the output to be passed on, now that the descriptor is something else."""
+        if self._standard == IN:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+        self._pump.join(seconds)
 
+    def _fill(self, pipe: int) -> None:
+        with self._connection, contextlib.suppress(OSError):
+            try:
+                while piece := self._connection.recv(PIECE):
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[os.write(pipe, rest) :]
+            finally:
+                os.close(pipe)
 
-def drain(port: int, pipe: int) -> None:
-    """Send what is written, until that ends or *port* takes no more, which closes the pipe for its writer."""
-    with socket.create_connection(("127.0.0.1", port)) as sink, contextlib.suppress(OSError):
-        try:
-            while True:
-                if is_closed(sink):
-                    return
-                if waiting_in(pipe):
-                    sink.sendall(os.read(pipe, PIECE))
-                else:
-                    time.sleep(0.002)
-        finally:
-            os.close(pipe)
+    def _drain(self, pipe: int) -> None:
+        with self._connection, contextlib.suppress(OSError):
+            try:
+                while not is_closed(self._connection):
+                    if waiting_in(pipe):
+                        self._connection.sendall(os.read(pipe, PIECE))
+                    else:
+                        time.sleep(0.002)
+            finally:
+                os.close(pipe)
 
 
 def waiting_in(pipe: int) -> int:
@@ -197,6 +203,5 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     prepare()
-    Worker(connection).work()
+    Worker(socket.create_connection(("127.0.0.1", int(sys.argv[1])))).work()
