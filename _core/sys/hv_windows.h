@@ -95,11 +95,38 @@ static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, siz
     return hv_failed(ENOSYS);
 }
 
+/* Waits until *sock* takes more: 1 when it does, 0 when nobody said so in time, -1 when nobody would.  A socket has one
+ * event to select: that is for who sends, and one thread sends at a time. */
+static inline int hv_room_comes(SOCKET sock, int timeout_ms)
+{
+    HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    int comes = -1;
+    if (!event)
+        return comes;
+    if (WSAEventSelect(sock, event, FD_WRITE) == 0) {   /* set at once when there is room already */
+        comes = WaitForSingleObject(event, (DWORD)timeout_ms) == WAIT_OBJECT_0;
+        WSAEventSelect(sock, NULL, 0);
+    }
+    CloseHandle(event);
+    return comes;
+}
+
+/* For room an event is waited for; WSAPoll is asked when none came, for it also knows what ends a connection.  From the
+ * moment there is room until the poller has its answer Wine's server looks at the socket again and again. */
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
 {
     WSAPOLLFD entry = {(SOCKET)sock, what == HV_READABLE ? POLLRDNORM : POLLWRNORM, 0};
-    int ready = WSAPoll(&entry, 1, timeout_ms);
-    hv_result result = hv_returned_socket(ready == SOCKET_ERROR ? SOCKET_ERROR : 0, ready);
+    hv_result result = {1, 0};
+    int ready;
+    if (what == HV_WRITABLE && timeout_ms > 0) {
+        int comes = hv_room_comes((SOCKET)sock, timeout_ms);
+        if (comes > 0)
+            return result;
+        if (comes == 0)
+            timeout_ms = 0;
+    }
+    ready = WSAPoll(&entry, 1, timeout_ms);
+    result = hv_returned_socket(ready == SOCKET_ERROR ? SOCKET_ERROR : 0, ready);
     if (!result.err && (entry.revents & POLLNVAL))
         return hv_failed(EBADF);
     return result;

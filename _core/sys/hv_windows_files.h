@@ -20,6 +20,12 @@ enum {
     HV_DELETE = 1, HV_DELETE_POSIX = 2, HV_DELETE_READ_ONLY = 0x10
 };
 
+/* winternl.h lacks them; documented at learn.microsoft.com, ntifs.h. */
+NTSYSAPI NTSTATUS NTAPI NtReadFile(HANDLE, HANDLE, PIO_APC_ROUTINE, PVOID, PIO_STATUS_BLOCK, PVOID, ULONG, PLARGE_INTEGER,
+                                   PULONG);
+NTSYSAPI NTSTATUS NTAPI NtWriteFile(HANDLE, HANDLE, PIO_APC_ROUTINE, PVOID, PIO_STATUS_BLOCK, PVOID, ULONG, PLARGE_INTEGER,
+                                    PULONG);
+
 typedef struct {
     ULONG how;       /* a BOOLEAN and padding in the classes without EX */
     HANDLE root;
@@ -230,31 +236,38 @@ static inline hv_result hv_fstat(int fd, hv_stat *out)
     return done;
 }
 
-/* One call reads or writes at most 1 GiB; the handle is synchronous, so that the offset is the OVERLAPPED's and nobody
- * has to wait for it. */
-static inline OVERLAPPED hv_at(int64_t offset)
+/* One call reads or writes at most 1 GiB.  Not by ReadFile with an OVERLAPPED: the system would be told of each call for
+ * a completion port, which no file of ours has (an hEvent with its lowest bit set says so, but takes an event).  The
+ * handles are synchronous; should one not be, the call is waited for as ReadFile does it without an OVERLAPPED. */
+static inline hv_result hv_moved_at(HANDLE handle, NTSTATUS status, const IO_STATUS_BLOCK *io)
 {
-    OVERLAPPED at = {0};
-    at.Offset = (DWORD)offset;
-    at.OffsetHigh = (DWORD)((uint64_t)offset >> 32);
-    return at;
+    hv_result result;
+    if (status == HV_STATUS_PENDING) {
+        WaitForSingleObject(handle, INFINITE);
+        status = io->Status;
+    }
+    result.err = status == HV_STATUS_END_OF_FILE ? 0 : hv_errno_of_status(status);
+    result.value = HV_INVALID_STATUS(status) ? 0 : (int64_t)io->Information;
+    return result;
 }
 
 static inline hv_result hv_pread(int fd, unsigned char *into, size_t size, int64_t offset)
 {
-    OVERLAPPED at = hv_at(offset);
-    DWORD got = 0;
-    if (ReadFile(hv_handle(fd), into, (DWORD)hv_clamped(size), &got, &at))
-        return hv_done(TRUE, got);
-    return GetLastError() == ERROR_HANDLE_EOF ? hv_done(TRUE, 0) : hv_done(FALSE, 0);
+    HANDLE handle = hv_handle(fd);
+    IO_STATUS_BLOCK io = {{0}, 0};
+    LARGE_INTEGER at;
+    at.QuadPart = offset;
+    return hv_moved_at(handle, NtReadFile(handle, NULL, NULL, NULL, &io, into, (ULONG)hv_clamped(size), &at, NULL), &io);
 }
 
 static inline hv_result hv_pwrite(int fd, const unsigned char *data, size_t size, int64_t offset)
 {
-    OVERLAPPED at = hv_at(offset);
-    DWORD put = 0;
-    BOOL done = WriteFile(hv_handle(fd), data, (DWORD)hv_clamped(size), &put, &at);
-    return hv_done(done, put);
+    HANDLE handle = hv_handle(fd);
+    IO_STATUS_BLOCK io = {{0}, 0};
+    LARGE_INTEGER at;
+    at.QuadPart = offset;
+    return hv_moved_at(handle, NtWriteFile(handle, NULL, NULL, NULL, &io, (void *)(uintptr_t)data, (ULONG)hv_clamped(size),
+                                           &at, NULL), &io);
 }
 
 /* The system begins by itself. */

@@ -63,6 +63,7 @@ static inline int hv_errno_of(DWORD error)
 
 /* The statuses that RtlNtStatusToDosError makes less of than they say. */
 enum { HV_STATUS_IS_DIRECTORY = (int)0xC00000BA, HV_STATUS_DELETE_PENDING = (int)0xC0000056 };
+enum { HV_STATUS_PENDING = 0x103, HV_STATUS_END_OF_FILE = (int)0xC0000011 };
 
 static inline int hv_errno_of_status(NTSTATUS status)
 {

@@ -10,6 +10,7 @@ import itertools
 
 THERE = (
     "tests/core/test_files.py",
+    "tests/core/test_full_sockets.py",
     "tests/core/test_names.py",
     "tests/core/test_streams.py::test_stream_call_on_a_closed_socket_raises_ebadf",
     "tests/unit/test_blocks.py",
