@@ -39,6 +39,7 @@ cdef struct Track:
     size_t piped
     int64_t by_reference  # bytes that may still move so
     bint bulk       # the next piece shall
+    bint sends_wait  # in the system, for a moment, for room: poll(2) is not asked at each piece of it
     bint ended      # the source has
     int course
     int err
@@ -164,7 +165,7 @@ cdef hv_result push(Track *track) noexcept nogil:
     if track.sink.kind == HV_SOCKET:
         span.data = track.data + track.head
         span.size = wanted
-        got = hv_send(track.sink.fd, &span, 1, wanted, False)
+        got = hv_send(track.sink.fd, &span, 1, wanted, track.sends_wait)
     else:
         if track.sink.waits:
             wanted = min(wanted, <size_t>HV_ATOMIC)
@@ -217,6 +218,7 @@ cdef struct Relay:
     int64_t ends_at     # ms; negative: never
     int64_t moving_at
     int64_t patrolled_at
+    int64_t now     # ms: the clock as last read
     int err
 
 
@@ -256,7 +258,7 @@ cdef Turn attend(Relay *relay) noexcept nogil:
     cdef Track *whose[HV_MAX_WATCHES]
     cdef bint gives[HV_MAX_WATCHES]
     cdef int count = 0, i
-    cdef int64_t now = hv_now_ms(), left = PATROL_MS
+    cdef int64_t left = PATROL_MS
     cdef hv_result seen
     cdef Track *track
     for i in range(relay.count):
@@ -274,9 +276,9 @@ cdef Turn attend(Relay *relay) noexcept nogil:
             gives[count] = True
             count = watch(watches, count, &track.sink, HV_WRITABLE if waiting(track) else 0)
     if left and relay.timeout_ms >= 0:
-        left = min(left, max(<int64_t>0, relay.moving_at + relay.timeout_ms - now))
+        left = min(left, max(<int64_t>0, relay.moving_at + relay.timeout_ms - relay.now))
     if left and relay.ends_at >= 0:
-        left = min(left, max(<int64_t>0, relay.ends_at - now))
+        left = min(left, max(<int64_t>0, relay.ends_at - relay.now))
     if count == 0:
         return GO
     seen = hv_wait_any(watches, count, <int>left)
@@ -292,6 +294,7 @@ cdef Turn judge(Relay *relay, bint moved) noexcept nogil:
     """Whether the loop may go on: somebody may have cancelled it, or its time is over."""
     cdef int64_t now = hv_now_ms()
     cdef int i
+    relay.now = now
     if moved:
         relay.moving_at = now
     for i in range(relay.count):
@@ -342,7 +345,8 @@ cdef class Flow:
     cdef Track track
     cdef Meter meter
 
-    def __cinit__(self, hv_socket source, hv_socket sink, Meter meter not None, size_t room, int64_t by_reference, /):
+    def __cinit__(self, hv_socket source, hv_socket sink, Meter meter not None, size_t room, int64_t by_reference,
+                  bint sends_wait=False, /):
         memset(&self.track, 0, sizeof(self.track))
         if room < HV_ATOMIC or by_reference < 0:
             raise ValueError(f"a flow needs room for {HV_ATOMIC} bytes at least, and no negative number of them")
@@ -351,6 +355,7 @@ cdef class Flow:
         self.meter = meter
         self.track.meter = &meter.numbers
         self.track.room = room
+        self.track.sends_wait = sends_wait
         if can_splice(&self.track.source) and can_splice(&self.track.sink):
             self.track.by_reference = by_reference
 

@@ -127,10 +127,14 @@ class Flow:
     At most *room* bytes (4096 at least) wait in between, or 1 MiB while they move by reference; an idle flow holds
     nothing.  *meter* counts what the sink took.  Up to *by_reference* bytes may move without being copied (splice(2)),
     where both ends can: pipes, files, non-blocking sockets.  A file that is changed in place while its bytes are under
-    way so is delivered changed.  No end is waited for by a call of its own, whatever its mode; files are.
+    way so is delivered changed.  No end is waited for by a call of its own, whatever its mode; files are, and a blocking
+    socket *sink* is with *sends_wait*, which promises that a send on it waits for a moment at most (SO_SNDTIMEO): for so long
+    the other direction may have to wait.
     """
 
-    def __new__(cls, source: int, sink: int, meter: Meter, room: int, by_reference: int, /) -> Self: ...
+    def __new__(
+        cls, source: int, sink: int, meter: Meter, room: int, by_reference: int, sends_wait: bool = False, /
+    ) -> Self: ...
     @property
     def state(self) -> int:
         """FLOWING; DELIVERED: the source has ended and the sink has taken everything; SOURCE_FAILED, SINK_FAILED."""

@@ -81,7 +81,7 @@ class Channel:
 
         For a socket that is used by way of this object only: it is then a blocking one.
         """
-        if self.bounded:
+        if self.bounded and not self._waits:
             self.sock.setblocking(True)
             self._waits = True
 

@@ -44,12 +44,16 @@ class End(Struct, frozen=True):
     messages: bool = False
     """The size of a single send matters, and splice(2) would break it into small ones."""
     family: int = 0
+    sends_wait: bool = False
+    """A send waits in the system for room, for a moment (`Channel.wait_in_system`)."""
 
 
 def peer_end(channel: Channel) -> End:
-    """Return the end that is a connection."""
+    """Return the end that is a connection; from now on *channel* is only for this."""
+    channel.wait_in_system()
     family = channel.sock.family
-    return End(channel.sock.fileno(), channel.peer, messages=family == _AF_VSOCK, family=family)
+    waits = channel.bounded
+    return End(channel.sock.fileno(), channel.peer, messages=family == _AF_VSOCK, family=family, sends_wait=waits)
 
 
 class Direction:
@@ -62,7 +66,8 @@ class Direction:
         copied = source.messages or sink.messages or (source.family == _AF_UNIX and not sink.local)
         try:
             by_reference = 0 if copied else _by_reference(source)
-            self._flow = Flow(_for_core(source), _for_core(sink), meter, COPIED_ROOM if copied else ROOM, by_reference)
+            room = COPIED_ROOM if copied else ROOM
+            self._flow = Flow(_for_core(source), _for_core(sink), meter, room, by_reference, sink.sends_wait)
         except OSError as error:
             raise LocalFailure(f"{source.name} or {sink.name}: {error.strerror}") from error
 

@@ -23,7 +23,8 @@ PIECE = 1 << 20  # bytes
 VMM_PIECE = 256 << 10  # bytes: what a VMM's socket holds (net.core.wmem_default) and what it takes of its guest meanwhile
 UNIX_BUFFER = 1 << 20  # bytes; more than this gains nothing (docs/transports.md#buffers)
 VSOCK_BUFFER = 4 << 20  # bytes; the credit is the smaller of both ends' (docs/transports.md#buffers)
-WAIT = 100_000  # microseconds: as long as one wait of the core, which serves Ctrl-C and cancelling in between
+RECEIVE_WAIT = 100_000  # microseconds: as long as one wait of the core, which serves Ctrl-C and cancelling in between
+SEND_WAIT = 20_000  # microseconds: a relay serves its other direction in between
 HV_SOCK_RING = 131072  # bytes; the kernel doubles it to hv_sock's largest ring (hyperv_transport.c)
 
 
@@ -60,15 +61,15 @@ def tune_hv_sock_listener(sock: socket.socket) -> None:
 
 
 def bound_waits(sock: socket.socket) -> bool:
-    """Let calls on *sock* wait for 100 ms at most, should it be made blocking, and say whether that is so.
+    """Let calls on *sock* wait for so long at most, should it be made blocking, and say whether that is so.
 
     For AF_VSOCK only: there poll(2) says "writable" at each piece of credit, however small (docs/transports.md).
     """
     if sock.family != AF_VSOCK:
         return False
     with contextlib.suppress(OSError), plain(sock) as raw:
-        for name in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            raw.setsockopt(socket.SOL_SOCKET, name, struct.pack("@ll", 0, WAIT))
+        for name, wait in ((socket.SO_SNDTIMEO, SEND_WAIT), (socket.SO_RCVTIMEO, RECEIVE_WAIT)):
+            raw.setsockopt(socket.SOL_SOCKET, name, struct.pack("@ll", 0, wait))
         return True
     return False
 
