@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -42,8 +41,10 @@ class Progress:
             self._last = now
             sys.stderr.write(self._line(now) + "\n")
         elif self._kind == "json" and now - self._last >= JSON_EVERY:
+            from json import dumps
+
             self._last = now
-            sys.stderr.write(json.dumps(self._object(now)) + "\n")
+            sys.stderr.write(dumps(self._object(now)) + "\n")
 
     def close(self) -> None:
         """Show the final state of a bar and leave it."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from hvcopy import __version__
 from hvcopy.address import Address
-from hvcopy.cli.running import Command, say, show
+from hvcopy.cli.running import Command, say, show, show_json
 from hvcopy.cli.serving import ServerLog
 from hvcopy.errors import BadUsage, HvcopyError, NobodyListens, printable
 from hvcopy.measuring import plan as plans
@@ -187,7 +186,7 @@ class Bench:
                 advice=self._advice,
                 error=error,
             )
-            show(json.dumps(found))
+            show_json(found)
 
 
 def answer(

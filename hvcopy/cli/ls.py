@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -22,7 +21,7 @@ def ls(
 
     hvcopy ls vsock:3:18518:/images
     """
-    from hvcopy.cli.running import Command, show
+    from hvcopy.cli.running import Command, show, show_json
 
     command = Command("ls")
 
@@ -44,7 +43,7 @@ def ls(
                 name = printable(one.name)
                 if as_json:
                     line = {"name": name, "kind": one.kind, "size": one.size, "mtime_ns": one.mtime, "mode": one.mode}
-                    show(json.dumps(line))
+                    show_json(line)
                 else:
                     mark = {"d": "/", "l": "@"}.get(one.kind, "")
                     show(f"{one.mode:04o} {one.size:>14} {local_time(one.mtime)} {name}{mark}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -175,17 +174,17 @@ def _tell(
     as_json: bool,
     digest: bool,
 ) -> None:
-    from hvcopy.cli.running import say, show
+    from hvcopy.cli.running import say, show, show_json
     from hvcopy.errors import printable
 
     if failure:
         say(f"hvcopy: {printable(failure.message)}")
     elif not command.quiet:
         say(f"hvcopy: {peer}: {command.report.summary(tally, seconds)}")
-    lines = _digests(tally) if digest and not failure else []
-    lines += [json.dumps(command.report.json(tally, seconds, failure))] if as_json else []
-    for line in lines:
+    for line in _digests(tally) if digest and not failure else []:
         show(line, command.results_to)
+    if as_json:
+        show_json(command.report.json(tally, seconds, failure), command.results_to)
 
 
 def _digests(tally: StreamTally) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -56,6 +54,13 @@ def show(text: str, file: TextIO | None = None) -> None:
         mute(STDOUT)
         if not isinstance(error, BrokenPipeError):
             raise no_output(error) from None
+
+
+def show_json(value: object, file: TextIO | None = None) -> None:
+    """Print *value* as a line of JSON, as ``show`` does."""
+    from json import dumps
+
+    show(dumps(value), file)
 
 
 def no_output(error: OSError) -> LocalFailure:
@@ -216,7 +221,7 @@ class Command:
             for line in self.results:
                 show(line, self.results_to)
         if self.as_json:
-            show(json.dumps(self.report.json(self.tally, seconds, error)), self.results_to)
+            show_json(self.report.json(self.tally, seconds, error), self.results_to)
 
     def _how_to_go_on(self, error: HvcopyError) -> str:
         """Return the exact command that goes on where this one broke off, or what else to do when a stream broke."""
@@ -234,7 +239,9 @@ def as_typed(words: list[str]) -> str:
 
         return list2cmdline(words)
     else:
-        return shlex.join(words)
+        from shlex import join
+
+        return join(words)
 
 
 def _raise_interrupt(number: int, frame: FrameType | None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from hvcopy.cli import arguments
-from hvcopy.cli.running import show
+from hvcopy.cli.running import show, show_json
 from hvcopy.doctor.examination import KEY_FILE, Examination
 from hvcopy.doctor.finding import ADDRESS, NOT_APPLICABLE, OK, UNKNOWN, Finding
 from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, Interrupted, printable
@@ -77,7 +76,7 @@ class Visit:
             result = visit.json(time.monotonic() - self._start)
             if isinstance(error, Interrupted):
                 result.update(ok=False, exit_code=error.exit_code)
-            show(json.dumps(result))
+            show_json(result)
         elif not self._command.quiet:
             shown = [one for one in visit.found if self._shown(one)]
             width = max((len(one.id) for one in shown), default=0)
