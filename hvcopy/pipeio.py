@@ -227,6 +227,7 @@ class Outlet:
         self._own, self._blocking = own(fd, os.O_WRONLY)
         self._meter = Meter()
         self._watch = Watch(fd)
+        self._refused = False
 
     def write(self, data: ReadableBuffer) -> None:
         """Write all of *data*, however long its reader takes.  Raises ReaderGone, LocalFailure or Interrupted."""
@@ -242,6 +243,7 @@ class Outlet:
             except TimeoutError:
                 continue
             except (BrokenPipeError, ConnectionResetError):
+                self._refused = True  # on Windows nothing else tells
                 raise self._gone() from None
             except OSError as error:
                 raise _failure(self.name, error) from error
@@ -251,7 +253,7 @@ class Outlet:
 
     def lost(self) -> ReaderGone | None:
         """Return what ``write`` would raise when nobody is there any more to read, None while somebody is."""
-        return self._gone() if self._watch.gone() else None
+        return self._gone() if self._refused or self._watch.gone() else None
 
     def finish(self) -> str:
         """Let the reader see the end; returns how durable what was written is."""

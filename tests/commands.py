@@ -23,7 +23,9 @@ from typing import Any, TypeVar
 import ports
 from starting import ELSEWHERE, execute, start
 
-PATIENCE = 20.0
+SLOWER = 3 if ELSEWHERE else 1
+"""How much longer than here a command may take where it is not at home: it shares this machine's processors with Wine."""
+PATIENCE = 20.0 * SLOWER
 """Seconds that anything expected may take; far above what it does take, for slow machines."""
 POLL = 0.01
 
@@ -169,7 +171,7 @@ def run(
 ) -> Finished:
     """Run one command to its end."""
     with Running(*arguments, prefix=prefix, cwd=cwd, env=env, anew=anew) as running:
-        return running.finish(timeout)
+        return running.finish(max(timeout, 2 * PATIENCE) if ELSEWHERE else timeout)
 
 
 class Server(Running):

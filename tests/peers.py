@@ -48,7 +48,8 @@ def connect(address: str) -> socket.socket:
     return sock
 
 
-def _listen(address: str) -> tuple[socket.socket, str]:
+def listening(address: str) -> tuple[socket.socket, str]:
+    """Return a socket that listens at *address*, and where it really does."""
     scheme, _, rest = ports.real(address).partition(":")
     if scheme == "unix":
         sock = socket.socket(socket.AF_UNIX)
@@ -77,7 +78,7 @@ class Listening:
     """Listens, and does *behaviour* with each connection in a thread; whatever it raises is in ``failures``."""
 
     def __init__(self, address: str, behaviour: Behaviour) -> None:
-        self._sock, self.address = _listen(address)
+        self._sock, self.address = listening(address)
         self._behaviour = behaviour
         self._open: list[socket.socket] = []
         self.accepted = 0

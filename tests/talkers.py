@@ -20,9 +20,12 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
+import ports
 import pytest
 from commands import PATIENCE, eventually
+from starting import HVCOPY, Own, Process, execute
 
 
 class Talker:
@@ -33,20 +36,35 @@ class Talker:
     ) -> None:
         self._err = tempfile.TemporaryFile()
         self._start = time.monotonic()
-        self.process = subprocess.Popen(
-            [*map(str, argv)],
-            stdin=subprocess.PIPE if stdin is None else stdin,
-            stdout=subprocess.PIPE if stdout is None else stdout,
-            stderr=self._err,
-            bufsize=0,
-            cwd=cwd,
-            env={**os.environ, "COLUMNS": "100"},
-        )
+        words = [*map(str, argv)]
+        env = {**os.environ, "COLUMNS": "100"}
+        self.stdin: IO[bytes] | None = None
+        self.stdout: IO[bytes] | None = None
+        theirs = []
+        if stdin is None:
+            stdin, writes = os.pipe()
+            theirs.append(stdin)
+            self.stdin = open(writes, "wb", buffering=0)
+        if stdout is None:
+            reads, stdout = os.pipe()
+            theirs.append(stdout)
+            self.stdout = open(reads, "rb", buffering=0)
+        err = self._err.fileno()
+        self.process: Process
+        try:
+            if words[: len(HVCOPY)] == [*HVCOPY]:
+                arguments = words[len(HVCOPY) :]
+                self.process = execute(arguments, stdout, err, cwd=cwd or Path.cwd(), env=env, stdin=stdin, stdout=True)
+            else:
+                self.process = Own(words, stdin=stdin, stdout=stdout, stderr=err, cwd=cwd, env=env)
+        finally:
+            for fd in theirs:
+                os.close(fd)
 
     @property
     def err(self) -> str:
         """What is on standard error by now."""
-        return os.pread(self._err.fileno(), 1 << 20, 0).decode("utf-8", "surrogateescape")
+        return ports.named(os.pread(self._err.fileno(), 1 << 20, 0).decode("utf-8", "surrogateescape"))
 
     @property
     def elapsed(self) -> float:
@@ -66,21 +84,21 @@ class Talker:
 
     def say(self, data: bytes) -> None:
         """Write to its standard input; blocks while that is full."""
-        assert self.process.stdin is not None
+        assert self.stdin is not None
         view = memoryview(data)
         while view:
-            view = view[self.process.stdin.write(view) or 0 :]
+            view = view[self.stdin.write(view) or 0 :]
 
     def end_input(self) -> None:
         """Close its standard input."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        assert self.stdin is not None
+        self.stdin.close()
 
     def hear(self, size: int) -> bytes:
         """Exactly *size* bytes of its standard output; fewer when that ends."""
-        assert self.process.stdout is not None
+        assert self.stdout is not None
         got = bytearray()
-        while len(got) < size and (part := self._read(self.process.stdout.fileno(), size - len(got))):
+        while len(got) < size and (part := self._read(self.stdout.fileno(), size - len(got))):
             got += part
         return bytes(got)
 
@@ -90,8 +108,8 @@ class Talker:
 
     def stop_hearing(self) -> None:
         """Close the test's end of its standard output."""
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        assert self.stdout is not None
+        self.stdout.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -111,7 +129,7 @@ class Talker:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
+        for stream in (self.stdin, self.stdout):
             if stream is not None:
                 stream.close()
         self._err.close()

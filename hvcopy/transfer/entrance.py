@@ -161,7 +161,11 @@ class Entrance:
             incoming = self._open_when_free(directory, name, entry, assembly)
         verb = m.REST if incoming.reused else m.ALL
         with self._inbox.lock:
-            expected = self._inbox.book.expect(entry, verb, assembly)
+            try:
+                expected = self._inbox.book.expect(entry, verb, assembly)
+            except BaseException:
+                incoming.abandon(keep=False)
+                raise
             expected.reused = incoming.reused
             self._inbox.incoming[entry.id] = incoming
         self._inbox.tally.add(reused=incoming.reused, bytes=incoming.reused)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from commands import PATIENCE
+from peers import connect, listening
 from starting import HVCOPY
 from talkers import Talker
 
@@ -37,18 +38,13 @@ class Stage:
 
     def socket(self) -> socket.socket:
         """A listening socket of the test's."""
-        listener = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        listener.bind(str(self.path))
-        listener.listen()
+        listener = self._stack.enter_context(listening(self.address)[0])
         listener.settimeout(PATIENCE)
         return listener
 
     def peer(self) -> socket.socket:
         """A socket of the test's connected to a listener."""
-        sock = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(PATIENCE)
-        sock.connect(str(self.path))
-        return sock
+        return self._stack.enter_context(connect(self.address))
 
     def accepted(self, *options: object, **ends: int) -> tuple[Talker, socket.socket]:
         """One that connects to a socket of the test's; that socket."""

@@ -48,8 +48,8 @@ def site(root: Path, processes: ExitStack) -> str:
     server = processes.enter_context(
         Talker(sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", root)
     )
-    assert server.process.stdout is not None
-    said = re.search(rb"port (\d+)", server.process.stdout.readline())
+    assert server.stdout is not None
+    said = re.search(rb"port (\d+)", server.stdout.readline())
     assert said
     _, address = processes.enter_context(forwarding("tcp:127.0.0.1:0", f"tcp:127.0.0.1:{int(said[1])}", "--open"))
     return f"http://127.0.0.1:{port_of(address)}"

@@ -379,11 +379,13 @@ def test_more_open_files_than_allowed_end_the_session(server: Server) -> None:
     nothing_is_left(server.root)
 
 
-def test_many_announced_blocks_do_not_take_the_memory(server: Server) -> None:
+@pytest.mark.parametrize("identity", [b"", bytes(range(16))], ids=["nameless", "resumable"])
+def test_many_announced_blocks_do_not_take_the_memory(server: Server, identity: bytes) -> None:
     """Files of 2^43 bytes have 2^19 blocks each; a few of them are more than the protocol allows at once."""
+    extra = m.Extra(identity=identity)
     with client_of(server.address) as peer:
         peer.push([b"t"], [True])
-        peer.send(m.Entries([m.Entry(m.FILE, i, 0, b"%d" % i, 0o644, 2**43) for i in range(1, 30)]))
+        peer.send(m.Entries([m.Entry(m.FILE, i, 0, b"%d" % i, 0o644, 2**43, 0, extra) for i in range(1, 30)]))
         assert peer.error().code == 7
     status = Path(f"/proc/{server.pid}/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

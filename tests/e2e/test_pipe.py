@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from commands import eventually, run, serving
 from peers import Framed, Gate, Listening, Peer, Relay, drain, says, server
-from starting import HVCOPY
+from ports import is_free
+from starting import ELSEWHERE, HVCOPY
 from xxhash import xxh3_128_hexdigest
 
 from e2e.plumbing import Piped, feed, joined, listening, pipeline
@@ -249,7 +250,12 @@ def _full(fd: int) -> bool:
 
 
 def _handles(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for that signal: the command is past its imports then (proc(5), SigCgt)."""
+    """Whether a process has a handler for that signal: the command is past its imports then (proc(5), SigCgt).
+
+    Workers wait for that themselves.
+    """
+    if ELSEWHERE:
+        return True
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (number - 1) & 1)
@@ -267,7 +273,7 @@ def test_ctrl_c_ends_a_wait_for_the_peer(options: list[str], tmp_path: Path) -> 
         done = waiting.finish()
         assert done.code == 130, done.err
         assert done.seconds - before < SOON
-        assert not (tmp_path / "s").exists()
+        assert is_free(f"unix:{tmp_path}/s")
 
 
 # ---- peers that fail

@@ -18,6 +18,8 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[2] / "build" / "faults"
 HOW = "the faults build is missing: run python tests/faults/build.py faults"
+ELSEWHERE: dict[str, Any] | None = json.loads(os.environ.get("HVCOPY_TEST_FAULTS", "null"))
+"""Of a lane whose Python is another one: {"argv": [...], "env": {...}}, with the build on its path."""
 PRELUDE = """
 import array, errno, json, os, socket, struct, sys
 from hvcopy import _core as core
@@ -27,17 +29,21 @@ def outcome(call, *args):
     try:
         return call(*args)
     except OSError as error:
-        return errno.errorcode[error.errno]
+        return errno.errorcode[error.errno].removeprefix("WSA")
+
+def folder(path):
+    "Open a directory."
+    return core.open_folder(os.fsencode(path)) if sys.platform == "win32" else os.open(path, os.O_RDONLY)
 
 def say(**facts):
     print(json.dumps(facts))
 
 def write(directory, contents, flags=0):
     "Write a pack; return {name: 'ok' or the name of its errno}."
-    fd = os.open(directory, os.O_RDONLY)
+    fd = folder(directory)
     places, data = b"", b""
     for body in contents.values():
-        owner = os.getuid(), os.getgid()
+        owner = (0, 0) if sys.platform == "win32" else (os.getuid(), os.getgid())
         places += struct.pack(core.PLACE_RECORD, len(data), len(body), 10**18, 0o640, *owner, 0)
         data += body
     names = [name.encode() for name in contents]
@@ -48,7 +54,7 @@ def write(directory, contents, flags=0):
 
 def read(directory, names, limit=1 << 20):
     "Read a pack; return [(status, contents)]."
-    fd = os.open(directory, os.O_RDONLY)
+    fd = folder(directory)
     into = bytearray(1 << 20)
     wire = [name.encode() for name in names]
     records, used = core.read_files(array.array("i", [fd] * len(names)), wire, into, limit)
@@ -61,16 +67,18 @@ def read(directory, names, limit=1 << 20):
 @pytest.fixture
 def run_faulty(tmp_path: Path) -> Callable[[str, str], dict[str, Any]]:
     """Return run(plan, code): the facts that *code* said under *plan*; its working directory is tmp_path."""
-    if not list(TREE.glob("hvcopy/_core*.so")):
+    if not ELSEWHERE and not list(TREE.glob("hvcopy/_core*.so")):
         if os.environ.get("CI") == "true":
             pytest.fail(HOW)
         pytest.skip(HOW)
 
+    python = ELSEWHERE or {"argv": [sys.executable, "-P"], "env": {"PYTHONPATH": str(TREE)}}
+
     def run(plan: str, code: str) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", PRELUDE + textwrap.dedent(code)],
+            [*python["argv"], "-c", PRELUDE + textwrap.dedent(code)],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(TREE), "HVCOPY_FAULTS": plan},
+            env=os.environ | python["env"] | {"HVCOPY_FAULTS": plan},
             capture_output=True,
             text=True,
             timeout=30,

@@ -3,7 +3,6 @@
 #include "plan.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,22 @@ typedef struct {
     int64_t moved;   /* bytes of the stream so far */
 } track;
 
+/* What Winsock tells of has numbers of its own. */
+#ifdef _WIN32
+#include <winsock2.h>
+#include <windows.h>
+#define HV_TOLD(name) WSA##name
+static SRWLOCK lock = SRWLOCK_INIT;
+static void begin(void) { AcquireSRWLockExclusive(&lock); }
+static void end(void) { ReleaseSRWLockExclusive(&lock); }
+#else
+#include <pthread.h>
+#define HV_TOLD(name) name
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void begin(void) { pthread_mutex_lock(&lock); }
+static void end(void) { pthread_mutex_unlock(&lock); }
+#endif
+
 static track tracks[MAX_KINDS];
 static int track_count = -1;   /* plan not read yet */
 
@@ -30,11 +44,13 @@ static const struct {
     const char *name;
     int number;
 } errors[] = {
-    {"reset", ECONNRESET}, {"EACCES", EACCES}, {"EAGAIN", EAGAIN}, {"EBADF", EBADF}, {"EDQUOT", EDQUOT},
+    {"reset", HV_TOLD(ECONNRESET)}, {"EACCES", EACCES}, {"EAGAIN", HV_TOLD(EWOULDBLOCK)}, {"EBADF", EBADF},
+    {"EDQUOT", HV_TOLD(EDQUOT)},
     {"EEXIST", EEXIST}, {"EINTR", EINTR}, {"EINVAL", EINVAL}, {"EIO", EIO}, {"EISDIR", EISDIR},
-    {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOBUFS", ENOBUFS}, {"ENOENT", ENOENT}, {"ENOMEM", ENOMEM},
-    {"ENOSPC", ENOSPC}, {"ENOSYS", ENOSYS}, {"EOPNOTSUPP", EOPNOTSUPP}, {"EPERM", EPERM}, {"EPIPE", EPIPE},
-    {"EROFS", EROFS}, {"ETIMEDOUT", ETIMEDOUT}, {"EXDEV", EXDEV}, {"ENXIO", ENXIO}, {"ECONNRESET", ECONNRESET},
+    {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOBUFS", HV_TOLD(ENOBUFS)}, {"ENOENT", ENOENT}, {"ENOMEM", ENOMEM},
+    {"ENOSPC", ENOSPC}, {"ENOSYS", ENOSYS}, {"EOPNOTSUPP", HV_TOLD(EOPNOTSUPP)}, {"EPERM", EPERM}, {"EPIPE", EPIPE},
+    {"EROFS", EROFS}, {"ETIMEDOUT", HV_TOLD(ETIMEDOUT)}, {"EXDEV", EXDEV}, {"ENXIO", ENXIO},
+    {"ECONNRESET", HV_TOLD(ECONNRESET)},
 };
 
 static void refuse(const char *word)
@@ -121,7 +137,7 @@ static track *track_of(const char *kind)
 hv_fault hv_fault_next(const char *kind)
 {
     hv_fault result = {0, 0, 0, SIZE_MAX, -1};
-    pthread_mutex_lock(&lock);
+    begin();
     track *here = track_of(kind);
     if (here && here->at < here->count) {
         outcome *next = &here->outcomes[here->at];
@@ -129,13 +145,13 @@ hv_fault hv_fault_next(const char *kind)
         if (next->times > 0 && --next->times == 0)
             here->at++;
     }
-    pthread_mutex_unlock(&lock);
+    end();
     return result;
 }
 
 void hv_fault_flip(const char *kind, hv_fault fault, unsigned char *bytes, int64_t moved)
 {
-    pthread_mutex_lock(&lock);
+    begin();
     track *here = track_of(kind);
     if (here) {
         int64_t at = fault.flip_at - here->moved;
@@ -143,5 +159,5 @@ void hv_fault_flip(const char *kind, hv_fault fault, unsigned char *bytes, int64
             bytes[at] ^= 1;
         here->moved += moved;
     }
-    pthread_mutex_unlock(&lock);
+    end();
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,6 +15,7 @@ from pathlib import Path
 import commands
 import pytest
 
+from e2e.plumbing import listening
 from lanes.parts import CHECKOUT, require
 from lanes.windows import suite, wine
 from lanes.windows.built import build_wheel, link_package
@@ -70,6 +72,7 @@ def test_files_and_descriptors_pass_their_tests_there(package: Path, tmp_path: P
 
 
 @pytest.mark.xdist_group("commands")  # beside all the others
+@pytest.mark.timeout(600)  # a whole file each
 @pytest.mark.parametrize("part", suite.COMMANDS)
 def test_commands_pass_their_tests_with_windows_processes(package: Path, part: str) -> None:
     python = ["wine", str(PYTHON), "-P"]
@@ -77,7 +80,7 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path, part: s
     env = names | {"PYTHONPATH": wine.windows_path(package)}
     command = {"argv": [*python, "-m", "hvcopy"], "worker": [*python, wine.windows_path(WORK)], "env": env}
     wine.wake(wine.environment())
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "60", *suite.commands(part)]
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "180", *suite.commands(part)]
     done = subprocess.run(
         argv,
         cwd=CHECKOUT,
@@ -85,7 +88,7 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path, part: s
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
@@ -109,6 +112,44 @@ def test_streams_arrive_whole_from_either_side(windows: Windows, tmp_path: Path,
             windows.run("pipe", address, "-i", sent)
             assert here.finish().code == 0
     assert got.read_bytes() == sent.read_bytes()
+
+
+ASKS = """
+import sys, hvcopy
+with hvcopy.open_stream(hvcopy.parse_address(sys.argv[1])) as stream:
+    stream.write(b"what is ")
+    stream.write(memoryview(b"the time?\\n"))
+    stream.end()
+    print(stream.read())
+"""
+MISSES = """
+import sys, hvcopy
+from hvcopy.errors import ConnectionLost
+stream = hvcopy.open_stream(hvcopy.parse_address(sys.argv[1]))
+stream.write(b"x")
+try:
+    stream.read()
+except ConnectionLost as error:
+    print(error.exit_code)
+"""
+
+
+def test_streams_of_the_library_work_there(package: Path) -> None:
+    env = {"PYTHONPATH": wine.windows_path(package)}
+    for script, said in ((ASKS, "b'late\\n'"), (MISSES, "6")):
+        with listening("tcp:127.0.0.1:0", "--open") as left:
+            address = left.line(r"listening on (\S+)\n")[1]
+            with wine.Program([PYTHON, "-P", "-c", script, address], env=env) as program:
+                if script == ASKS:
+                    assert left.tap().all() == b"what is the time?\n"
+                    left.send(b"late\n")
+                    left.end()
+                else:
+                    assert os.read(left.reads, 1) == b"x"
+                    left.signal(signal.SIGKILL)
+                done = program.finish()
+            assert (done.returncode, done.stdout.strip()) == (0, said), done.stderr
+            assert left.finish().code == (0 if script == ASKS else -signal.SIGKILL)
 
 
 def test_what_windows_lacks_is_said(windows: Windows) -> None:

@@ -157,7 +157,7 @@ def test_a_copy_that_broke_goes_on_where_it_was(way: str, windows: OverHyperv, t
             commands.serving(f"unix:{tmp_path}/direct", root) as server,
             windows.start(*command, "--no-fsync", "--timeout", 10) as program,
         ):
-            assert gate.reached.wait(PATIENCE)
+            assert gate.reached.wait(3 * PATIENCE)  # two interpreters start before that
             server.kill()
             broken = program.finish()
         assert broken.returncode == 6, broken.stderr

@@ -19,43 +19,50 @@ from lanes.parts import CHECKOUT
 from lanes.windows.made import CC, FOREIGN, RECIPES
 
 BUILD = CHECKOUT / "build" / "windows"
-CORE = BUILD / "_core.pyd"
+RELEASE = "release"
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 
-def build_core(minor: str) -> Path:
-    """hvcopy._core, one module for every CPython from 3.11 on; compiled again only when a source changed."""
-    sources = sorted(path for path in (CHECKOUT / "_core").rglob("*") if path.is_file() and path.suffix != ".pyc")
+def build_core(minor: str, variant: str = RELEASE) -> Path:
+    """hvcopy._core, one module for every CPython from 3.11 on; compiled again only when a source changed.
+
+    *variant* is one of setup.py's.
+    """
+    folder = _folder(variant)
+    core = folder / "_core.pyd"
+    places = [CHECKOUT / "_core"] if variant == RELEASE else [CHECKOUT / "_core", CHECKOUT / "tests" / "faults"]
+    sources = sorted(path for place in places for path in place.rglob("*.*") if path.suffix not in (".py", ".pyc"))
     stamp = hashlib.sha256()
     for path in [*sources, CHECKOUT / "setup.py", Path(__file__), FOREIGN / "pyconfig.h"]:
         stamp.update(str(path).encode() + path.read_bytes())
-    if CORE.is_file() and _content(BUILD / "core.stamp") == stamp.hexdigest():
-        return CORE
-    BUILD.mkdir(parents=True, exist_ok=True)
-    facts = _extension()
+    if core.is_file() and _content(folder / "core.stamp") == stamp.hexdigest():
+        return core
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = _extension(variant)
     cython = [sys.executable, "-m", "cython", "--module-name", "hvcopy._core", "-I", "_core", "_core/core.pyx"]
-    _run([*cython, "-o", str(BUILD / "core.c")])
-    compile_ = [CC, "-O2", "-DNDEBUG", *WARNINGS, "-Wno-unused-function", "-fvisibility=hidden", f"-I{_headers()}"]
+    _run([*cython, "-o", str(folder / "core.c")])
+    compile_ = [CC, "-O2", "-DNDEBUG", *WARNINGS, "-Wno-unused-function", "-fvisibility=hidden"]
+    compile_.append(f"-I{_headers(folder)}")
     compile_ += [f"-D{name}={value}" for name, value in facts.define_macros]
     compile_ += [f"-I{folder}" for folder in facts.include_dirs]
     objects = []
     for source in facts.sources:
-        path = BUILD / "core.c" if source.endswith(".pyx") else CHECKOUT / source
-        objects.append(str(BUILD / (Path(source).stem + ".o")))
+        path = folder / "core.c" if source.endswith(".pyx") else CHECKOUT / source
+        objects.append(str(folder / (Path(source).stem + ".o")))
         _run([*compile_, "-c", str(path), "-o", objects[-1]])
-    link = [CC, "-shared", "-s", "-static-libgcc", "-o", str(CORE), *objects, f"-L{RECIPES[minor].folder}", "-lpython3"]
+    link = [CC, "-shared", "-s", "-static-libgcc", "-o", str(core), *objects, f"-L{RECIPES[minor].folder}", "-lpython3"]
     _run([*link, *(f"-l{name}" for name in facts.libraries)])
-    (BUILD / "core.stamp").write_text(stamp.hexdigest())
-    return CORE
+    (folder / "core.stamp").write_text(stamp.hexdigest())
+    return core
 
 
-def link_package(minor: str) -> Path:
+def link_package(minor: str, variant: str = RELEASE) -> Path:
     """The folder to put on PYTHONPATH: the checkout's Python files, by links, and the core for Windows.
 
     What stands there already stays, since a program may be running from it.
     """
-    tree = BUILD / "tree"
-    core = build_core(minor)
+    tree = _folder(variant) / "tree"
+    core = build_core(minor, variant)
     package = tree / "hvcopy"
     package.mkdir(parents=True, exist_ok=True)
     wanted = {path.name: path for path in (CHECKOUT / "hvcopy").iterdir()}
@@ -98,21 +105,29 @@ def build_wheel(minor: str) -> Path:
     return tagged
 
 
-def _extension() -> Extension:
+def _folder(variant: str) -> Path:
+    return BUILD if variant == RELEASE else BUILD / variant
+
+
+def _extension(variant: str) -> Extension:
     """How setup.py compiles the core on Windows."""
-    here = os.getcwd()
+    here, before = os.getcwd(), os.environ.get("HVCOPY_BUILD")
     os.chdir(CHECKOUT)  # setup.py looks for its sources from there, as setuptools has it
+    os.environ["HVCOPY_BUILD"] = variant
     try:
         found = runpy.run_path("setup.py", run_name="facts")["core"]("win32")
     finally:
         os.chdir(here)
+        del os.environ["HVCOPY_BUILD"]
+        if before is not None:
+            os.environ["HVCOPY_BUILD"] = before
     assert isinstance(found, Extension)
     return found
 
 
-def _headers() -> Path:
+def _headers(folder: Path) -> Path:
     """CPython's headers with the answers for Windows; the limited API is the same in each version."""
-    copy = BUILD / "include"
+    copy = folder / "include"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(sysconfig.get_path("include"), copy)
     shutil.copy(FOREIGN / "pyconfig.h", copy)

@@ -54,6 +54,8 @@ class Worker:
         for line in self._control.makefile("rb"):
             message = json.loads(line)
             if "run" in message:
+                with self._lock:
+                    self._running = message["run"]
                 self._jobs.put(message)
                 continue
             self._interrupt(message["interrupt"], message["signal"])
@@ -72,9 +74,9 @@ class Worker:
 
     def work(self) -> None:
         """Do what comes."""
+        self._deaf()
         threading.Thread(target=self.listen, daemon=True).start()
         self._threads = threading.active_count()
-        self._deaf()
         while job := self._jobs.get():
             self._do(job)
 
@@ -85,8 +87,6 @@ class Worker:
         sys.argv = ["hvcopy", *job["argv"]]
         pipes = [Pipe(int(fd), port) for fd, port in job["pipes"].items()]
         code = 1
-        with self._lock:
-            self._running = job["run"]
         with contextlib.suppress(KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             code = run()
