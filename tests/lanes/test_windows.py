@@ -14,8 +14,8 @@ from pathlib import Path
 
 import commands
 import pytest
-
 from e2e.plumbing import listening
+
 from lanes.parts import CHECKOUT, require
 from lanes.windows import suite, wine
 from lanes.windows.built import build_wheel, link_package
