@@ -2,8 +2,8 @@
 
 cdef size_t landed(Hold *hold, FileSpan *file) noexcept nogil:
     """Bytes that may be written: all at the end, before that whole pages, so that zero pages stay whole."""
-    if hold.filled == hold.size:
-        return hold.filled
+    if hold.filled >= hold.size:
+        return hold.size
     return hold.filled - min(hold.filled, (<size_t>file.offset + hold.filled) % PAGE)
 
 
@@ -21,21 +21,21 @@ cdef Turn write_landed(Stream *stream, FileSpan *file) noexcept nogil:
 cdef Turn land_on(Stream *stream, Hold *hold, FileSpan *file, size_t grain) noexcept nogil:
     cdef Turn turn
     while True:
-        if hold.wait_first or hold.filled == hold.size or hold.filled - file.size >= grain:
+        if hold.wait_first or hold.filled >= hold.size or hold.filled - file.size >= grain:
             file.size = landed(hold, file)
             turn = write_landed(stream, file)
             if turn != GO:
                 return turn
-        if hold.filled == hold.size:
+        if hold.filled >= hold.size:
             return DONE
         turn = receive_more(stream, hold)
         if turn != GO:
             return turn
 
 
-def recv_file(hv_socket sock, into, int fd, int64_t offset, bint sparse, size_t grain, Meter meter not None,
-              int timeout_ms, bint waits=False, /):
-    """Fill *into* from a socket and write it to file *fd* meanwhile.  Returns (received, of that written)."""
+def recv_file(hv_socket sock, into, size_t size, int fd, int64_t offset, bint sparse, size_t grain,
+              Meter meter not None, int timeout_ms, bint waits=False, /):
+    """Receive *size* bytes and write them to file *fd* meanwhile.  Returns (received, of that written)."""
     cdef Py_buffer view
     cdef Stream stream
     cdef Hold hold
@@ -45,12 +45,15 @@ def recv_file(hv_socket sock, into, int fd, int64_t offset, bint sparse, size_t 
     stream.waits = waits
     PyObject_GetBuffer(into, &view, PyBUF_WRITABLE)
     try:
+        if size > <size_t>view.len:
+            raise ValueError("no room for that size")
         start_file(&file, fd, &view, offset)
         file.size = 0
         file.sparse = sparse
         memset(&hold, 0, sizeof(hold))
         hold.into = <unsigned char *>view.buf
-        hold.size = <size_t>view.len
+        hold.size = size
+        hold.room = <size_t>view.len
         while turn != DONE and turn != ENDED:
             with nogil:
                 turn = land_on(&stream, &hold, &file, grain)

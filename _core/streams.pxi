@@ -185,7 +185,8 @@ cdef Turn pass_on(Stream *stream, Passage *passage) noexcept nogil:
 
 cdef struct Hold:
     unsigned char *into
-    size_t size
+    size_t size       # what is waited for
+    size_t room       # what may come along
     size_t filled
     bint once         # one successful receive is enough
     bint wait_first
@@ -199,7 +200,7 @@ cdef Turn receive_more(Stream *stream, Hold *hold) noexcept nogil:
         turn = wait(stream, HV_READABLE)
         if turn != GO:
             return turn
-    got = hv_recv(stream.sock, hold.into + hold.filled, min(hold.size - hold.filled, <size_t>SLICE), stream.waits)
+    got = hv_recv(stream.sock, hold.into + hold.filled, min(hold.room - hold.filled, <size_t>SLICE), stream.waits)
     hold.wait_first = got.err != 0
     hold.filled += <size_t>got.value
     turn = account(stream, got)
@@ -279,7 +280,7 @@ cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once
             raise ValueError("recv_some needs room for at least one byte")
         memset(&hold, 0, sizeof(hold))
         hold.into = <unsigned char *>view.buf
-        hold.size = <size_t>view.len
+        hold.size = hold.room = <size_t>view.len
         hold.once = once
         while turn != DONE and turn != ENDED:
             with nogil:

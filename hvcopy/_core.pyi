@@ -79,6 +79,7 @@ def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, w
 def recv_file(
     sock: int,
     into: WriteableBuffer,
+    size: int,
     fd: int,
     offset: int,
     sparse: bool,
@@ -88,11 +89,12 @@ def recv_file(
     waits: bool = False,
     /,
 ) -> tuple[int, int]:
-    """Fill *into* from *sock*, and write it to file *fd* at *offset*, as ``write_at`` does, while more is on its way: whenever
-    *grain* bytes have come or nothing is there to be received.
+    """Receive *size* bytes into *into*, and write them to file *fd* at *offset*, as ``write_at`` does, while more is on its
+    way: whenever *grain* bytes have come or nothing is there to be received.
 
-    Returns (received, written): fewer received than asked when the peer's end of stream came first; fewer written when the
-    file failed, and then the rest is the caller's to write, which also tells what failed."""
+    Returns (received, written).  Received: more than *size*, up to the room in *into*, when the call that brought the last
+    of them brought more; fewer when the peer's end of stream came first.  Fewer written than *size*: the file failed, and
+    the rest is the caller's to write, which also tells what failed."""
 
 def read_some(fd: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, blocking: bool, once: bool, /) -> int:
     """Wait for something to read from any descriptor, and read it and whatever else is there by then, up to *into*.

@@ -136,16 +136,16 @@ class Channel:
             raise self._explained(error) from error
 
     def receive_file(
-        self, into: WriteableBuffer, fd: int, offset: int, *, sparse: bool, timeout: float | None = None
+        self, into: WriteableBuffer, size: int, fd: int, offset: int, *, sparse: bool, timeout: float | None = None
     ) -> tuple[int, int]:
-        """Fill *into*, and write it to file *fd* at *offset* while more is on its way; returns (received, written).
+        """Receive *size* bytes, and write them to file *fd* at *offset* while more is on its way; returns (received, written).
 
-        Fewer received: the peer's end of stream came first.  Fewer written: the rest is the caller's to write, which
-        tells what failed.
+        More received, up to the room in *into*: it came along.  Fewer: the peer's end of stream came first.  Fewer
+        written: the rest is the caller's to write, which tells what failed.
         """
         sock, ms = self.sock.fileno(), self._ms(timeout)
         try:
-            return recv_file(sock, into, fd, offset, sparse, self.piece, self.received, ms, self._waits)
+            return recv_file(sock, into, size, fd, offset, sparse, self.piece, self.received, ms, self._waits)
         except TimeoutError:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:

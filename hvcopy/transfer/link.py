@@ -28,6 +28,9 @@ LAST_WORDS = 1.0
 """Seconds to hear, or to let the peer hear, why a session ended."""
 
 
+AHEAD = HEADER.size + max(COVERED.values())
+"""Bytes of a parted frame that may be received with what precedes it: never contents, which have their own place."""
+
 FIRST_BODY = 64 * 1024
 """Bytes of the receive buffer at first; it grows to the largest frame that came, which its type bounds."""
 
@@ -56,7 +59,8 @@ class Link:
         self._sending = threading.Lock()
         self._sequence = 0
         self._expected = 0
-        self._header = memoryview(bytearray(HEADER.size))
+        self._ahead = memoryview(bytearray(AHEAD))
+        self._held = (0, 0)
         self._body = buffer(FIRST_BODY)
 
     @property
@@ -174,8 +178,8 @@ class Link:
         self._receiving = True
         try:
             timeout = self._patience if timeout is None else timeout
-            self._fill(self._header, timeout)
-            kind, flags, length = parse_header(self._header, early=self.early, sequence=self._expected)
+            head = self._next_header(timeout, HEADER.size + (COVERED[parted] if parted else 0))
+            kind, flags, length = parse_header(head, early=self.early, sequence=self._expected)
             self._expected += 1
             if kind is Type.PING:
                 self.heartbeat_bytes += HEADER.size + length
@@ -183,7 +187,7 @@ class Link:
             body = self._room(now)
             if now:
                 self._fill(body, timeout)
-            check_seal(self._header, kind, body)
+            check_seal(head, kind, body)
             self.rest = length - now
             if self.rest:
                 return Frame(kind, flags, bytes(body))
@@ -209,16 +213,21 @@ class Link:
         Returns it, valid until the next call, and how much of it is written: all, unless the file failed.  Raises
         ConnectionLost at the end of the stream.
         """
-        block = self._room(self.rest)
+        size = self.rest
+        room = self._room(size + AHEAD)  # the next frame's beginning comes along, which spares a call
         self._receiving = True
         try:
-            received, written = self.channel.receive_file(block, fd, offset, sparse=sparse, timeout=self._patience)
+            received, written = self.channel.receive_file(
+                room, size, fd, offset, sparse=sparse, timeout=self._patience
+            )
         finally:
             self._receiving = False
-        if received < len(block):
+        if received < size:
             raise self._ended()
+        self._ahead[: received - size] = room[size:received]
+        self._held = (0, received - size)
         self.rest = 0
-        return block, written
+        return room[:size], written
 
     def next_part(self) -> memoryview:
         """Receive and return what is to be dealt with at once of a parted frame's body; valid until the next call."""
@@ -236,33 +245,57 @@ class Link:
             self._body = buffer(size)
         return self._body[:size]
 
+    def _next_header(self, timeout: float, limit: int) -> bytes:
+        """Return the next 16 bytes; up to *limit* are received along once the handshake is over."""
+        if self.early or self.deadline:
+            limit = HEADER.size
+        first, end = self._held
+        count = end - first
+        self._ahead[:count] = self._ahead[first:end]
+        while count < HEADER.size:
+            self._held = (0, count)
+            got = self._receive_some(self._ahead[count:limit], timeout)
+            if not got:
+                raise self._ended()
+            count += got
+        self._held = (HEADER.size, count)
+        return bytes(self._ahead[: HEADER.size])
+
     def _fill(self, into: memoryview, timeout: float) -> None:
-        if self._receive(into, timeout) < len(into):
+        first, end = self._held
+        held = min(end - first, len(into))
+        if held:
+            into[:held] = self._ahead[first : first + held]
+            self._held = (first + held, end)
+        if held < len(into) and self._receive(into[held:], timeout) < len(into) - held:
             raise self._ended()
 
     def _ended(self) -> ConnectionLost:
         return ConnectionLost(f"{self.channel.peer}: the connection ended before the transfer did")
 
     def _receive(self, into: memoryview, timeout: float) -> int:
-        """Fill *into*; while there is a deadline, it bounds the whole, however the peer trickles."""
+        """Fill *into*, unless the stream ends before."""
         if not self.deadline:
             return self.channel.receive_exact(into, timeout=timeout)
         count = 0
-        while count < len(into):
-            left = self.deadline - time.monotonic()
-            if left <= 0:
-                raise TimedOut(f"{self.channel.peer}: the peer did not finish the handshake in time")
-            try:
-                got = self.channel.receive_some(into[count:], timeout=left)
-            except TimedOut:
-                raise TimedOut(
-                    f"{self.channel.peer}: the peer accepted the connection but said nothing in time",
-                    hint="is it hvcopy that listens there?",
-                ) from None
-            if not got:
-                break
+        while count < len(into) and (got := self._receive_some(into[count:], timeout)):
             count += got
         return count
+
+    def _receive_some(self, into: memoryview, timeout: float) -> int:
+        """Receive what is there; while there is a deadline, it bounds the whole, however the peer trickles."""
+        if not self.deadline:
+            return self.channel.receive_some(into, timeout=timeout)
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut(f"{self.channel.peer}: the peer did not finish the handshake in time")
+        try:
+            return self.channel.receive_some(into, timeout=left)
+        except TimedOut:
+            raise TimedOut(
+                f"{self.channel.peer}: the peer accepted the connection but said nothing in time",
+                hint="is it hvcopy that listens there?",
+            ) from None
 
     def _peer_error(self, body: memoryview) -> HvcopyError:
         error = decode(Type.ERROR, body)

@@ -47,7 +47,7 @@ def test_what_is_received_stands_in_the_buffer_and_in_the_file(pair: Pair, targe
     data, into, meter = os.urandom(size), bytearray(size), core.Meter()
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(far.sendall, data)
-        assert core.recv_file(near.fileno(), into, target, PAGE, False, grain, meter, SLOW_MS) == (size, size)
+        assert core.recv_file(near.fileno(), into, len(into), target, PAGE, False, grain, meter, SLOW_MS) == (size, size)
         sending.result()
     assert into == data
     assert contents(target) == (bytes(PAGE) + data if size else b"")
@@ -66,7 +66,7 @@ def test_what_has_come_is_written_before_the_rest_comes(pair: Pair, target: int)
     far.setblocking(True)
     data, into = os.urandom(9 * PAGE), bytearray(9 * PAGE)
     with ThreadPoolExecutor(1) as pool:
-        receiving = pool.submit(core.recv_file, near.fileno(), into, target, 0, False, ALL, core.Meter(), SLOW_MS)
+        receiving = pool.submit(core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, core.Meter(), SLOW_MS)
         far.sendall(data[: 2 * PAGE + 5])
         wait_until_written(target, data[: 2 * PAGE])  # whole pages: the rest of the third may make it one of zeros
         far.sendall(data[2 * PAGE + 5 :])
@@ -81,7 +81,7 @@ def test_call_that_waits_in_the_system_writes_once_its_grain_has_come(unix_pair:
     data, into = os.urandom(4 * PAGE), bytearray(4 * PAGE)
     with ThreadPoolExecutor(1) as pool:
         receiving = pool.submit(
-            core.recv_file, near.fileno(), into, target, 0, False, PAGE, core.Meter(), SLOW_MS, True
+            core.recv_file, near.fileno(), into, len(into), target, 0, False, PAGE, core.Meter(), SLOW_MS, True
         )
         far.sendall(data[: 3 * PAGE])
         wait_until_written(target, data[: 3 * PAGE])
@@ -97,10 +97,10 @@ def test_silence_in_the_middle_is_a_timeout_and_can_be_cancelled(unix_pair: Pair
     far.sendall(bytes(100))
     meter, into = core.Meter(), bytearray(200)
     with pytest.raises(TimeoutError):
-        core.recv_file(near.fileno(), into, target, 0, False, ALL, meter, SHORT_MS, waits)
+        core.recv_file(near.fileno(), into, len(into), target, 0, False, ALL, meter, SHORT_MS, waits)
     assert meter.moved == 100
     with ThreadPoolExecutor(1) as pool:
-        receiving = pool.submit(core.recv_file, near.fileno(), into, target, 0, False, ALL, meter, SLOW_MS, waits)
+        receiving = pool.submit(core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, meter, SLOW_MS, waits)
         began = time.monotonic()
         meter.cancel()
         with pytest.raises(OSError, match="cancel") as caught:
@@ -115,7 +115,7 @@ def test_end_of_stream_in_the_middle_returns_what_came(pair: Pair, target: int) 
     far.sendall(data)
     far.shutdown(socket.SHUT_WR)
     into = bytearray(3 * PAGE)
-    received, written = core.recv_file(near.fileno(), into, target, 0, False, ALL, core.Meter(), SLOW_MS)
+    received, written = core.recv_file(near.fileno(), into, len(into), target, 0, False, ALL, core.Meter(), SLOW_MS)
     assert received == len(data)
     assert written in (0, PAGE)  # as the system said that nothing was there before it said that nothing follows
     assert into[:received] == data
@@ -130,7 +130,7 @@ def test_file_that_takes_nothing_leaves_the_rest_to_the_callers_write(pair: Pair
     try:
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(far.sendall, data)
-            assert core.recv_file(near.fileno(), into, full, 0, False, PAGE, core.Meter(), SLOW_MS) == (MIB, 0)
+            assert core.recv_file(near.fileno(), into, MIB, full, 0, False, PAGE, core.Meter(), SLOW_MS) == (MIB, 0)
             sending.result()
         with pytest.raises(OSError, match="space"):
             core.write_at(full, into, 0, False)
@@ -157,7 +157,7 @@ def test_zero_pages_become_holes_wherever_the_pieces_are_cut(pair: Pair) -> None
 
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(send)
-            got = core.recv_file(near.fileno(), into, fd, 0, True, 1, core.Meter(), SLOW_MS)
+            got = core.recv_file(near.fileno(), into, len(into), fd, 0, True, 1, core.Meter(), SLOW_MS)
             sending.result()
         assert got == (len(data), len(data))
         assert contents(fd) == data
@@ -172,5 +172,28 @@ def test_impossible_offset_is_misuse_before_anything_is_received(unix_pair: Pair
     far.sendall(b"1234")
     for offset in (-1, (1 << 63) - 2):
         with pytest.raises((ValueError, OverflowError)):
-            core.recv_file(near.fileno(), bytearray(4), target, offset, False, ALL, core.Meter(), SLOW_MS)
+            core.recv_file(near.fileno(), bytearray(4), 4, target, offset, False, ALL, core.Meter(), SLOW_MS)
     assert near.recv(10) == b"1234"
+
+
+def test_what_comes_along_stands_behind_and_not_in_the_file(unix_pair: Pair, target: int) -> None:
+    near, far = unix_pair
+    data = os.urandom(PAGE)
+    far.sendall(data + b"the next frame")
+    into = bytearray(PAGE + 8)
+    assert core.recv_file(near.fileno(), into, PAGE, target, 0, False, ALL, core.Meter(), SLOW_MS) == (PAGE + 8, PAGE)
+    assert into == data + b"the next"
+    assert contents(target) == data
+    assert near.recv(10) == b" frame"
+
+
+def test_room_is_not_waited_for(unix_pair: Pair, target: int) -> None:
+    near, far = unix_pair
+    far.sendall(b"12345")
+    got = core.recv_file(near.fileno(), bytearray(100), 5, target, 0, False, ALL, core.Meter(), SLOW_MS)
+    assert got == (5, 5)
+
+
+def test_a_size_without_room_is_misuse(unix_pair: Pair, target: int) -> None:
+    with pytest.raises(ValueError, match="room"):
+        core.recv_file(unix_pair[0].fileno(), bytearray(4), 5, target, 0, False, ALL, core.Meter(), SLOW_MS)

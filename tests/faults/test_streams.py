@@ -158,7 +158,7 @@ a.close()
 meter = core.Meter()
 into = bytearray(10)
 fd = os.open("landed", os.O_RDWR | os.O_CREAT)
-got = outcome(core.recv_file, b.fileno(), into, fd, 0, False, 1 << 40, meter, 1000)
+got = outcome(core.recv_file, b.fileno(), into, 10, fd, 0, False, 1 << 40, meter, 1000)
 say(got=got, into=into.decode(errors="replace"), file=os.pread(fd, 100, 0).decode(), moved=meter.moved)
 """
 
