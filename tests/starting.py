@@ -36,6 +36,8 @@ ELSEWHERE: dict[str, Any] | None = json.loads(os.environ.get("HVCOPY_TEST_COMMAN
 The command; what does many of them one after the other (lanes/windows/work.py); what both have in their environment.
 They have TCP, and no unix sockets: see ``ports``.
 """
+if ELSEWHERE:  # before any test changes the environment: they are told what differs from that of the start
+    from lanes.windows import workers
 
 
 class Process(Protocol):
@@ -63,8 +65,6 @@ class Process(Protocol):
 def start(arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]) -> Process:
     """Start ``hvcopy ARGUMENTS`` with two descriptors of files as its output."""
     if ELSEWHERE:
-        from lanes.windows import workers
-
         words, changed = ports.words(arguments), {**env, **ELSEWHERE["env"]}
         return workers.start(ELSEWHERE["worker"], words, (out, err), cwd=cwd, env=changed)
     return Forked(arguments, out, err, cwd=cwd, env=env)
@@ -83,8 +83,6 @@ def execute(
 ) -> Process:
     """The same in an interpreter of its own, behind *prefix*.  *stdout*: *out* gets each byte as it is."""
     if ELSEWHERE and not prefix and (stdin != subprocess.DEVNULL or stdout):
-        from lanes.windows import workers
-
         pipes = ({0: stdin} if stdin != subprocess.DEVNULL else {}) | ({1: out} if stdout else {})
         changed = {**env, **ELSEWHERE["env"]}
         return workers.start(ELSEWHERE["worker"], ports.words(arguments), (out, err), cwd=cwd, env=changed, pipes=pipes)
