@@ -20,6 +20,9 @@ PYTEST := $(PY) -m pytest
 AT_ONCE := -n $(JOBS) --dist loadgroup
 LANES := -m lane
 FETCH := $(PY) tests/lanes/parts.py --fetch kernel && $(PY) tests/lanes/parts.py --fetch guest
+FETCH_WINDOWS = $(PY) tests/lanes/parts.py --fetch $(1) >/dev/null || echo "hvcopy: the $(1) lane lacks a part, see above"
+# Two processes run the tests, so the core is compiled before them.
+TEST_WINDOWS = $(PYTEST) -n 2 --dist loadgroup $(LANES) -k windows tests/lanes $(ARGS)
 
 # The address sanitizer must be the first library of the process; Python's own allocator would hide errors from it.
 ASAN_ENV = LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so):$(shell $(CC) -print-file-name=libubsan.so)" \
@@ -32,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test check build lanes lane-kernel lane-guest test-windows bench wheel dist faults asan lint types
-.PHONY: werror clean distclean FORCE
+.PHONY: check-windows werror clean distclean FORCE
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb text; do \
@@ -41,11 +44,17 @@ help: ## List the verbs
 demo: build ## Copy the standard library and 1 GiB through a socket, compare, show the rates (ARGS="--size 256M")
 	@$(VENV)/bin/hvcopy demo $(ARGS)
 
-test: build $(VENV)/.test build/faults/.built ## Run every test but test-windows; lanes whose parts cannot be had are skipped, and say so
+test: build $(VENV)/.test build/faults/.built ## Run every test but those of Windows; lanes whose parts cannot be had are skipped, and say so
 	@$(FETCH) >/dev/null || echo "hvcopy: lanes that lack a part are skipped, see above"
 	$(PYTEST) $(AT_ONCE) --ignore-glob='*/lanes/test_windows*' $(ARGS)
 
-check: lint types werror asan test ## All that must pass before a change lands: lint, types, layers, sanitizers, tests
+check: lint types werror asan check-windows test ## All that must pass before a change lands: lint, types, layers, sanitizers, tests
+
+check-windows: build $(VENV)/.test
+	@$(call FETCH_WINDOWS,windows)
+	@$(call FETCH_WINDOWS,windows-3.13)
+	@$(PY) tests/lanes/windows/run.py -c pass || echo "hvcopy: the tests of Windows say why they cannot run"
+	$(TEST_WINDOWS)
 
 build: $(VENV)/.run $(CORE) ## Build the core and install the command into .venv
 
@@ -62,8 +71,9 @@ lane-guest: build $(VENV)/.test ## Run the tests across a real virtio-vsock devi
 
 test-windows: build $(VENV)/.test ## Run the tests with a Windows Python under Wine, the core cross-compiled
 	$(PY) tests/lanes/parts.py --fetch windows
+	@$(call FETCH_WINDOWS,windows-3.13)
 	$(PY) tests/lanes/windows/run.py -c pass
-	$(PYTEST) -n 2 --dist loadgroup $(LANES) -k windows tests/lanes $(ARGS)
+	$(TEST_WINDOWS)
 
 bench: build $(VENV)/.test ## Measure against socat, rsync, cp and others (ARGS="--help")
 	$(PY) bench/run.py $(ARGS)
