@@ -36,9 +36,8 @@ def flow(
     meter: core.Meter | None = None,
     room: int = ROOM,
     by_reference: int = ALL,
-    sends_wait: bool = False,
 ) -> core.Flow:
-    return core.Flow(source, sink, meter or core.Meter(), room, by_reference, sends_wait)
+    return core.Flow(source, sink, meter or core.Meter(), room, by_reference)
 
 
 def drive(*flows: core.Flow) -> None:
@@ -605,75 +604,3 @@ def test_misuse_is_refused(unix_pair: Pair) -> None:
     drive(over)
     with pytest.raises(ValueError, match="over"):
         core.relay([over], 0, 0)
-
-
-# ---- sends that wait in the system for a moment
-
-
-@pytest.fixture
-def waiting_pair() -> Iterator[Pair]:
-    near, far = socket.socketpair()
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 20_000))
-    with near, far:
-        yield near, far
-
-
-def test_sends_that_wait_deliver_everything_to_a_slow_reader(waiting_pair: Pair, tmp_path: Path) -> None:
-    near, far = waiting_pair
-    data = random.Random(7).randbytes(9 * MIB)
-    (tmp_path / "source").write_bytes(data)
-    got = bytearray()
-
-    def read() -> None:
-        while part := far.recv(50_000):
-            got.extend(part)
-
-    with open(tmp_path / "source", "rb") as source, in_thread(read):
-        meter = core.Meter()
-        one = flow(source.fileno(), near.fileno(), meter=meter, room=MIB, by_reference=0, sends_wait=True)
-        drive(one)
-        assert (one.state, meter.moved) == (core.DELIVERED, len(data))
-        near.shutdown(socket.SHUT_WR)
-    assert got == data
-
-
-def test_a_sink_that_takes_nothing_holds_up_the_other_direction_for_a_moment_only(waiting_pair: Pair) -> None:
-    near, far = waiting_pair
-    out_read, out_write = os.pipe()
-    with ExitStack() as stack:
-        for fd in (out_read, out_write):
-            stack.callback(os.close, fd)
-        zero = os.open("/dev/zero", os.O_RDONLY)
-        stack.callback(os.close, zero)
-        meter = core.Meter()
-        up = flow(zero, near.fileno(), meter=meter, room=MIB, by_reference=0, sends_wait=True)
-        down = flow(near.fileno(), out_write, by_reference=0)
-
-        def talk() -> None:
-            try:
-                for _ in range(5):
-                    far.sendall(b"answer")
-                    assert os.read(out_read, 100) == b"answer"
-            finally:
-                meter.cancel()
-
-        with in_thread(talk), pytest.raises(OSError, match="cancel"):
-            core.relay([up, down], SLOW_MS, FOREVER)
-        assert up.waiting
-
-
-def test_a_peer_that_leaves_ends_a_send_that_waits(waiting_pair: Pair) -> None:
-    near, far = waiting_pair
-    zero = os.open("/dev/zero", os.O_RDONLY)
-    try:
-        one = flow(zero, near.fileno(), room=MIB, by_reference=0, sends_wait=True)
-
-        def leave() -> None:
-            far.recv(1, socket.MSG_PEEK)
-            far.close()
-
-        with in_thread(leave):
-            assert core.relay([one], SLOW_MS, FOREVER)
-        assert (one.state, one.errno) == (core.SINK_FAILED, errno.EPIPE)
-    finally:
-        os.close(zero)

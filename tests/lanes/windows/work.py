@@ -70,7 +70,7 @@ class Worker:
                 if signal.getsignal(CTRL_BREAK) is not nothing:
                     _thread.interrupt_main(event)
                     return
-            time.sleep(0.01)
+            time.sleep(0.01)  # nothing tells when a command has set its handlers
 
     def work(self) -> None:
         """Do what comes."""
@@ -148,7 +148,7 @@ class Pipe:
                     if waiting_in(pipe):
                         self._connection.sendall(os.read(pipe, PIECE))
                     else:
-                        time.sleep(0.002)
+                        time.sleep(0.002)  # Windows has nothing that waits for a pipe (docs/windows.md)
             finally:
                 os.close(pipe)
 
