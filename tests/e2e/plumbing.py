@@ -49,6 +49,7 @@ class Piped(Running):
     def __init__(
         self, *arguments: object, stdin: int | None = None, prefix: Sequence[str] = (), **options: object
     ) -> None:
+        self.feeding: threading.Thread | None = None
         reads, self.writes = os.pipe()
         self.reads, writes = os.pipe()
         try:
@@ -94,6 +95,8 @@ class Piped(Running):
     def close(self) -> None:
         """End everything."""
         super().close()
+        if self.feeding:  # it has the descriptor, and hears now that nobody reads
+            self.feeding.join(20)
         self.end()
         if self.reads >= 0:
             self.leave()
@@ -129,7 +132,7 @@ def feed(target: Piped, content: bytes) -> threading.Thread:
             pass
         target.end()
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = target.feeding = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread
 
