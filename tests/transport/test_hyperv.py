@@ -180,7 +180,6 @@ def test_close_in_another_thread_ends_accept() -> None:
     timer.join()
 
 
-
 @in_standin
 @pytest.mark.parametrize(
     ("code", "kind", "name", "hint"),

@@ -2,7 +2,8 @@
 
 work.py PORT    connects to 127.0.0.1:PORT and takes lines of JSON:
                 {"run": NUMBER, "argv": [...], "cwd": ..., "env": {...}, "pipes": {"0": PORT, "1": PORT}},
-                {"interrupt": NUMBER, "signal": NUMBER}; answers {"over": NUMBER, "code": ..., "fit": ...}
+                {"interrupt": NUMBER, "signal": NUMBER}, {"connections": "?"};
+                answers {"over": NUMBER, "code": ..., "fit": ...}, {"connections": [[OWN END, OTHER END], ...]}
 
 Each command has the main thread, and descriptors 1 and 2 as they are; at its end END is written to both, so that
 whoever reads them knows where its output ends.  "fit": nothing of it is left behind.  With "pipes" its standard input or
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -25,6 +27,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -57,9 +60,14 @@ class Worker:
                 with self._lock:
                     self._running = message["run"]
                 self._jobs.put(message)
-                continue
-            self._interrupt(message["interrupt"], message["signal"])
+            elif "connections" in message:
+                self._say({"connections": list(connections())})
+            else:
+                self._interrupt(message["interrupt"], message["signal"])
         os._exit(0)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._control.sendall(json.dumps(message).encode() + b"\n")
 
     def _interrupt(self, number: int, event: int) -> None:
         """Interrupt a job once it has its handlers, unless it is over: before, each command ends as Python has it."""
@@ -98,7 +106,7 @@ class Worker:
         fit = threading.active_count() == self._threads
         for fd in STANDARD:
             os.write(fd, END)
-        self._control.sendall(json.dumps({"over": job["run"], "code": code, "fit": fit}).encode() + b"\n")
+        self._say({"over": job["run"], "code": code, "fit": fit})
 
     def _deaf(self) -> None:
         """Let no interrupt of a job that is over reach what comes after it."""
@@ -164,6 +172,14 @@ def waiting_in(pipe: int) -> int:
 def is_closed(sock: socket.socket) -> bool:
     """Whether the other side, which says nothing, has closed."""
     return bool(select.select([sock], [], [], 0)[0])
+
+
+def connections() -> Iterator[list[str]]:
+    """The two ends of every connection there is."""
+    for sock in gc.get_objects():
+        if isinstance(sock, socket.socket):
+            with contextlib.suppress(OSError):
+                yield ["{}:{}".format(*sock.getsockname()), "{}:{}".format(*sock.getpeername())]
 
 
 def nothing(number: int, frame: FrameType | None) -> None:

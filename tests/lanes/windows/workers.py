@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from lanes.windows import forgotten
+
 PATIENCE = 60.0
 SOFTLY = 3.0
 """Seconds that a command has to end after an interrupt, which takes 2 s at most; then its process is killed."""
@@ -43,8 +45,12 @@ class Worker:
         assert self.process.stdout
         assert self.process.stderr
         self.job: Job | None = None
-        for number, stream in enumerate((self.process.stdout, self.process.stderr)):
-            threading.Thread(target=self._pump, args=(number, stream), daemon=True).start()
+        self._connections: list[forgotten.Connection] = []
+        self._told = threading.Event()
+        outputs = enumerate((self.process.stdout, self.process.stderr))
+        self._pumps = [threading.Thread(target=self._pump, args=output, daemon=True) for output in outputs]
+        for pump in self._pumps:
+            pump.start()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> socket.socket:
@@ -62,6 +68,18 @@ class Worker:
         """Send it a line of JSON."""
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
+
+    def kill(self) -> None:
+        """End it in the middle of whatever that is, and its connections with it."""
+        self.tell({"connections": "?"})
+        self._told.wait(PATIENCE)
+        self.process.kill()
+        self.process.wait()
+        for pump in self._pumps:  # Wine's server ends everything of a process before it listens to another
+            pump.join(PATIENCE)
+        forgotten.end(self._connections)
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
 
     def _pump(self, number: int, stream: IO[bytes]) -> None:
         """Pass output on to whose it is; the mark of its end may come in two pieces."""
@@ -84,8 +102,12 @@ class Worker:
         with contextlib.suppress(OSError):  # a reset, when it is killed with an interrupt unread
             for line in self._control.makefile("rb"):
                 message = json.loads(line)
-                if self.job:
+                if "connections" in message:
+                    self._connections = [(mine, theirs) for mine, theirs in message["connections"]]
+                    self._told.set()
+                elif self.job:
                     self.job.end(message["code"], fit=message["fit"])
+        self._told.set()
         code = self.process.wait()
         if self.job:
             self.job.end(code, fit=False)
@@ -160,6 +182,8 @@ class Job:
         if number in (signal.SIGINT, signal.SIGTERM):
             event = CTRL_C if number == signal.SIGINT else CTRL_BREAK
             self._worker.tell({"interrupt": self._number, "signal": event})
+        elif number == signal.SIGKILL:
+            self._worker.kill()
         else:
             self._worker.process.send_signal(number)
 
