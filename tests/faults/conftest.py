@@ -21,19 +21,38 @@ HOW = "the faults build is missing: run python tests/faults/build.py faults"
 ELSEWHERE: dict[str, Any] | None = json.loads(os.environ.get("HVCOPY_TEST_FAULTS", "null"))
 """Of a lane whose Python is another one: {"argv": [...], "env": {...}}, with the build on its path."""
 PRELUDE = """
-import array, errno, json, os, socket, struct, sys
+import array, ctypes, errno, json, os, socket, struct, sys
 from hvcopy import _core as core
+from hvcopy.descriptors import in_relay
+
+BINARY = getattr(os, "O_BINARY", 0)
+
+def name_of(number):
+    "The name of an errno, as POSIX has it; None for 0."
+    return errno.errorcode[number].removeprefix("WSA") if number else None
 
 def outcome(call, *args):
     "What a call did: its result, or the name of its errno."
     try:
         return call(*args)
     except OSError as error:
-        return errno.errorcode[error.errno].removeprefix("WSA")
+        return name_of(error.errno)
 
 def folder(path):
     "Open a directory."
     return core.open_folder(os.fsencode(path)) if sys.platform == "win32" else os.open(path, os.O_RDONLY)
+
+def opened():
+    "How many descriptors, or handles of Windows, this process has open."
+    if sys.platform != "win32":
+        return len(os.listdir("/proc/self/fd"))
+    count = ctypes.c_ulong()
+    assert ctypes.windll.kernel32.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
+    return count.value
+
+def pipe(never_waits=False):
+    "(reading end, writing end)"
+    return os.pipe() if sys.platform == "win32" else os.pipe2(os.O_NONBLOCK * never_waits)
 
 def say(**facts):
     print(json.dumps(facts))
@@ -50,7 +69,7 @@ def write(directory, contents, flags=0):
     answer = core.write_files(array.array("i", [fd] * len(names)), names, places, data, b".hv-", flags)
     os.close(fd)
     numbers = struct.unpack(f"<{len(names)}i", answer)
-    return {n: "ok" if e == 0 else errno.errorcode[e] for n, e in zip(contents, numbers)}
+    return {n: name_of(e) or "ok" for n, e in zip(contents, numbers)}
 
 def read(directory, names, limit=1 << 20):
     "Read a pack; return [(status, contents)]."

@@ -10,7 +10,7 @@ import pytest
 Run = Callable[[str, str], dict[str, Any]]
 
 PIPE = """
-r, w = os.pipe2(os.O_NONBLOCK * {never_waits})
+r, w = pipe({never_waits})
 meter, back = core.Meter(), core.Meter()
 wrote = outcome(core.write_all, w, b"0123456789", meter, 1000, not {never_waits})
 os.close(w)
@@ -56,7 +56,7 @@ def test_read_some_failing_raises_after_what_came_before(run_faulty: Run) -> Non
 SEND = """
 a, b = socket.socketpair()
 a.setblocking(False)
-r, w = os.pipe2(os.O_NONBLOCK)
+r, w = pipe(True)
 os.write(w, b"23456789")
 meter = core.Meter()
 sent = outcome(core.send_pipe, a.fileno(), r, 8, meter, 1000)

@@ -12,12 +12,12 @@ Run = Callable[[str, str], dict[str, Any]]
 FILES = """
 data = b"".join(b"%07d\\n" % i for i in range(40_000))
 open("in", "wb").write(data)
-source, sink = os.open("in", os.O_RDONLY), os.open("out", os.O_CREAT | os.O_WRONLY)
-before = len(os.listdir("/proc/self/fd"))
+source, sink = os.open("in", os.O_RDONLY | BINARY), os.open("out", os.O_CREAT | os.O_WRONLY | BINARY)
+before = opened()
 meter = core.Meter()
-flow = core.Flow(source, sink, meter, 1 << 16, {by_reference})
+flow = core.Flow(in_relay(source), in_relay(sink), meter, 1 << 16, {by_reference})
 got = outcome(core.relay, [flow], 1000, -1)
-say(got=got, state=flow.state, error=errno.errorcode.get(flow.errno), waiting=flow.waiting, moved=meter.moved,
+say(got=got, state=flow.state, error=name_of(flow.errno), waiting=flow.waiting, moved=meter.moved,
     same=open("out", "rb").read() == data, size=os.stat("out").st_size)
 """
 SOCKETS = """
@@ -39,7 +39,7 @@ try:
         received += more
 except OSError:
     pass
-say(got=got, state=flow.state, error=errno.errorcode.get(flow.errno), waiting=flow.waiting, moved=meter.moved,
+say(got=got, state=flow.state, error=name_of(flow.errno), waiting=flow.waiting, moved=meter.moved,
     same=received == data, sent=sent, prefix=data.startswith(received), size=len(received))
 """
 DELIVERED, SOURCE_FAILED, SINK_FAILED = 1, 2, 3
@@ -133,7 +133,7 @@ def test_waiting_that_fails_raises_its_errno(run_faulty: Run) -> None:
 
 
 def test_an_end_that_cannot_be_looked_at_is_refused(run_faulty: Run) -> None:
-    code = "say(got=outcome(core.Flow, 0, 1, core.Meter(), 4096, 0))"
+    code = "say(got=outcome(core.Flow, in_relay(0), in_relay(1), core.Meter(), 4096, 0))"
     assert run_faulty("kind: ok EIO", code)["got"] == "EIO"
 
 

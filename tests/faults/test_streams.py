@@ -80,7 +80,7 @@ def test_wait_failing_raises_its_errno(run_faulty: Run) -> None:
 
 
 FILE = """
-fd = os.open("f", os.O_RDWR | os.O_CREAT)
+fd = os.open("f", os.O_RDWR | os.O_CREAT | BINARY)
 data = b"x" * 5000 + bytes(8192) + b"y" * 7000
 wrote = outcome(core.write_at, fd, data, 100, True)
 into = bytearray(30000)
@@ -159,9 +159,9 @@ a.sendall(b"0123456789")
 a.close()
 meter = core.Meter()
 into = bytearray(10)
-fd = os.open("landed", os.O_RDWR | os.O_CREAT)
+fd = os.open("landed", os.O_RDWR | os.O_CREAT | BINARY)
 got = outcome(core.recv_file, b.fileno(), into, 10, fd, 0, False, 1 << 40, meter, 1000)
-say(got=got, into=into.decode(errors="replace"), file=os.pread(fd, 100, 0).decode(), moved=meter.moved)
+say(got=got, into=into.decode(errors="replace"), file=open("landed").read(), moved=meter.moved)
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,20 +73,14 @@ def test_files_and_descriptors_pass_their_tests_there(package: Path, tmp_path: P
     assert sum(ran.values()) > 350
 
 
-@pytest.mark.xdist_group("commands")  # beside all the others
-@pytest.mark.timeout(600)  # a whole file each
-@pytest.mark.parametrize("part", suite.COMMANDS)
-def test_commands_pass_their_tests_with_windows_processes(package: Path, part: str) -> None:
-    python = ["wine", str(PYTHON), "-P"]
-    names = {name: text for name, text in wine.environment().items() if name.startswith(("WINE", "HVCOPY_LANE"))}
-    env = names | {"PYTHONPATH": wine.windows_path(package)}
-    command = {"argv": [*python, "-m", "hvcopy"], "worker": [*python, wine.windows_path(WORK)], "env": env}
+def run_here(variable: str, over_there: Mapping[str, object], tests: Sequence[str]) -> str:
+    """Runs tests here that find in an environment variable how to start their programs there; gives what pytest said."""
     wine.wake(wine.environment())
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "180", *suite.commands(part)]
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "180", *tests]
     done = subprocess.run(
         argv,
         cwd=CHECKOUT,
-        env=os.environ | {"HVCOPY_TEST_COMMAND": json.dumps(command)},
+        env=os.environ | {variable: json.dumps(over_there)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -93,8 +88,33 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path, part: s
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
     assert "skipped" not in done.stdout
+    return done.stdout
+
+
+def with_package(package: Path) -> dict[str, str]:
+    """What a program there has in its environment."""
+    names = {name: text for name, text in wine.environment().items() if name.startswith(("WINE", "HVCOPY_LANE"))}
+    return names | {"PYTHONPATH": wine.windows_path(package)}
+
+
+@pytest.mark.xdist_group("commands")  # beside all the others
+@pytest.mark.timeout(600)  # a whole file each
+@pytest.mark.parametrize("part", suite.COMMANDS)
+def test_commands_pass_their_tests_with_windows_processes(package: Path, part: str) -> None:
+    python = ["wine", str(PYTHON), "-P"]
+    worker = [*python, wine.windows_path(WORK)]
+    command = {"argv": [*python, "-m", "hvcopy"], "worker": worker, "env": with_package(package)}
+    assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(part))
+
+
+@pytest.mark.timeout(600)  # a process each
+def test_the_core_passes_its_tests_with_faults_there() -> None:
+    there = {"argv": ["wine", str(PYTHON), "-P"], "env": with_package(link_package(MINOR, "faults"))}
+    said = run_here("HVCOPY_TEST_FAULTS", there, suite.faults())
+    passed = re.search(r"(\d+) passed", said)
+    assert passed
+    assert int(passed[1]) > 150
 
 
 @pytest.mark.parametrize("listener", ["windows", "linux"])

@@ -1,12 +1,13 @@
 """Which of the tests run on Windows, and why others do not.
 
 THERE run inside Windows Python, but for those in LEFT_OUT; COMMANDS run here, with hvcopy's commands over there, but for
-those in COMMANDS_TESTS_LEFT_OUT; COMMANDS_LEFT_OUT has the other files of tests/e2e.
+those in COMMANDS_TESTS_LEFT_OUT; COMMANDS_LEFT_OUT has the other files of tests/e2e.  FAULTS run here, with the faults build
+over there, but for those in FAULTS_LEFT_OUT.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
 
 THERE = (
     "tests/core/test_files.py",
@@ -275,13 +276,62 @@ LEFT_OUT = {
 }
 
 
+FAULTS = "tests/faults"
+
+BY_REFERENCE = "nothing moves by reference on Windows"
+NO_SUCH_ERROR = "Winsock has no such error"
+NO_OWNERS = "hvcopy sets no owners on Windows"
+
+FAULTS_LEFT_OUT = {
+    "tests/faults/test_packs.py": {
+        "test_write_files_on_a_poorer_filesystem_still_places_every_file[REPLACE SYNC SET_OWNER": NO_OWNERS,
+        "test_write_files_one_failing_leaves_nothing_of_it_and_all_of_the_others[SET_OWNER": NO_OWNERS,
+        "test_write_files_all_failing_leave_an_empty_directory[unsynced-link_tmpfile": NO_ANONYMOUS,
+        "test_write_files_all_failing_leave_an_empty_directory[synced-link_tmpfile": NO_ANONYMOUS,
+        "test_write_files_sync_out_of_descriptors_commits_what_waits_and_goes_on": NO_ANONYMOUS,
+        "test_write_files_rewritten_under_a_temporary_name_is_synced_as_well": NO_ANONYMOUS,
+    },
+    "tests/faults/test_pipes.py": {
+        "test_send_pipe_": BY_REFERENCE,
+        "test_share_pipe_": BY_REFERENCE,
+    },
+    "tests/faults/test_relay.py": {
+        "test_waiting_that_fails_raises_its_errno": NO_SUCH_ERROR,
+        "test_an_end_that_cannot_be_looked_at_is_refused": NO_SUCH_ERROR,
+        "test_a_failing_file_is_told_with_its_side_and_what_had_arrived[splice": BY_REFERENCE,
+    },
+    "tests/faults/test_streams.py": {
+        **dict.fromkeys(
+            (
+                f"test_send_all_failing_midway_raises_and_counts_what_was_sent[{name}]"
+                for name in ("ENOMEM", "EPIPE", "EIO")
+            ),
+            NO_SUCH_ERROR,
+        ),
+        "test_recv_exact_reset_is_reported_once_and_the_meter_stays_exact[EIO]": NO_SUCH_ERROR,
+        "test_recv_file_whose_socket_fails_raises[EIO]": NO_SUCH_ERROR,
+        "test_wait_failing_raises_its_errno": NO_SUCH_ERROR,
+        "test_send_file_": BY_REFERENCE,
+    },
+}
+
+
 def options() -> list[str]:
-    """What pytest is told there: a name in LEFT_OUT stands for every test that begins so."""
-    pairs = (((path, name) for name in names) for path, names in LEFT_OUT.items())
-    return [f"--deselect={path}::{name}" for path, name in itertools.chain.from_iterable(pairs)]
+    """What pytest is told there."""
+    return deselected(LEFT_OUT)
+
+
+def faults() -> list[str]:
+    """What pytest here is told to run those with the faults build."""
+    return [FAULTS, *deselected(FAULTS_LEFT_OUT)]
+
+
+def deselected(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Options of pytest: a name stands for every test that begins so."""
+    return [f"--deselect={path}::{name}" for path, names in left_out.items() for name in names]
 
 
 def commands(name: str) -> list[str]:
     """What pytest here is told to run the file *name* of COMMANDS."""
     path = f"tests/e2e/test_{name}.py"
-    return [path, *(f"--deselect={path}::{test}" for test in COMMANDS_TESTS_LEFT_OUT.get(name, {}))]
+    return [path, *deselected({path: COMMANDS_TESTS_LEFT_OUT.get(name, {})})]
