@@ -72,7 +72,7 @@ class Worker:
     def kill(self) -> None:
         """End it in the middle of whatever that is, and its connections with it."""
         self.tell({"connections": "?"})
-        self._told.wait(PATIENCE)
+        self._told.wait(LAST_WORDS)
         self.process.kill()
         self.process.wait()
         for pump in self._pumps:  # Wine's server ends everything of a process before it listens to another
