@@ -23,12 +23,14 @@ class Places(NamedTuple):
     refused: dict[int, str]
 
 
-def resolve(root: Handle, path: bytes, *, names: list[bytes], dirs: list[bool], must_be_dir: bool) -> Places:
+def resolve(
+    root: Handle, path: bytes, *, names: list[bytes], dirs: list[bool], must_be_dir: bool, typed: bytes = b""
+) -> Places:
     """Decide where each source goes.  Raises LocalFailure, and UnsafeName when nothing is left to go anywhere.
 
-    *names* are the sources' own names, empty for a root whose contents are meant.
+    *names* are the sources' own names, empty for a root whose contents are meant; *typed* is what messages call *path*.
     """
-    shown = printable(b"/" + path)
+    shown = printable(typed or b"/" + path)
     path = path.strip(b"/")
     if path and (reason := check_path(path, windows=system.WINDOWS)):
         raise UnsafeName(f"{shown}: {reason}", hint="choose another name")
@@ -61,7 +63,7 @@ def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[H
             root = open_directory(parent or b".")
     except OSError as error:
         raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="make the folder first") from None
-    return root, resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"))
+    return root, resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"), typed=raw.rstrip(b"/"))
 
 
 def _bad_name(name: bytes) -> str | None:

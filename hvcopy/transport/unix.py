@@ -51,7 +51,9 @@ def connect_path(address: Address, path: str, patience: Patience, buffer: int | 
             return sock
     except OSError as error:
         if error.errno == errno.ECONNREFUSED and not _is_socket(path):
-            raise _not_a_socket(address, path) from error
+            raise LocalFailure(
+                f"{address}: {path} is not a socket", hint="give the path of the socket that the peer listens on"
+            ) from error
         raise not_connected(
             address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=server, seconds=patience.seconds
         ) from error
@@ -129,7 +131,9 @@ def _remove_stale(address: Address, path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise _not_a_socket(address, path)
+        raise LocalFailure(
+            f"{address}: {path} is not a socket; it was left as it is", hint="choose another path for the socket"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         code = probe.connect_ex(path)
@@ -184,12 +188,6 @@ def _is_socket(path: str) -> bool:
         return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
         return True
-
-
-def _not_a_socket(address: Address, path: str) -> HvcopyError:
-    return LocalFailure(
-        f"{address}: {path} is not a socket; it was left as it is", hint="choose another path for the socket"
-    )
 
 
 def _check_length(address: Address, path: str) -> None:

@@ -175,8 +175,9 @@ def test_dial_tells_a_missing_socket_from_a_left_one_and_from_a_file(tmp_path: P
     assert f"hvcopy serve {address}" in caught.value.hint
     (tmp_path / "hv.sock").unlink()
     (tmp_path / "hv.sock").write_text("")
-    with pytest.raises(LocalFailure, match="is not a socket"):
+    with pytest.raises(LocalFailure, match=r"is not a socket$") as wrong:
         dial(address)
+    assert wrong.value.hint == "give the path of the socket that the peer listens on"
 
 
 def test_both_ends_know_the_other_ones_user(tmp_path: Path) -> None:

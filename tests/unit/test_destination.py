@@ -147,3 +147,19 @@ def test_local_destination_whose_folder_is_missing_is_a_failure(folder: Path, pa
     with pytest.raises(LocalFailure) as caught:
         local(f"{folder}/{path}", is_dir=True)
     assert "folder first" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "is_dir", "message"),
+    [
+        ("dir/new/", [b"n"], False, "^dir/new/ is not there"),
+        ("dir/new", [b"n", b"m"], False, "^dir/new is not a directory, but"),
+        ("./file/", [b"n"], True, "^./file exists and is not"),
+    ],
+)
+def test_a_refused_local_destination_is_named_as_it_was_typed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, path: str, names: list[bytes], is_dir: bool, message: str
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(LocalFailure, match=message):
+        resolve_local(path, names=names, dirs=[is_dir] * len(names))
