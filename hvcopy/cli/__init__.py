@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
@@ -11,12 +12,23 @@ from collections.abc import Callable
 GARBAGE_THRESHOLD = 20_000
 """Allocations between two looks for cycles: a transfer makes many small objects and hardly a cycle."""
 STDERR = 2
+INTERRUPTED = 130
+"""As ``errors.Interrupted``, which may not have been imported yet."""
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
     _have_stderr()
     _say_anything()
+    try:
+        _start()
+    except KeyboardInterrupt:  # before the command looks after its own
+        with contextlib.suppress(OSError):
+            print("hvcopy: interrupted", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
+
+
+def _start() -> None:
     gc.disable()  # nothing that start-up makes is garbage, and looking for some costs a tenth of it
     from hvcopy.cli.app import build
 
