@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from hvcopy.address import TcpAddress
-from hvcopy.errors import HvcopyError
+from hvcopy.errors import HvcopyError, NobodyListens
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
@@ -88,8 +88,8 @@ def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, A
         return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
     except (socket.gaierror, UnicodeError) as error:
         words = getattr(error, "strerror", None) or error
-        raise nobody_listens(
-            f"{address}: the name {address.host} cannot be resolved ({words})",
-            "tcp:IP:PORT",
-            lambda start: f"give the IP address in place of the name; {start}",
-        ) from error
+        message = f"{address}: the name {address.host} cannot be resolved ({words})"
+        advice = "give the IP address in place of the name"
+        if flags & socket.AI_PASSIVE:  # this is the listener
+            raise NobodyListens(message, hint=advice) from error
+        raise nobody_listens(message, "tcp:IP:PORT", lambda start: f"{advice}; {start}") from error

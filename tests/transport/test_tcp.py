@@ -53,6 +53,12 @@ def test_name_that_is_unknown_is_named() -> None:
         dial(TcpAddress("no-such-host.invalid", 1))
 
 
+def test_who_listens_on_an_unknown_name_is_not_told_to_start_a_listener() -> None:
+    with pytest.raises(NobodyListens, match="cannot be resolved") as caught:
+        listen(TcpAddress("no-such-host.invalid", 1))
+    assert caught.value.hint == "give the IP address in place of the name"
+
+
 def test_name_with_several_addresses_reaches_the_one_that_listens() -> None:
     with listen(LOOPBACK) as listener:
         assert isinstance(listener.address, TcpAddress)
