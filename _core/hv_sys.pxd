@@ -44,6 +44,7 @@ cdef extern from "hv_sys.h" nogil:
 
     hv_result hv_failed(int err)
     int64_t hv_now_ms()
+    void hv_yield()
     bint hv_interrupted(int err)
     bint hv_would_block(int err)
     hv_result hv_send(hv_socket sock, const hv_span *spans, int count, size_t limit, int waits)

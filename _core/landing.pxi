@@ -34,15 +34,14 @@ cdef Turn land_on(Stream *stream, Hold *hold, FileSpan *file, size_t grain) noex
 
 
 def recv_file(hv_socket sock, into, size_t size, int fd, int64_t offset, bint sparse, size_t grain,
-              Meter meter not None, int timeout_ms, bint waits=False, /):
+              Meter meter not None, int timeout_ms, int waiting=0, /):
     """Receive *size* bytes and write them to file *fd* meanwhile.  Returns (received, of that written)."""
     cdef Py_buffer view
     cdef Stream stream
     cdef Hold hold
     cdef FileSpan file
     cdef Turn turn = GO
-    start_stream(&stream, sock, meter, timeout_ms)
-    stream.waits = waits
+    start_stream(&stream, sock, meter, timeout_ms, waiting)
     PyObject_GetBuffer(into, &view, PyBUF_WRITABLE)
     try:
         if size > <size_t>view.len:

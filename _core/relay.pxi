@@ -40,6 +40,8 @@ cdef struct Track:
     int64_t by_reference  # bytes that may still move so
     bint bulk       # the next piece shall
     bint sends_wait  # in the system, for a moment, for room: poll(2) is not asked at each piece of it
+    bint awake      # for a moment, when nothing comes after bulk
+    bint lively     # awake, and the last piece was bulk
     bint ended      # the source has
     int course
     int err
@@ -95,6 +97,7 @@ cdef hv_result pull_by_reference(Track *track) noexcept nogil:
     track.piped = <size_t>got.value
     track.by_reference -= got.value
     track.bulk = got.value >= BULK
+    track.lively = track.awake and track.bulk
     track.source.ready = track.source.kind == HV_FILE or track.bulk
     return got
 
@@ -126,6 +129,7 @@ cdef hv_result pull(Track *track) noexcept nogil:
         track.by_reference = 0
     got = pull_into(track, &track.source, min(track.room, <size_t>SLICE))
     track.bulk = got.value >= BULK
+    track.lively = track.awake and track.bulk
     # A short piece was all there was; one more call to hear "nothing" would cost more than asking poll.
     track.source.ready = track.source.kind == HV_FILE or (
         not track.source.waits and <size_t>got.value == min(track.room, <size_t>SLICE))
@@ -252,6 +256,27 @@ cdef void heed(Track *track, const hv_watch *seen, bint gives) noexcept nogil:
         fail(track, C_SINK_FAILED, why_gone(&track.sink))
 
 
+cdef hv_result wait_awake(Relay *relay, hv_watch *watches, int count) noexcept nogil:
+    """As ``comes_soon`` of one socket: value 0 when nothing has happened."""
+    cdef hv_result seen = hv_failed(0)
+    cdef bint lively = False
+    cdef int64_t since
+    cdef int i
+    for i in range(relay.count):
+        lively = lively or relay.tracks[i].lively
+    if not lively:
+        return seen
+    since = hv_now_ms()
+    while hv_now_ms() - since < AWAKE_MS:
+        seen = hv_wait_any(watches, count, 0)
+        if seen.value or seen.err:
+            return seen
+        hv_yield()
+    for i in range(relay.count):
+        relay.tracks[i].lively = False
+    return seen
+
+
 cdef Turn attend(Relay *relay) noexcept nogil:
     """Wait, unless a direction can go on at once, until an end is ready; for one patrol at most."""
     cdef hv_watch watches[HV_MAX_WATCHES]
@@ -281,7 +306,9 @@ cdef Turn attend(Relay *relay) noexcept nogil:
         left = min(left, max(<int64_t>0, relay.ends_at - relay.now))
     if count == 0:
         return GO
-    seen = hv_wait_any(watches, count, <int>left)
+    seen = wait_awake(relay, watches, count) if left else hv_failed(0)
+    if seen.value == 0 and seen.err == 0:
+        seen = hv_wait_any(watches, count, <int>left)
     if seen.err:
         relay.err = seen.err
         return PATROL if hv_interrupted(seen.err) else FAILED
@@ -346,7 +373,7 @@ cdef class Flow:
     cdef Meter meter
 
     def __cinit__(self, hv_socket source, hv_socket sink, Meter meter not None, size_t room, int64_t by_reference,
-                  bint sends_wait=False, /):
+                  bint sends_wait=False, bint awake=False, /):
         memset(&self.track, 0, sizeof(self.track))
         if room < HV_ATOMIC or by_reference < 0:
             raise ValueError(f"a flow needs room for {HV_ATOMIC} bytes at least, and no negative number of them")
@@ -356,6 +383,7 @@ cdef class Flow:
         self.track.meter = &meter.numbers
         self.track.room = room
         self.track.sends_wait = sends_wait
+        self.track.awake = awake
         if can_splice(&self.track.source) and can_splice(&self.track.sink):
             self.track.by_reference = by_reference
 

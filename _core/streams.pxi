@@ -1,5 +1,18 @@
 # Sockets: vectored send and exact receive, with a no-progress deadline.  Part of core.pyx.
 
+# How a call waits: by poll(2); in the system itself, for a patrol at most; for bytes by poll(2) as well, but awake for
+# a moment first.
+ASLEEP = 0
+IN_SYSTEM = 1
+AWAKE = 2
+
+cdef enum:
+    C_IN_SYSTEM = 1
+    C_AWAKE = 2
+    AWAKE_MS = 2        # by a clock of milliseconds: one at least
+    LIVELY = 64 << 10   # bytes at once after which more is likely to come in that time
+
+
 cdef struct Stream:
     hv_socket sock
     hv_meter *meter
@@ -11,10 +24,12 @@ cdef struct Stream:
     int unclocked         # calls since then
     int err
     bint descriptor       # it is one of the C runtime's, which on Windows is no socket
-    bint waits            # calls wait in the system, for a patrol at most: it is not asked whether they would
+    bint waits            # IN_SYSTEM: it is not asked whether calls would wait
+    bint lively           # AWAKE, and the last bytes came in bulk
+    bint awake
 
 
-cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_ms) except -1:
+cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_ms, int waiting=0) except -1:
     if timeout_ms < 0:
         raise ValueError("timeout_ms must not be negative")
     stream.sock = sock
@@ -24,7 +39,9 @@ cdef int start_stream(Stream *stream, hv_socket sock, Meter meter, int timeout_m
     stream.moved = False
     stream.unclocked = 0
     stream.err = 0
-    stream.descriptor = stream.waits = False
+    stream.descriptor = False
+    stream.waits = waiting == C_IN_SYSTEM
+    stream.awake = stream.lively = waiting == C_AWAKE
     if hv_meter_cancelled(stream.meter):
         come_up(stream, CANCELLED)
     return 0
@@ -192,17 +209,31 @@ cdef struct Hold:
     bint wait_first
 
 
+cdef bint comes_soon(Stream *stream) noexcept nogil:
+    """Look again and again for a moment, letting others run: waking up costs more than that where each piece goes from
+    hand to hand (docs/performance.md#inside-a-guest-and-over-af_vsocks-loopback)."""
+    cdef int64_t since = hv_now_ms()
+    while hv_wait(stream.sock, HV_READABLE, 0).value == 0:
+        if hv_now_ms() - since >= AWAKE_MS:
+            stream.lively = False
+            return False
+        hv_yield()
+    return True
+
+
 cdef Turn receive_more(Stream *stream, Hold *hold) noexcept nogil:
     """Receive once, after a wait if there was nothing the last time.  GO: call again; ENDED: nothing follows."""
     cdef Turn turn
     cdef hv_result got
-    if hold.wait_first and not stream.waits:
+    if hold.wait_first and not stream.waits and not (stream.lively and comes_soon(stream)):
         turn = wait(stream, HV_READABLE)
         if turn != GO:
             return turn
     got = hv_recv(stream.sock, hold.into + hold.filled, min(hold.room - hold.filled, <size_t>SLICE), stream.waits)
     hold.wait_first = got.err != 0
     hold.filled += <size_t>got.value
+    if got.value:
+        stream.lively = stream.awake and got.value >= LIVELY
     turn = account(stream, got)
     if got.value == 0 and got.err == 0 and turn != CANCELLED:
         return ENDED
@@ -220,7 +251,7 @@ cdef Turn receive_on(Stream *stream, Hold *hold) noexcept nogil:
     return DONE
 
 
-def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, bint waits=False, /):
+def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, int waiting=0, /):
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows."""
     cdef tuple held = tuple(parts)
     cdef Py_buffer views[HV_MAX_SPANS]
@@ -230,8 +261,7 @@ def send_all(hv_socket sock, parts, Meter meter not None, int timeout_ms, bint w
     cdef int i
     if not 1 <= len(held) <= HV_MAX_SPANS:
         raise ValueError(f"send_all takes 1 to {HV_MAX_SPANS} parts, not {len(held)}")
-    start_stream(&stream, sock, meter, timeout_ms)
-    stream.waits = waits
+    start_stream(&stream, sock, meter, timeout_ms, waiting)
     memset(&cargo, 0, sizeof(cargo))
     try:
         for i in range(<int>len(held)):
@@ -267,13 +297,12 @@ def send_file(hv_socket sock, int fd, int64_t offset, int64_t length, Meter mete
     return passage.sent
 
 
-cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once, bint waits) except? 0:
+cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once, int waiting) except? 0:
     cdef Py_buffer view
     cdef Stream stream
     cdef Hold hold
     cdef Turn turn = GO
-    start_stream(&stream, sock, meter, timeout_ms)
-    stream.waits = waits
+    start_stream(&stream, sock, meter, timeout_ms, waiting)
     PyObject_GetBuffer(into, &view, PyBUF_WRITABLE)
     try:
         if once and view.len == 0:
@@ -291,11 +320,11 @@ cdef size_t receive(hv_socket sock, into, Meter meter, int timeout_ms, bint once
     return hold.filled
 
 
-def recv_exact(hv_socket sock, into, Meter meter not None, int timeout_ms, bint waits=False, /):
+def recv_exact(hv_socket sock, into, Meter meter not None, int timeout_ms, int waiting=0, /):
     """Fill *into*.  Returns the bytes received: fewer only when the peer's end of stream came first."""
-    return receive(sock, into, meter, timeout_ms, once=False, waits=waits)
+    return receive(sock, into, meter, timeout_ms, once=False, waiting=waiting)
 
 
-def recv_some(hv_socket sock, into, Meter meter not None, int timeout_ms, bint waits=False, /):
+def recv_some(hv_socket sock, into, Meter meter not None, int timeout_ms, int waiting=0, /):
     """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
-    return receive(sock, into, meter, timeout_ms, once=True, waits=waits)
+    return receive(sock, into, meter, timeout_ms, once=True, waiting=waiting)

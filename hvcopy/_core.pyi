@@ -56,11 +56,18 @@ class Meter:
     def cancel(self) -> None:
         """Make every core call that was given this meter end within 200 ms with OSError(ECANCELED)."""
 
-def send_all(sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, waits: bool = False, /) -> None:
+ASLEEP: int
+IN_SYSTEM: int
+AWAKE: int
+
+def send_all(
+    sock: int, parts: Sequence[ReadableBuffer], meter: Meter, timeout_ms: int, waiting: int = ASLEEP, /
+) -> None:
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows.
 
-    *waits* promises, here and below, that a call on *sock* waits in the system no longer than 100 ms, by SO_SNDTIMEO and
-    SO_RCVTIMEO; then poll(2) is not asked.
+    *waiting*, here and below: ASLEEP, by poll(2).  IN_SYSTEM promises that a call on *sock* waits in the system no longer than
+    100 ms, by SO_SNDTIMEO and SO_RCVTIMEO; then poll(2) is not asked.  AWAKE: who receives, and has just received 64 KiB at
+    once, looks again for a millisecond or two before it sleeps, letting other processes run.
     """
 
 def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeout_ms: int, /) -> int:
@@ -70,10 +77,10 @@ def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeou
     this way: what is left is the caller's to read and send, which also tells what failed.  A byte that is written to the
     file before the receiver has read it may arrive changed."""
 
-def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, waits: bool = False, /) -> int:
+def recv_exact(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, waiting: int = ASLEEP, /) -> int:
     """Fill *into*.  Returns the bytes received: fewer than asked only when the peer's end of stream came first."""
 
-def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, waits: bool = False, /) -> int:
+def recv_some(sock: int, into: WriteableBuffer, meter: Meter, timeout_ms: int, waiting: int = ASLEEP, /) -> int:
     """Receive at least one byte, whatever is there, into *into*.  Returns 0 at end of stream."""
 
 def recv_file(
@@ -86,7 +93,7 @@ def recv_file(
     grain: int,
     meter: Meter,
     timeout_ms: int,
-    waits: bool = False,
+    waiting: int = ASLEEP,
     /,
 ) -> tuple[int, int]:
     """Receive *size* bytes into *into*, and write them to file *fd* at *offset*, as ``write_at`` does, while more is on its
@@ -131,11 +138,19 @@ class Flow:
     where both ends can: pipes, files, non-blocking sockets.  A file that is changed in place while its bytes are under
     way so is delivered changed.  No end is waited for by a call of its own, whatever its mode; files are, and a blocking
     socket *sink* is with *sends_wait*, which promises that a send on it waits for a moment at most (SO_SNDTIMEO): for so long
-    the other direction may have to wait.
+    the other direction may have to wait.  *awake*: see ``send_all``.
     """
 
     def __new__(
-        cls, source: int, sink: int, meter: Meter, room: int, by_reference: int, sends_wait: bool = False, /
+        cls,
+        source: int,
+        sink: int,
+        meter: Meter,
+        room: int,
+        by_reference: int,
+        sends_wait: bool = False,
+        awake: bool = False,
+        /,
     ) -> Self: ...
     @property
     def state(self) -> int:

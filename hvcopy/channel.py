@@ -15,7 +15,18 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from hvcopy._core import Meter, recv_exact, recv_file, recv_some, send_all, send_file, send_pipe
+from hvcopy._core import (
+    ASLEEP,
+    AWAKE,
+    IN_SYSTEM,
+    Meter,
+    recv_exact,
+    recv_file,
+    recv_some,
+    send_all,
+    send_file,
+    send_pipe,
+)
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.winsock import Fate, fault_of
 
@@ -35,11 +46,12 @@ class Channel:
     *timeout* is seconds without any byte moving before a call fails.  *window* is the effective buffer in bytes,
     as the system reports it, 0 when unknown.  *sends_files* says that ``send_file`` gains something on this socket,
     *bounded* that a call which waits in the system comes back within 100 ms.  *piece* is how many bytes are dealt with at
-    once while more is on its way.
+    once while more is on its way.  *awake*: who receives looks again for a moment before it sleeps.
     """
 
     __slots__ = (
-        "_waits",
+        "_waiting",
+        "awake",
         "bounded",
         "identity",
         "peer",
@@ -63,6 +75,7 @@ class Channel:
         sends_files: bool = False,
         bounded: bool = False,
         piece: int = 1 << 20,
+        awake: bool = False,
     ) -> None:
         self.sock = sock
         self.peer = peer
@@ -72,7 +85,8 @@ class Channel:
         self.sends_files = sends_files
         self.bounded = bounded
         self.piece = piece
-        self._waits = False
+        self.awake = awake
+        self._waiting = AWAKE if awake else ASLEEP
         self.sent = Meter()
         self.received = Meter()
 
@@ -81,14 +95,14 @@ class Channel:
 
         For a socket that is used by way of this object only: it is then a blocking one.
         """
-        if self.bounded and not self._waits:
+        if self.bounded and self._waiting != IN_SYSTEM:
             self.sock.setblocking(True)
-            self._waits = True
+            self._waiting = IN_SYSTEM
 
     def send(self, *parts: ReadableBuffer, timeout: float | None = None) -> None:
         """Send every byte of 1 to 8 buffers as one gathered write.  Blocks; raises ConnectionLost or TimedOut."""
         try:
-            send_all(self.sock.fileno(), parts, self.sent, self._ms(timeout), self._waits)
+            send_all(self.sock.fileno(), parts, self.sent, self._ms(timeout), self._waiting)
         except TimeoutError:
             raise TimedOut(self._stuck("sent")) from None
         except OSError as error:
@@ -129,7 +143,7 @@ class Channel:
     def receive_exact(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Fill *into*; returns its length, or fewer bytes when the peer's end of stream came first."""
         try:
-            return recv_exact(self.sock.fileno(), into, self.received, self._ms(timeout), self._waits)
+            return recv_exact(self.sock.fileno(), into, self.received, self._ms(timeout), self._waiting)
         except TimeoutError:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:
@@ -145,7 +159,7 @@ class Channel:
         """
         sock, ms = self.sock.fileno(), self._ms(timeout)
         try:
-            return recv_file(sock, into, size, fd, offset, sparse, self.piece, self.received, ms, self._waits)
+            return recv_file(sock, into, size, fd, offset, sparse, self.piece, self.received, ms, self._waiting)
         except TimeoutError:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:
@@ -154,7 +168,7 @@ class Channel:
     def receive_some(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Receive whatever is there, at least one byte; returns 0 at the end of the stream."""
         try:
-            return recv_some(self.sock.fileno(), into, self.received, self._ms(timeout), self._waits)
+            return recv_some(self.sock.fileno(), into, self.received, self._ms(timeout), self._waiting)
         except TimeoutError:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:

@@ -46,14 +46,16 @@ class End(Struct, frozen=True):
     family: int = 0
     sends_wait: bool = False
     """A send waits in the system for room, for a moment (`Channel.wait_in_system`)."""
+    awake: bool = False
+    """Who reads it looks again for a moment before it sleeps."""
 
 
 def peer_end(channel: Channel) -> End:
     """Return the end that is a connection; from now on *channel* is only for this."""
     channel.wait_in_system()
     family = channel.sock.family
-    waits = channel.bounded
-    return End(channel.sock.fileno(), channel.peer, messages=family == _AF_VSOCK, family=family, sends_wait=waits)
+    fd, messages = channel.sock.fileno(), family == _AF_VSOCK
+    return End(fd, channel.peer, messages=messages, family=family, sends_wait=channel.bounded, awake=channel.awake)
 
 
 class Direction:
@@ -67,7 +69,8 @@ class Direction:
         try:
             by_reference = 0 if copied else _by_reference(source)
             room = COPIED_ROOM if copied else ROOM
-            self._flow = Flow(_for_core(source), _for_core(sink), meter, room, by_reference, sink.sends_wait)
+            ends = _for_core(source), _for_core(sink)
+            self._flow = Flow(*ends, meter, room, by_reference, sink.sends_wait, source.awake)
         except OSError as error:
             raise LocalFailure(f"{source.name} or {sink.name}: {error.strerror}") from error
 

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -72,6 +73,9 @@ static inline hv_result hv_send_file(hv_socket sock, int fd, int64_t offset, siz
     off_t at = offset;
     return hv_returned(sendfile(sock, fd, &at, size));
 }
+
+/* Lets others run who are ready to. */
+static inline void hv_yield(void) { sched_yield(); }
 
 /* value 1: something happened (also an error or a hang-up: the next call tells); 0: *timeout_ms* passed. */
 static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)

@@ -132,6 +132,8 @@ static inline hv_result hv_wait(hv_socket sock, int what, int timeout_ms)
     return result;
 }
 
+static inline void hv_yield(void) { SwitchToThread(); }
+
 /* ---- streams of any kind ---- */
 
 typedef struct {

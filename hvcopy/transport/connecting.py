@@ -88,6 +88,7 @@ def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: 
         sends_files=tuning.sends_files(sock),
         bounded=tuning.bound_waits(sock),
         piece=tuning.piece(address),
+        awake=tuning.stays_awake(address),
     )
 
 

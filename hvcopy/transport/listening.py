@@ -95,6 +95,7 @@ class Listener:
             sends_files=tuning.sends_files(sock),
             bounded=tuning.bound_waits(sock),
             piece=tuning.piece(self.address),
+            awake=tuning.stays_awake(self.address),
         )
 
 

@@ -108,6 +108,15 @@ def piece(address: Address) -> int:
     return VMM_PIECE if isinstance(address, HybridAddress) else PIECE
 
 
+def stays_awake(address: Address) -> bool:
+    """Say whether who receives there is better off looking again for a moment than sleeping at once.
+
+    Behind a VMM each piece goes from the guest's kernel to the VMM to this process, by a wake-up each, and what is under way
+    is less than a block: a receiver that sleeps holds up all three (docs/performance.md).
+    """
+    return isinstance(address, HybridAddress)
+
+
 def sends_files(sock: socket.socket) -> bool:
     """Say whether sendfile(2) to *sock* saves a copy: unix and TCP sockets take pages by reference.
 
