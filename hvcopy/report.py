@@ -71,6 +71,8 @@ class Report(Struct):
         rate = f" ({format_rate(moved / seconds)})" if seconds > 0 and moved else ""
         how = {"synced": "verified, on disk there", "cached": "verified", "dry": "nothing written (dry run)"}
         state = how.get(tally.durability, "not confirmed")
+        if tally.failed and not (tally.files or tally.directories or tally.links or tally.same):
+            state = "nothing was copied"
         return f"{', '.join(parts)} in {seconds:.2f} s{rate}; {state}"
 
 

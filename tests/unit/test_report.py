@@ -48,6 +48,12 @@ def test_summary_shouts_failures() -> None:
     assert "1 FAILED" in Report("cp").summary(tally, 2.0)
 
 
+def test_summary_of_failures_alone_vouches_for_nothing() -> None:
+    tally = done(files=0, bytes=8)
+    tally.fail(b"x", 10, "")
+    assert Report("cp").summary(tally, 2.0).endswith("1 FAILED in 2.00 s (4 B/s); nothing was copied")
+
+
 def test_summary_of_no_time_at_all_divides_by_nothing() -> None:
     assert "in 0.00 s;" in Report("cp").summary(done(), 0.0)
 
