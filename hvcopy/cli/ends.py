@@ -97,7 +97,8 @@ def _open(path: str, flags: int) -> int:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return os.open(path, flags)
     except OSError as error:
-        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="nothing was sent; check the path") from None
+        hint = "check the path, or choose another" if flags == WRITE else "nothing was sent; check the path"
+        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint=hint) from None
 
 
 class Screen:

@@ -96,6 +96,7 @@ def test_a_full_disk_is_10_on_both_sides_and_leaves_nothing(tmp_path: Path) -> N
         (["-i", "missing"], "missing: No such file"),
         (["-i", "."], ".: Is a directory"),
         (["-o", "missing/f"], "missing/f: No such file"),
+        (["-o", "."], ".: Is a directory"),
     ],
 )
 def test_files_that_cannot_be_opened_are_told_before_anything_else(
@@ -105,6 +106,7 @@ def test_files_that_cannot_be_opened_are_told_before_anything_else(
     assert done.code == 10
     assert said in done.err
     assert "check the path" in done.err
+    assert ("nothing was sent" in done.err) == ("-i" in arguments)
     assert "listening" not in done.err
 
 

@@ -104,6 +104,17 @@ def test_plain_before_anything_moved_promises_no_end(clock: Clock, stderr: Termi
     assert "0 s left" not in lines(stderr)[0]
 
 
+def test_plain_says_nothing_while_nobody_has_come(clock: Clock, stderr: Terminal) -> None:
+    tally = Tally()
+    shown = Progress("plain", tally)
+    clock.now += 20 * PLAIN_EVERY
+    shown.tick()
+    assert lines(stderr) == []
+    tally.started = clock.now
+    shown.tick()
+    assert len(lines(stderr)) == 1
+
+
 @pytest.mark.parametrize("kind", ["plain", "json"])
 def test_names_of_the_peer_are_shown_escaped(clock: Clock, stderr: Terminal, tally: Tally, kind: str) -> None:
     tally.current = b"\x1b[2J\n\xff"
