@@ -37,7 +37,11 @@ class Progress:
         now, tally = time.monotonic(), self._tally
         if self._kind == "bar" and now - self._start >= BAR_AFTER:
             self._show_bar()
-        elif self._kind == "plain" and now - self._last >= PLAIN_EVERY and (tally.started or tally.bytes or tally.counted):
+        elif (
+            self._kind == "plain"
+            and now - self._last >= PLAIN_EVERY
+            and (tally.started or tally.bytes or tally.counted)
+        ):
             self._last = now
             sys.stderr.write(self._line(now) + "\n")
         elif self._kind == "json" and now - self._last >= JSON_EVERY:
