@@ -76,9 +76,7 @@ class Lane:
         self._python = RECIPES["3.12"].python
         OUT.mkdir(exist_ok=True)
         self._floor = OUT / "floor.exe"
-        run_quiet(
-            [CC, "-O2", "-Wall", "-Wextra", "-s", "-o", str(self._floor), str(HERE / "floor_windows.c"), "-lws2_32"]
-        )
+        run_quiet([CC, "-O2", "-Wall", "-Wextra", "-s", "-o", str(self._floor), str(HERE / "floor_windows.c"), "-lws2_32"])
 
     def hvcopy(self, work: Workspace) -> str:
         """The command, as a program of this machine."""

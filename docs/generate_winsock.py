@@ -18,7 +18,7 @@ _EXIT = {
 }
 _WORDS = {
     "start": "start it there, or `--wait 30`",
-    "allow": 'an elevated prompt, the group "Hyper-V Administrators", or `hvcopy service register`',
+    "allow": "an elevated prompt, the group \"Hyper-V Administrators\", or `hvcopy service register`",
 }
 
 

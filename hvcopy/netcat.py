@@ -118,9 +118,7 @@ class Conversation:
         """The peer takes no more while standard input has not ended: what it still says, whose end was to be told, is lost."""
         if (self._habits.fin or self._habits.send_only) and self._stdio.has_more(LAST_LOOK):
             self._failures.append(
-                ConnectionLost(
-                    f"{self._channel.peer}: the peer closed before everything was sent: standard input goes on"
-                )
+                ConnectionLost(f"{self._channel.peer}: the peer closed before everything was sent: standard input goes on")
             )
 
     def _output_over(self, down: Direction) -> None:

@@ -64,19 +64,11 @@ _FAULTS = (
     ),
     Fault(1225, "ERROR_CONNECTION_REFUSED", Fate.ABSENT, "nobody listens on that service", "{start}"),
     Fault(1201, "ERROR_CONNECTION_UNAVAIL", Fate.ABSENT, "there is no connection to that VM yet", _COMING),
-    Fault(
-        10053,
-        "WSAECONNABORTED",
-        Fate.LOST,
-        "the VM was stopped or restarted, or Windows gave the connection up",
-        _AGAIN,
-    ),
+    Fault(10053, "WSAECONNABORTED", Fate.LOST, "the VM was stopped or restarted, or Windows gave the connection up", _AGAIN),
     Fault(10054, "WSAECONNRESET", Fate.LOST, "the process at the other end, or its VM, has gone", _AGAIN),
     Fault(10057, "WSAENOTCONN", Fate.LOST, "the connection is over already", _AGAIN),
     Fault(10058, "WSAESHUTDOWN", Fate.LOST, "the connection was ended on this side", _AGAIN),
-    Fault(
-        109, "ERROR_BROKEN_PIPE", Fate.LOST, "the peer closed without saying so: whole only if it was verified", _AGAIN
-    ),
+    Fault(109, "ERROR_BROKEN_PIPE", Fate.LOST, "the peer closed without saying so: whole only if it was verified", _AGAIN),
     Fault(
         10047,
         "WSAEAFNOSUPPORT",
@@ -91,16 +83,8 @@ _FAULTS = (
         "another process listens there already",
         "end that one, or choose another port",
     ),
-    Fault(
-        10024, "WSAEMFILE", Fate.EXHAUSTED, "this process has too many sockets open", "close some, or use fewer --lanes"
-    ),
-    Fault(
-        10055,
-        "WSAENOBUFS",
-        Fate.EXHAUSTED,
-        "Windows has no room for sockets left",
-        "use fewer --lanes or a smaller --buffer",
-    ),
+    Fault(10024, "WSAEMFILE", Fate.EXHAUSTED, "this process has too many sockets open", "close some, or use fewer --lanes"),
+    Fault(10055, "WSAENOBUFS", Fate.EXHAUSTED, "Windows has no room for sockets left", "use fewer --lanes or a smaller --buffer"),
 )
 
 FAULTS: dict[int, Fault] = {fault.code: fault for fault in _FAULTS}

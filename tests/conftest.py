@@ -36,9 +36,7 @@ _FOLDERS = {
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty home folder, so that no test reads the developer's configuration or writes into it."""
-    base = (
-        tmp_path_factory.getbasetemp()
-    )  # not mktemp, which looks through the folders of all earlier tests for a number
+    base = tmp_path_factory.getbasetemp()  # not mktemp, which looks through the folders of all earlier tests for a number
     with tempfile.TemporaryDirectory(prefix="home-", dir=base) as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
         for variable, below in _FOLDERS.items():

@@ -343,7 +343,9 @@ class Peer:
         self.frame(Type.END, frames.encode_end(frames.End(ident, state, 10 * (state == 1), length, root)))
 
 
-def record(size: int, *, mtime: int = 10**18, mode: int = 0o644, uid: int = 0, gid: int = 0, flags: int = 0) -> bytes:
+def record(
+    size: int, *, mtime: int = 10**18, mode: int = 0o644, uid: int = 0, gid: int = 0, flags: int = 0
+) -> bytes:
     """Return one file's record in a pack."""
     return frames.PACK_RECORD.pack(size, mtime, mode, uid, gid, flags, 0)
 

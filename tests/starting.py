@@ -141,7 +141,9 @@ def _pump(source: IO[bytes], sink: int, text: bool) -> None:
 class Forked:
     """A process of the command that needed no imports; it is killed when the tests end."""
 
-    def __init__(self, arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]
+    ) -> None:
         self._arguments = list(arguments)
         outputs = [f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (out, err)]
         job = (self._arguments, *outputs, str(cwd), dict(env))

@@ -30,19 +30,7 @@ OFFLINE = re.compile(
     r"No matching distribution found|NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError"
 )
 BUILD_SECONDS = 280
-GENERATED = (
-    ".git",
-    ".venv",
-    ".cache",
-    ".*_cache",
-    ".hypothesis",
-    "build",
-    "dist",
-    "out",
-    "__pycache__",
-    "*.egg-info",
-    "*.so",
-)
+GENERATED = (".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "out", "__pycache__", "*.egg-info", "*.so")
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("artifacts")]
 
@@ -131,14 +119,7 @@ def test_sdist_holds_the_whole_checkout(artifacts: Artifacts) -> None:
             if member.isfile():
                 held.add(rest)
     assert top == {f"hvcopy-{__version__}"}
-    for name in (
-        "_core/core.pyx",
-        "_core/pack/read_pack.c",
-        "tests/conftest.py",
-        "docs/protocol.md",
-        ".ci/run",
-        "Makefile",
-    ):
+    for name in ("_core/core.pyx", "_core/pack/read_pack.c", "tests/conftest.py", "docs/protocol.md", ".ci/run", "Makefile"):
         assert name in held
     assert not [name for name in held if name.endswith((".so", ".pyc"))]
     if (ROOT / ".git").exists():

@@ -8,22 +8,7 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = (
-    "cp",
-    "ls",
-    "serve",
-    "send",
-    "recv",
-    "pipe",
-    "nc",
-    "forward",
-    "bench",
-    "doctor",
-    "vms",
-    "service",
-    "key",
-    "demo",
-)
+COMMANDS = ("cp", "ls", "serve", "send", "recv", "pipe", "nc", "forward", "bench", "doctor", "vms", "service", "key", "demo")
 """In the order of the help text; command NAME is the function, or the group of commands, NAME of module hvcopy.cli.NAME."""
 
 

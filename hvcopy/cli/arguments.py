@@ -136,8 +136,7 @@ def existing(*, overwrite: bool, update: bool) -> str:
     """Return the policy for files that exist.  Raises BadUsage for both options at once."""
     if overwrite and update:
         raise BadUsage(
-            "--overwrite and --update exclude each other",
-            hint="--update keeps what is newer there; --overwrite nothing",
+            "--overwrite and --update exclude each other", hint="--update keeps what is newer there; --overwrite nothing"
         )
     return "overwrite" if overwrite else "update" if update else "refuse"
 

@@ -136,9 +136,7 @@ class Command:
         error: HvcopyError | None = None
         try:
             if self._kind not in (*KINDS,):
-                raise BadUsage(
-                    f"--progress {printable(self._kind)} is none of {', '.join(KINDS)}", hint="--progress plain"
-                )
+                raise BadUsage(f"--progress {printable(self._kind)} is none of {', '.join(KINDS)}", hint="--progress plain")
             self._progress = Progress(self._kind, self.tally)
             self._start = time.monotonic()
             if here:

@@ -134,3 +134,4 @@ def _plain_cp() -> list[str]:
         return []
     found = subprocess.run([cp, "--help"], capture_output=True, text=True, check=False)
     return [cp, "--reflink=never"] if "--reflink" in found.stdout else [cp]
+

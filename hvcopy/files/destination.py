@@ -16,7 +16,7 @@ NOWHERE = b"\0"
 
 
 class Places(NamedTuple):
-    """ "into" or "as", the path below the root of each source, and why sources, by index, are refused for their names."""
+    """"into" or "as", the path below the root of each source, and why sources, by index, are refused for their names."""
 
     layout: str
     prefixes: list[bytes]

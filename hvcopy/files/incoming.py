@@ -19,6 +19,7 @@ from hvcopy.wire.digests import digest
 from hvcopy.wire.frames import MIB
 
 if TYPE_CHECKING:
+
     from hvcopy.session.assembly import Assembly
     from hvcopy.wire.messages import Entry
 

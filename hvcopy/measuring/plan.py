@@ -67,8 +67,7 @@ def make_plan(
     """Return the plan for *mode*.  Raises BadUsage for what no server would do, with what would be possible as its hint."""
     if mode not in MODES:
         raise BadUsage(
-            f"--mode {printable(mode)} is none of {', '.join([*MODES, 'sweep'])}",
-            hint="leave it out to measure most of them",
+            f"--mode {printable(mode)} is none of {', '.join([*MODES, 'sweep'])}", hint="leave it out to measure most of them"
         )
     what, way = MODES[mode]
     if reverse:

@@ -52,7 +52,9 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
             "keeping owners and set-id bits (-a) needs a proven key or a unix socket",
             hint="give both sides the same --key-file, or copy with -r",
         )
-    places = resolve(served.root, job.paths[0], names=options.names, dirs=options.dirs, must_be_dir=options.must_be_dir)
+    places = resolve(
+        served.root, job.paths[0], names=options.names, dirs=options.dirs, must_be_dir=options.must_be_dir
+    )
     plan = Plan(
         served.root,
         places.prefixes,

@@ -217,7 +217,9 @@ class Link:
         room = self._room(size + AHEAD)  # the next frame's beginning comes along, which spares a call
         self._receiving = True
         try:
-            received, written = self.channel.receive_file(room, size, fd, offset, sparse=sparse, timeout=self._patience)
+            received, written = self.channel.receive_file(
+                room, size, fd, offset, sparse=sparse, timeout=self._patience
+            )
         finally:
             self._receiving = False
         if received < size:

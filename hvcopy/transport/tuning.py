@@ -20,9 +20,7 @@ SO_VM_SOCKETS_BUFFER_MAX_SIZE = 2
 SO_VM_SOCKETS_CONNECT_TIMEOUT = 6  # _OLD: struct timeval of two C longs
 
 PIECE = 1 << 20  # bytes
-VMM_PIECE = (
-    256 << 10
-)  # bytes: what a VMM's socket holds (net.core.wmem_default) and what it takes of its guest meanwhile
+VMM_PIECE = 256 << 10  # bytes: what a VMM's socket holds (net.core.wmem_default) and what it takes of its guest meanwhile
 UNIX_BUFFER = 1 << 20  # bytes; more than this gains nothing (docs/transports.md#buffers)
 VSOCK_BUFFER = 4 << 20  # bytes; the credit is the smaller of both ends' (docs/transports.md#buffers)
 RECEIVE_WAIT = 100_000  # microseconds: as long as one wait of the core, which serves Ctrl-C and cancelling in between

@@ -47,10 +47,7 @@ def test_what_is_received_stands_in_the_buffer_and_in_the_file(pair: Pair, targe
     data, into, meter = os.urandom(size), bytearray(size), core.Meter()
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(far.sendall, data)
-        assert core.recv_file(near.fileno(), into, len(into), target, PAGE, False, grain, meter, SLOW_MS) == (
-            size,
-            size,
-        )
+        assert core.recv_file(near.fileno(), into, len(into), target, PAGE, False, grain, meter, SLOW_MS) == (size, size)
         sending.result()
     assert into == data
     assert contents(target) == (bytes(PAGE) + data if size else b"")
@@ -69,9 +66,7 @@ def test_what_has_come_is_written_before_the_rest_comes(pair: Pair, target: int)
     far.setblocking(True)
     data, into = os.urandom(9 * PAGE), bytearray(9 * PAGE)
     with ThreadPoolExecutor(1) as pool:
-        receiving = pool.submit(
-            core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, core.Meter(), SLOW_MS
-        )
+        receiving = pool.submit(core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, core.Meter(), SLOW_MS)
         far.sendall(data[: 2 * PAGE + 5])
         wait_until_written(target, data[: 2 * PAGE])  # whole pages: the rest of the third may make it one of zeros
         far.sendall(data[2 * PAGE + 5 :])
@@ -94,9 +89,7 @@ def test_call_that_waits_in_the_system_writes_once_its_grain_has_come(unix_pair:
         assert receiving.result() == (len(data), len(data))
 
 
-@pytest.mark.parametrize(
-    "waits", [False, pytest.param(True, marks=pytest.mark.skipif(sys.platform == "win32", reason=""))]
-)
+@pytest.mark.parametrize("waits", [False, pytest.param(True, marks=pytest.mark.skipif(sys.platform == "win32", reason=""))])
 def test_silence_in_the_middle_is_a_timeout_and_can_be_cancelled(unix_pair: Pair, target: int, waits: bool) -> None:
     near, far = unix_pair
     if waits:
@@ -107,9 +100,7 @@ def test_silence_in_the_middle_is_a_timeout_and_can_be_cancelled(unix_pair: Pair
         core.recv_file(near.fileno(), into, len(into), target, 0, False, ALL, meter, SHORT_MS, waits)
     assert meter.moved == 100
     with ThreadPoolExecutor(1) as pool:
-        receiving = pool.submit(
-            core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, meter, SLOW_MS, waits
-        )
+        receiving = pool.submit(core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, meter, SLOW_MS, waits)
         began = time.monotonic()
         meter.cancel()
         with pytest.raises(OSError, match="cancel") as caught:

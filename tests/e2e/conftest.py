@@ -64,7 +64,9 @@ def server(serve: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture(params=TRANSPORTS)
-def any_server(request: pytest.FixtureRequest, root: Path, socket_address: str, processes: ExitStack) -> Server:
+def any_server(
+    request: pytest.FixtureRequest, root: Path, socket_address: str, processes: ExitStack
+) -> Server:
     """A server of ``root``, over each transport in turn."""
     if request.param == "unix":
         return processes.enter_context(serving(socket_address, root))

@@ -41,7 +41,9 @@ def test_key_in_a_missing_folder_is_10(tmp_path: Path) -> None:
     assert run("key", tmp_path / "no" / "k").code == 10
 
 
-def test_the_same_key_on_both_sides_lets_in(serve: Callable[..., Server], keys: tuple[Path, Path], here: Path) -> None:
+def test_the_same_key_on_both_sides_lets_in(
+    serve: Callable[..., Server], keys: tuple[Path, Path], here: Path
+) -> None:
     server = serve("--key-file", keys[0])
     done = run("cp", write(here / "f"), server.at(), "--key-file", keys[0])
     assert done.code == 0, done.err
@@ -83,7 +85,9 @@ def assert_says_key(done: Finished) -> None:
     assert "Traceback" not in done.err
 
 
-def test_a_client_that_proves_no_key_gets_no_job(serve: Callable[..., Server], keys: tuple[Path, Path]) -> None:
+def test_a_client_that_proves_no_key_gets_no_job(
+    serve: Callable[..., Server], keys: tuple[Path, Path]
+) -> None:
     server = serve("--key-file", keys[0])
     for wrong in (None, bytes(32)):
         with pytest.raises(Refused) as refused, client_of(server.address, key=wrong):

@@ -116,7 +116,9 @@ def test_hard_links_are_kept(size: int, server: Server, here: Path) -> None:
 
 @pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
 @pytest.mark.parametrize("size", [10, 9 * MIB])
-def test_hard_links_are_kept_by_a_second_copy(size: int, option: str | None, server: Server, here: Path) -> None:
+def test_hard_links_are_kept_by_a_second_copy(
+    size: int, option: str | None, server: Server, here: Path
+) -> None:
     first = write(here / "t/first", noise(size))
     os.link(first, here / "t/second")
     push(here, server, "t")
@@ -218,7 +220,9 @@ def same_where(left: Path, right: Path, offsets: list[int], length: int) -> bool
 
 
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
-def test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk(pull: bool, server: Server, here: Path) -> None:
+def test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk(
+    pull: bool, server: Server, here: Path
+) -> None:
     size, at = 100 << 30, [0, (50 << 30) + MIB // 2, (100 << 30) - 4096]
     pieces = {at[0]: noise(4096, 1), at[1]: noise(MIB, 2), at[2]: noise(4096, 3)}
     source = sparse((server.root if pull else here) / "disk", size, pieces)

@@ -160,7 +160,9 @@ def test_against_itself_with_a_long_folder_for_temporary_files(tmp_path: Path) -
 
 
 def test_a_sweep_measures_each_window_once_and_names_the_best(address: str) -> None:
-    found = measured(address, "-m", "sweep", "-t", "10ms", "--lengths", "4k,1M", "--buffers", "64k,64k,1M")
+    found = measured(
+        address, "-m", "sweep", "-t", "10ms", "--lengths", "4k,1M", "--buffers", "64k,64k,1M"
+    )
     sweep, advice = found["sweep"], found["advice"]
     assert all(len(one["samples"]) == 3 for one in sweep)
     grid = [(one["length"], one["window"]) for one in sweep if one["streams"] == 1]

@@ -24,7 +24,9 @@ OLD = b"the old version\n"
 class Break:
     """A copy of ``large`` through a relay, with something that happens when a share of it has passed."""
 
-    def __init__(self, folder: Path, root: Path, here: Path, processes: ExitStack, *, pull: bool, share: int) -> None:
+    def __init__(
+        self, folder: Path, root: Path, here: Path, processes: ExitStack, *, pull: bool, share: int
+    ) -> None:
         self._processes = processes
         self.root = root
         self.pull = pull
@@ -151,7 +153,9 @@ def test_a_changed_source_starts_over(broken: Callable[..., Break], here: Path) 
 
 
 @pytest.mark.parametrize("value", [bytes(16), bytes(range(16))], ids=["zeros", "another digest"])
-def test_a_damaged_record_of_blocks_costs_at_most_one_attempt(broken: Callable[..., Break], value: bytes) -> None:
+def test_a_damaged_record_of_blocks_costs_at_most_one_attempt(
+    broken: Callable[..., Break], value: bytes
+) -> None:
     copy = broken(pull=False, share=99)
     copy.begin()
     assert copy.server
@@ -170,7 +174,9 @@ def test_a_damaged_record_of_blocks_costs_at_most_one_attempt(broken: Callable[.
     copy.assert_completed(done, share=99, kept=0 if done.result["reused_bytes"] == 0 else 15)
 
 
-def test_a_one_shot_copy_goes_on_after_a_kill(tmp_path: Path, here: Path, root: Path, processes: ExitStack) -> None:
+def test_a_one_shot_copy_goes_on_after_a_kill(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
     source = write(here / "large", noise(SIZE))
     direct, through = f"unix:{tmp_path}/direct", f"unix:{tmp_path}/s"
     gate = Gate(SIZE * 6 // 10)
@@ -203,7 +209,9 @@ def test_small_files_of_a_broken_copy_are_not_sent_again_as_failures(
     gate = Gate(4 * MIB)
     processes.enter_context(Relay(through, direct, up=lambda: gate))
     server = processes.enter_context(serving(direct, root))
-    client = processes.enter_context(Running("cp", "-r", here / "tree", f"{through}:/copy", "--json", "--lanes", 1))
+    client = processes.enter_context(
+        Running("cp", "-r", here / "tree", f"{through}:/copy", "--json", "--lanes", 1)
+    )
     assert gate.reached.wait(PATIENCE)
     eventually(lambda: (root / "copy").exists() and any((root / "copy").iterdir()), what="first files")
     server.kill()

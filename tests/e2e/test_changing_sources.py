@@ -151,7 +151,9 @@ def assert_only_that_one_failed(done: Finished, target: Path) -> None:
     assert not leftovers(target)
 
 
-def test_the_only_file_that_changes_is_10_and_the_old_one_stands(tmp_path: Path, processes: ExitStack) -> None:
+def test_the_only_file_that_changes_is_10_and_the_old_one_stands(
+    tmp_path: Path, processes: ExitStack
+) -> None:
     trip = Trip(tmp_path, processes, pull=False)
     for name in ("steady", "small"):
         (trip.source / name).unlink()
@@ -178,7 +180,9 @@ def test_a_file_that_changes_between_question_and_answer_fails(
     assert_only_that_one_failed(done, trip.target)
 
 
-def test_a_small_file_that_vanishes_before_it_is_read_is_reported(tmp_path: Path, processes: ExitStack) -> None:
+def test_a_small_file_that_vanishes_before_it_is_read_is_reported(
+    tmp_path: Path, processes: ExitStack
+) -> None:
     """The first announcement passes before the second directory's files are read."""
     trip = Trip(tmp_path, processes, pull=False, limit="2M")
     for number in range(40):

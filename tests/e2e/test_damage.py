@@ -72,7 +72,9 @@ DAMAGE: dict[str, tuple[Type, int, Callable[[bytes], bytes], set[int]]] = {
 PULLED = ("bit of a block", "bit of the root", "dropped block")
 
 
-@pytest.mark.parametrize(("what", "pull"), [*((what, False) for what in DAMAGE), *((what, True) for what in PULLED)])
+@pytest.mark.parametrize(
+    ("what", "pull"), [*((what, False) for what in DAMAGE), *((what, True) for what in PULLED)]
+)
 def test_damage_of_a_block_is_found(what: str, pull: bool, tmp_path: Path, root: Path, here: Path) -> None:
     kind, number, damage, codes = DAMAGE[what]
     source = write((root if pull else here) / "f", noise(SIZE))

@@ -35,7 +35,10 @@ class Case:
 
 CASES = [
     *(Case(("file",), to) for to in ("", "new", "new/", "there", "there/", "plain", "there/new", "no/new")),
-    *(Case(("d",), to) for to in ("", "new", "new/", "there", "there/", "plain", "there/new", "no/new", "there/d")),
+    *(
+        Case(("d",), to)
+        for to in ("", "new", "new/", "there", "there/", "plain", "there/new", "no/new", "there/d")
+    ),
     *(Case(("d/",), to) for to in ("new", "there")),
     *(Case(("d/.",), to) for to in ("", "new", "there", "plain", "there/new")),
     *(Case(("empty",), to) for to in ("new", "there", "plain")),

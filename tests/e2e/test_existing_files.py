@@ -65,7 +65,9 @@ def test_identical_files_count_as_same(server: Server, here: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [200 * KIB, 9 * MIB])
-def test_a_file_of_same_size_and_time_but_other_contents_is_not_same(size: int, server: Server, here: Path) -> None:
+def test_a_file_of_same_size_and_time_but_other_contents_is_not_same(
+    size: int, server: Server, here: Path
+) -> None:
     source = dated(here / "f", noise(size), OLD)
     other = bytearray(noise(size))
     other[size // 2] ^= 1
@@ -98,7 +100,9 @@ def test_overwrite_and_update_exclude_each_other(server: Server, here: Path) -> 
 def test_a_dry_run_writes_nothing_and_says_what_would_be(
     pull: bool, option: str | None, server: Server, here: Path
 ) -> None:
-    source = plant((server.root if pull else here) / "t", {"new": b"new", "large": noise(9 * MIB), "d/taken": b"ours"})
+    source = plant(
+        (server.root if pull else here) / "t", {"new": b"new", "large": noise(9 * MIB), "d/taken": b"ours"}
+    )
     (source / "link").symlink_to("new")
     target = plant((here if pull else server.root) / "t2", {"t/d/taken": b"old"})
     os.utime(target / "t/d/taken", ns=(OLD, OLD))

@@ -338,7 +338,9 @@ def served_by(processes: ExitStack, address: str, patience: float) -> socket.soc
     return None
 
 
-def test_without_memory_for_more_the_connections_that_are_there_go_on(processes: ExitStack, tmp_path: Path) -> None:
+def test_without_memory_for_more_the_connections_that_are_there_go_on(
+    processes: ExitStack, tmp_path: Path
+) -> None:
     def echoes(sock: socket.socket) -> None:
         while piece := sock.recv(PIECE):
             sock.sendall(piece)

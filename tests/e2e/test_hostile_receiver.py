@@ -76,7 +76,9 @@ def _ack(peer: Peer, ident: int, root: bytes) -> None:
     peer.send(m.Acks([m.Ack(ident, m.DONE, digest=root)]))
 
 
-def _sums(peer: Peer, ident: int, first: int, count: int, value: bytes = bytes(range(16)), flags: int = 1) -> None:
+def _sums(
+    peer: Peer, ident: int, first: int, count: int, value: bytes = bytes(range(16)), flags: int = 1
+) -> None:
     peer.frame(Type.SUMS, frames.SUMS.pack(ident, first) + value * count, flags)
 
 

@@ -45,7 +45,9 @@ def test_an_over_long_path_ends_the_session(server: Server) -> None:
     assert not list(server.root.rglob("d*"))
 
 
-@pytest.mark.parametrize("destination", [b"../outside/y", b"a/../../outside/y", b"x\ny", b".hvcopy-1", b"n" * 300])
+@pytest.mark.parametrize(
+    "destination", [b"../outside/y", b"a/../../outside/y", b"x\ny", b".hvcopy-1", b"n" * 300]
+)
 def test_an_unsafe_destination_is_refused(destination: bytes, server: Server, outside: Path) -> None:
     with client_of(server.address) as peer:
         peer.send(m.Job("push", [destination], m.Options(names=[b"x"], dirs=[False]), b"", 1))
@@ -198,7 +200,9 @@ def test_a_link_that_stands_where_a_directory_goes_is_not_followed(
     assert (server.root / "t/good").read_bytes() == b"good"
 
 
-def test_a_link_that_stands_where_a_file_goes_is_not_written_through(server: Server, outside: Path, here: Path) -> None:
+def test_a_link_that_stands_where_a_file_goes_is_not_written_through(
+    server: Server, outside: Path, here: Path
+) -> None:
     for name, content in (("small", b"new"), ("large", noise(9 * MIB))):
         (server.root / name).symlink_to(outside / "x")
         source = write(here / name, content)
@@ -210,7 +214,9 @@ def test_a_link_that_stands_where_a_file_goes_is_not_written_through(server: Ser
     assert picture_of(outside) == {"x": b"untouched"}
 
 
-def test_a_link_in_place_of_the_part_is_not_written_through(server: Server, outside: Path, here: Path) -> None:
+def test_a_link_in_place_of_the_part_is_not_written_through(
+    server: Server, outside: Path, here: Path
+) -> None:
     for suffix in ("part", "blocks"):
         (server.root / f".f.hvcopy-{suffix}").symlink_to(outside / "x")
     source = write(here / "f", noise(9 * MIB))
@@ -296,7 +302,9 @@ def _lies(peer: Peer, content: bytes) -> dict[str, Callable[[], object]]:
         "oversize ENTRIES": lambda: peer.head(Type.ENTRIES, MIB + 1),
         "no MessagePack": lambda: peer.frame(Type.ENTRIES, b"\xc1\xc1\xc1"),
         "nested for ever": lambda: peer.frame(Type.ENTRIES, b"\x91" * 100_000),
-        "negative size": lambda: peer.frame(Type.ENTRIES, b"\x91\x91\x98\x02\x05\x00\xc4\x01x\x00\xff\x00\x80"),
+        "negative size": lambda: peer.frame(
+            Type.ENTRIES, b"\x91\x91\x98\x02\x05\x00\xc4\x01x\x00\xff\x00\x80"
+        ),
     }
 
 
@@ -342,7 +350,9 @@ def test_contents_that_do_not_fit_end_the_session(half: int, server: Server) -> 
         (pack_body(1, m.encode_groups([m.Group(0, b"", [b"x"], record(4)[:-1])]), b"1234"), 7),
         (pack_body(1, m.encode_groups([m.Group(0, b"", [b"x", b"y"], record(4))]), b"1234"), 7),
         (
-            pack_body(1, m.encode_groups([m.Group(0, b"", [b"%d" % i for i in range(4097)], record(0) * 4097)]), b""),
+            pack_body(
+                1, m.encode_groups([m.Group(0, b"", [b"%d" % i for i in range(4097)], record(0) * 4097)]), b""
+            ),
             7,
         ),
         (pack_body(1, b"\xc1", b""), 7),

@@ -60,7 +60,9 @@ def test_a_full_disk_of_the_puller_is_10_and_goes_on_where_there_is_room(
     assert (here / "copy").read_bytes() == source.read_bytes()
 
 
-def test_a_full_disk_keeps_what_a_resume_can_use(tmp_path: Path, root: Path, here: Path, processes: ExitStack) -> None:
+def test_a_full_disk_keeps_what_a_resume_can_use(
+    tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
     server = processes.enter_context(serving(f"unix:{tmp_path}/s", root, prefix=small_disk(root, "28M")))
     there = seen_by(server.pid, root)
     write(there / "in the way", noise(6 * MIB))
@@ -95,7 +97,9 @@ def test_an_unreadable_file_or_directory_in_a_tree_fails_alone(here: Path, serve
         done = run("cp", "-r", here / "t", server.at(), prefix=powerless())
     finally:
         (here / "t/locked").chmod(0o755)
-    assert_told(done, 3, "t/secret: Permission denied", "t/large: Permission denied", "t/locked: Permission denied")
+    assert_told(
+        done, 3, "t/secret: Permission denied", "t/large: Permission denied", "t/locked: Permission denied"
+    )
     assert {name for name, entry in picture(server.root / "t").items() if entry[0] == "file"} == {
         b"good",
         b"d/good",

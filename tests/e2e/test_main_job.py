@@ -57,7 +57,9 @@ def test_one_file_of_any_size_goes_there_and_back(server: Server, here: Path, si
 
 def test_what_was_confirmed_with_fsync_says_so(server: Server, here: Path) -> None:
     source = write(here / "source")
-    assert run("cp", source, server.at(), "--json").result["durability"] == "cached"  # the server does not want it
+    assert (
+        run("cp", source, server.at(), "--json").result["durability"] == "cached"
+    )  # the server does not want it
     pulled = run("cp", server.at("source"), here / "back", "--json")
     assert pulled.result["durability"] == "synced"
     assert "on disk" in pulled.err
@@ -75,9 +77,7 @@ def test_two_thousand_small_files_go_there_and_back(server: Server, here: Path) 
 
 def test_medium_files_share_the_lanes(server: Server, here: Path) -> None:
     plant(here / "medium", {f"{i}": noise(3 * MIB + i, i) for i in range(16)})
-    there = run(
-        "cp", "-r", here / "medium", server.at(), "--lanes", 3, "--bwlimit", "24M", "--json"
-    )  # so that they join in time
+    there = run("cp", "-r", here / "medium", server.at(), "--lanes", 3, "--bwlimit", "24M", "--json")  # so that they join in time
     assert there.code == 0, there.err
     assert there.result["lanes"] in (2, 3)  # the third may come when the copy is over
     assert picture(server.root / "medium") == picture(here / "medium")

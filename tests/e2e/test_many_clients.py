@@ -44,12 +44,16 @@ def test_eight_copies_at_once_all_arrive(server: Server, here: Path, processes: 
     assert not leftovers(server.root)
 
 
-def test_two_copies_onto_one_name_leave_one_of_them_whole(server: Server, here: Path, processes: ExitStack) -> None:
+def test_two_copies_onto_one_name_leave_one_of_them_whole(
+    server: Server, here: Path, processes: ExitStack
+) -> None:
     for size in (1000, 12 * MIB):
         contents = [noise(size, number) for number in range(3)]
         copies = [
             processes.enter_context(
-                Running("cp", "--overwrite", write(here / f"{number}-{size}", content), server.at(f"copy{size}"))
+                Running(
+                    "cp", "--overwrite", write(here / f"{number}-{size}", content), server.at(f"copy{size}")
+                )
             )
             for number, content in enumerate(contents)
         ]
@@ -61,7 +65,9 @@ def test_two_copies_onto_one_name_leave_one_of_them_whole(server: Server, here: 
     assert not leftovers(server.root)
 
 
-def test_a_second_copy_of_a_file_under_way_is_told_so(server: Server, here: Path, processes: ExitStack) -> None:
+def test_a_second_copy_of_a_file_under_way_is_told_so(
+    server: Server, here: Path, processes: ExitStack
+) -> None:
     source = write(here / "f", noise(24 * MIB))
     slow = processes.enter_context(Running("cp", source, server.at(), "--bwlimit", "8M"))
     eventually(lambda: leftovers(server.root), what="the part")

@@ -270,9 +270,7 @@ def test_a_listener_whose_input_nobody_uses_ends_with_its_peer(scene: Scene, nam
     ends(talker)
 
 
-@pytest.mark.parametrize(
-    ("name", "transport"), [("hvcopy", "vsock")] if IN_KERNEL else [("hvcopy", "unix"), ("nc", "unix")]
-)
+@pytest.mark.parametrize(("name", "transport"), [("hvcopy", "vsock")] if IN_KERNEL else [("hvcopy", "unix"), ("nc", "unix")])
 def test_the_peer_closes_and_who_connected_knows_it(scene: Scene, name: str, transport: str) -> None:
     talker, peer = scene.begin(name, "dials", transport)
     peer.close()

@@ -63,7 +63,9 @@ def test_failures_are_told_on_both_sides(
     assert (root / "t/a").read_bytes() == b"old"
 
 
-def test_a_key_is_proven_whoever_listens(tmp_path: Path, here: Path, root: Path, processes: ExitStack) -> None:
+def test_a_key_is_proven_whoever_listens(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
     source, key, other = write(here / "f"), tmp_path / "key", tmp_path / "other"
     for path in (key, other):
         assert run("key", path).code == 0

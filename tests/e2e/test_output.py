@@ -261,7 +261,9 @@ def test_the_example_in_help_works(command: str, tmp_path: Path, processes: Exit
         {"project/f": b"f", "image.raw": b"raw", "top/srv": None, "root/images/a": b"a", "incoming": None},
     )
     example = re.sub(r"vsock:(\w+):(\d+)", f"unix:{tmp_path}/s", example_of(command))
-    example = example.replace("--root /srv", f"--root {tmp_path}/top/srv").replace("--allow vsock:2", "--allow unix:0")
+    example = example.replace("--root /srv", f"--root {tmp_path}/top/srv").replace(
+        "--allow vsock:2", "--allow unix:0"
+    )
     arguments = [one.replace("~", str(tmp_path)) for one in shlex.split(example)[1:]]
     with partner(command, tmp_path) as other:
         running = processes.enter_context(Running(*arguments, cwd=tmp_path, anew=True))

@@ -65,7 +65,9 @@ def picture(folder: Path, *, attributes: bool = False) -> dict[bytes, tuple[obje
 
 def leftovers(folder: Path) -> list[str]:
     """Return the names of temporary files of an unfinished copy below *folder*."""
-    return sorted(os.fsdecode(name) for _, _, files in os.walk(os.fsencode(folder)) for name in files if OWN in name)
+    return sorted(
+        os.fsdecode(name) for _, _, files in os.walk(os.fsencode(folder)) for name in files if OWN in name
+    )
 
 
 def resumable(folder: Path) -> list[str]:

@@ -141,9 +141,7 @@ say(got=got, received=received.decode(), moved=meter.moved)
 """
 
 
-@pytest.mark.parametrize(
-    "plan", ["send_file: short:1*", "send_file: EINTR short:3 EAGAIN short:1 EINTR ok; wait: EINTR ok"]
-)
+@pytest.mark.parametrize("plan", ["send_file: short:1*", "send_file: EINTR short:3 EAGAIN short:1 EINTR ok; wait: EINTR ok"])
 def test_send_file_cut_short_or_interrupted_sends_all(run_faulty: Run, plan: str) -> None:
     assert run_faulty(plan, SEND_FILE) == {"got": 8, "received": "23456789", "moved": 8}
 

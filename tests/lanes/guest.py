@@ -54,7 +54,9 @@ class Guest:
     the connections.
     """
 
-    def __init__(self, cid: int = 3, memory: str = "1G", tx_buffer: int = 262144, *, cwd: Path | None = None) -> None:
+    def __init__(
+        self, cid: int = 3, memory: str = "1G", tx_buffer: int = 262144, *, cwd: Path | None = None
+    ) -> None:
         """`tx_buffer`: bytes the daemon takes from the guest per connection before the host reads them; 1 MiB
         is more than the guest kernel can allocate in one piece. `cwd`: where commands start (default: here).
         """
@@ -172,7 +174,9 @@ class Guest:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs a command in a vsock guest and one beside it, here.")
     parser.add_argument("-m", dest="memory", default="1G", metavar="MEM", help="the guest's memory (1G)")
-    parser.add_argument("-C", dest="folder", type=Path, default=Path.cwd(), metavar="DIR", help="working folder")
+    parser.add_argument(
+        "-C", dest="folder", type=Path, default=Path.cwd(), metavar="DIR", help="working folder"
+    )
     parser.add_argument("-c", dest="cid", type=int, default=3, metavar="CID", help="the guest's id (3)")
     parser.add_argument("guest_command", metavar="'GUEST COMMAND'", help="a line for the guest's bash")
     parser.add_argument("host_command", nargs=argparse.REMAINDER, metavar="HOST_COMMAND ...")

@@ -60,7 +60,9 @@ def run_in_kernel(
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs a command in a kernel with AF_VSOCK loopback (CID 1).")
     parser.add_argument("-m", dest="memory", default="1G", metavar="MEM", help="the kernel's memory (1G)")
-    parser.add_argument("-C", dest="folder", type=Path, default=Path.cwd(), metavar="DIR", help="working folder")
+    parser.add_argument(
+        "-C", dest="folder", type=Path, default=Path.cwd(), metavar="DIR", help="working folder"
+    )
     parser.add_argument("-t", dest="timeout", type=float, metavar="SECONDS", help="end it after that time")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     options = parser.parse_args()

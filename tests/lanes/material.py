@@ -50,5 +50,7 @@ def make_small_files(folder: Path) -> Path:
         below = folder / str(number // _PER_FOLDER)
         if number % _PER_FOLDER == 0:
             below.mkdir(parents=True)
-        (below / f"file-{number}").write_bytes(noise[: number % (2 * KIB)] + b"%d" % number if number else b"")
+        (below / f"file-{number}").write_bytes(
+            noise[: number % (2 * KIB)] + b"%d" % number if number else b""
+        )
     return folder

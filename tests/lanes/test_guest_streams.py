@@ -203,9 +203,7 @@ def test_nc_sends_and_takes_across_the_boundary(
     """*who* sends and then closes: what the other side takes is all of it."""
     source, got = make_file(here / "source", 5 * MIB + 3), here / "got"
     tool = Partner(partner)
-    inside = (
-        f"exec {tool.sends if who == 'guest' else tool.takes} {tool.listens if listener == 'guest' else tool.dials}"
-    )
+    inside = f"exec {tool.sends if who == 'guest' else tool.takes} {tool.listens if listener == 'guest' else tool.dials}"
     inside += f" < {source}" if who == "guest" else f" > {guest.tmpfs}/got"
     outside = [*HVCOPY, "nc", "--send-only" if who == "host" else "--recv-only"]
     outside += ["--wait", "30", into(guest)] if listener == "guest" else ["-l", "--open", into(guest, OTHER_PORT)]

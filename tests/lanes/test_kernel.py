@@ -161,9 +161,7 @@ def test_a_benchmark_measures_vsock_and_its_buffers(kernel: Kernel) -> None:
     assert connections["end"]["connect_us"]["count"] > 0
     windows = {one["buffer"]: one["window"] for one in done.result["sweep"]}
     assert windows == {0: 4 * MIB, 64 * 1024: 64 * 1024}
-    rates = {
-        (one["length"], one["buffer"]): one["bits_per_second"] for one in done.result["sweep"] if one["streams"] == 1
-    }
+    rates = {(one["length"], one["buffer"]): one["bits_per_second"] for one in done.result["sweep"] if one["streams"] == 1}
     assert rates[256 * 1024, 0] > rates[16 * 1024, 0]  # message size is everything on AF_VSOCK
 
 

@@ -76,10 +76,7 @@ def test_nc_and_its_partners_swap_streams(kernel: Kernel, here: Path, partner: s
     ours, theirs = Partner("hvcopy"), Partner(partner)
     left = (ours if hvcopy == "listens" else theirs).listens
     right = (ours if hvcopy == "dials" else theirs).dials
-    if (partner, hvcopy) != (
-        "ncat",
-        "dials",
-    ):  # a listening ncat ends with its peer's end, whatever it still has to say
+    if (partner, hvcopy) != ("ncat", "dials"):  # a listening ncat ends with its peer's end, whatever it still has to say
         right = right.replace(NC, f"{NC} -N")
     listening = kernel.start(f"exec {left} < {there} > {here}/got-there")
     if hvcopy == "listens":

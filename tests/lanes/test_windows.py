@@ -38,7 +38,9 @@ def package() -> Path:
     return link_package(MINOR)
 
 
-def run_tests(env: Mapping[str, str], tests: Sequence[str], report: Path, *, python: Path = PYTHON) -> dict[str, bool]:
+def run_tests(
+    env: Mapping[str, str], tests: Sequence[str], report: Path, *, python: Path = PYTHON
+) -> dict[str, bool]:
     """Runs tests there, which must all pass or say why they are skipped; gives for each whether it ran."""
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={wine.windows_path(report)}"]
     argv = [python, "-P", "-m", "pytest", *options, *tests]
@@ -51,10 +53,7 @@ def run_tests(env: Mapping[str, str], tests: Sequence[str], report: Path, *, pyt
 def test_the_core_is_a_windows_module_of_the_stable_abi(package: Path) -> None:
     script = "import sys; from hvcopy import _core; print(sys.platform, _core.__file__, _core.Meter().moved)"
     done = wine.run([PYTHON, "-P", "-c", script], env={"PYTHONPATH": wine.windows_path(package)})
-    assert (done.returncode, done.stdout.split()) == (
-        0,
-        ["win32", wine.windows_path(package / "hvcopy/_core.pyd"), "0"],
-    )
+    assert (done.returncode, done.stdout.split()) == (0, ["win32", wine.windows_path(package / "hvcopy/_core.pyd"), "0"])
     imported = (package / "hvcopy/_core.pyd").read_bytes()
     assert b"python3.dll" in imported
     assert b"python312.dll" not in imported

@@ -185,9 +185,7 @@ def test_a_stream_goes_both_ways(windows: OverHyperv, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == data.read_bytes()
 
 
-def test_connections_are_forwarded_out_of_and_into_hyperv_addresses(
-    windows: OverHyperv, tree: Path, tmp_path: Path
-) -> None:
+def test_connections_are_forwarded_out_of_and_into_hyperv_addresses(windows: OverHyperv, tree: Path, tmp_path: Path) -> None:
     """A Linux client, a Windows process from TCP to Hyper-V, another back to TCP, a Linux server."""
     root, back = tmp_path / "root", tmp_path / "back"
     root.mkdir()

@@ -22,8 +22,7 @@ AVAILABLE = hasattr(socket, "AF_HYPERV") and (
     bool(os.environ.get("HVCOPY_HV_STANDIN")) or os.environ.get("HVCOPY_REAL_HYPERV") == "1"
 )
 in_lane = pytest.mark.skipif(
-    not AVAILABLE,
-    reason="AF_HYPERV is opened only under Wine with its stand-in, or with HVCOPY_REAL_HYPERV=1 on Windows",
+    not AVAILABLE, reason="AF_HYPERV is opened only under Wine with its stand-in, or with HVCOPY_REAL_HYPERV=1 on Windows"
 )
 
 in_standin = pytest.mark.skipif(

@@ -180,6 +180,7 @@ def test_close_in_another_thread_ends_accept() -> None:
     timer.join()
 
 
+
 @in_standin
 @pytest.mark.parametrize(
     ("code", "kind", "name", "hint"),

@@ -89,9 +89,7 @@ def test_nonsense_is_refused_and_allows_nobody(text: str) -> None:
         assert not allowed(identity, [text])
 
 
-@pytest.mark.parametrize(
-    "identity", ["", "vsock:1", "vsock:33", "hyperv:3", "tcp:3", "unix:3", "vsock:3 ", "vsock:03", "3"]
-)
+@pytest.mark.parametrize("identity", ["", "vsock:1", "vsock:33", "hyperv:3", "tcp:3", "unix:3", "vsock:3 ", "vsock:03", "3"])
 def test_peer_not_named_is_not_allowed(identity: str) -> None:
     assert not allowed(identity, ["vsock:3"])
 

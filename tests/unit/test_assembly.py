@@ -76,17 +76,7 @@ def test_index_of_exactly_one_block(offset: int, length: int, index: int) -> Non
 
 @pytest.mark.parametrize(
     ("offset", "length"),
-    [
-        (1, MIB),
-        (0, MIB - 1),
-        (0, 2 * MIB),
-        (2 * MIB, 4),
-        (2 * MIB, 6),
-        (2 * MIB, MIB),
-        (3 * MIB, 5),
-        (2**63, MIB),
-        (0, 0),
-    ],
+    [(1, MIB), (0, MIB - 1), (0, 2 * MIB), (2 * MIB, 4), (2 * MIB, 6), (2 * MIB, MIB), (3 * MIB, 5), (2**63, MIB), (0, 0)],
 )
 def test_index_of_anything_else_is_refused(offset: int, length: int) -> None:
     with pytest.raises(NotHvcopy):

@@ -80,9 +80,7 @@ def test_smaller_messages_are_compared_on_the_same_buffer_and_one_connection() -
 
 RATES = st.lists(st.floats(1, 1e10), min_size=1, max_size=3)
 POINTS = st.lists(
-    st.builds(
-        Point, st.sampled_from([KIB, MIB]), st.sampled_from([0, MIB]), st.integers(1, 4), st.integers(0, 9), RATES
-    ),
+    st.builds(Point, st.sampled_from([KIB, MIB]), st.sampled_from([0, MIB]), st.integers(1, 4), st.integers(0, 9), RATES),
     min_size=1,
     max_size=8,
 )

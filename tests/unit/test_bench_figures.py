@@ -50,12 +50,7 @@ def test_merged_histograms_are_that_of_all_samples(parts: list[list[int]]) -> No
         merged.merge(Histogram(part))
     percents = [1, 25, 50, 75, 99, 100]
     assert [merged.percentile(one) for one in percents] == [whole.percentile(one) for one in percents]
-    assert (merged.count, merged.total, merged.least, merged.most) == (
-        whole.count,
-        whole.total,
-        whole.least,
-        whole.most,
-    )
+    assert (merged.count, merged.total, merged.least, merged.most) == (whole.count, whole.total, whole.least, whole.most)
 
 
 def test_memory_does_not_grow_with_the_number_of_samples() -> None:

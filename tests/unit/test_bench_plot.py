@@ -29,13 +29,7 @@ def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, monkeypatch
     assert (tmp_path / "b.PNG").read_bytes().startswith(b"\x89PNG\r\n")
     text = (tmp_path / "a.svg").read_text()
     assert text.startswith("<?xml")
-    for word in (
-        "a link",
-        "buffer default, window 2.00 MiB",
-        "buffer 4M, window 8.00 MiB",
-        "2 connections",
-        "64.00 KiB",
-    ):
+    for word in ("a link", "buffer default, window 2.00 MiB", "buffer 4M, window 8.00 MiB", "2 connections", "64.00 KiB"):
         assert word in text
     with pytest.raises(LocalFailure, match="No such file"):
         plot.draw(POINTS, str(tmp_path / "no" / "a.svg"), title="")

@@ -29,9 +29,7 @@ def root(folder: Path) -> Handle:
     return open_directory(os.fsencode(folder))
 
 
-def one(
-    root: Handle, path: bytes, *, is_dir: bool = False, must: bool = False, name: bytes = b"n"
-) -> tuple[str, list[bytes]]:
+def one(root: Handle, path: bytes, *, is_dir: bool = False, must: bool = False, name: bytes = b"n") -> tuple[str, list[bytes]]:
     """Resolve for a single source."""
     return resolve(root, path, names=[name], dirs=[is_dir], must_be_dir=must)[:2]
 
@@ -39,8 +37,7 @@ def one(
 @pytest.mark.parametrize("is_dir", [False, True])
 @pytest.mark.parametrize("must", [False, True])
 @pytest.mark.parametrize(
-    ("path", "prefix"),
-    [(b"", b"n"), (b"/", b"n"), (b"dir", b"dir/n"), (b"dir/", b"dir/n"), (b"/dir/sub", b"dir/sub/n")],
+    ("path", "prefix"), [(b"", b"n"), (b"/", b"n"), (b"dir", b"dir/n"), (b"dir/", b"dir/n"), (b"/dir/sub", b"dir/sub/n")]
 )
 def test_a_directory_that_stands_there_is_gone_into(
     root: Handle, path: bytes, prefix: bytes, is_dir: bool, must: bool
@@ -97,9 +94,7 @@ def test_only_the_last_part_is_made(root: Handle, folder: Path, path: bytes) -> 
     assert sorted(os.listdir(folder)) == before
 
 
-@pytest.mark.parametrize(
-    "path", [b"..", b"../x", b"dir/../../x", b".", b"a//b", b"a\nb", b"a\0b", b".f.hvcopy-part", b"x" * 256]
-)
+@pytest.mark.parametrize("path", [b"..", b"../x", b"dir/../../x", b".", b"a//b", b"a\nb", b"a\0b", b".f.hvcopy-part", b"x" * 256])
 def test_an_unsafe_destination_is_refused(root: Handle, path: bytes) -> None:
     with pytest.raises(UnsafeName):
         one(root, path)

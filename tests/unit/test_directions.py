@@ -45,9 +45,7 @@ def standard_input(stack: ExitStack, content: bytes, *, kind: str, path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file"])
-def test_a_peer_that_closes_before_all_that_is_there_was_read_loses_it(
-    stack: ExitStack, tmp_path: Path, kind: str
-) -> None:
+def test_a_peer_that_closes_before_all_that_is_there_was_read_loses_it(stack: ExitStack, tmp_path: Path, kind: str) -> None:
     """A blocking pipe is looked at along with the peer before anything is taken from it, so that nothing is on its way."""
     source = standard_input(stack, b"more", kind=kind, path=tmp_path / "f")
     one = Direction(source, closed_peer(stack), Meter())

@@ -24,7 +24,9 @@ PATIENCE = 20.0
 class Joined:
     """A client's and a target's socket, joined in a thread; ``failure`` is what the join raised."""
 
-    def __init__(self, stack: ExitStack, family: str, *, idle: float | None = None, grace: float | None = None) -> None:
+    def __init__(
+        self, stack: ExitStack, family: str, *, idle: float | None = None, grace: float | None = None
+    ) -> None:
         self.client, near = _pair(stack, family)
         self.target, far = _pair(stack, family)
         self.join = Join(_channel(near, "client"), _channel(far, "target"), idle=idle, grace=grace)
@@ -96,9 +98,7 @@ def test_a_client_that_closes_closes_the_target(stack: ExitStack, family: str) -
     assert joined.over() is None
 
 
-def test_a_tcp_client_that_has_closed_needs_no_target_that_ends(
-    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tcp_client_that_has_closed_needs_no_target_that_ends(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """From some guests the target never hears of an end: without this each client would leave a connection for ever."""
     monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.05)
     joined = Joined(stack, "tcp")
@@ -129,9 +129,7 @@ def test_a_tcp_client_that_has_only_ended_is_waited_for(
     assert joined.over() is None
 
 
-def test_silence_after_the_end_is_told_in_the_words_of_the_option(
-    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silence_after_the_end_is_told_in_the_words_of_the_option(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.05)
     joined = Joined(stack, "tcp", idle=0.22)
     joined.client.shutdown(socket.SHUT_WR)

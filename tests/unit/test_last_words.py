@@ -84,7 +84,9 @@ def test_a_session_that_gives_up_says_why_and_stays_until_the_peer_closes(ends: 
     assert not closing.is_alive()
 
 
-def test_a_peer_that_stays_is_not_waited_for_longer_than_a_moment(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_stays_is_not_waited_for_longer_than_a_moment(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "LAST_WORDS", 0.1)
     near, _ = ends
     lanes = Lanes(near, granted=1, token=b"", timeout=20.0)

@@ -119,10 +119,7 @@ def test_options_by_default_refuse_and_sync() -> None:
 
 
 def test_options_that_are_default_are_not_sent() -> None:
-    assert (
-        m.encode(m.Job("list", [b""], m.Options(), b"", 1))[HEADER.size :]
-        == b"\x95\xa4list\x91\xc4\x00\x80\xc4\x00\x01"
-    )
+    assert m.encode(m.Job("list", [b""], m.Options(), b"", 1))[HEADER.size :] == b"\x95\xa4list\x91\xc4\x00\x80\xc4\x00\x01"
 
 
 @pytest.mark.parametrize("kind", m.SCHEMA)
@@ -148,10 +145,7 @@ def test_options_that_are_default_are_not_sent() -> None:
 )  # fmt: skip
 def test_decode_of_hostile_bytes_is_refused(kind: Type, body: bytes) -> None:
     if kind in (Type.BYE, Type.LULL) and body in (b"\x91\xa1\xff", b"\x91\xd6\xff\x00\x00\x00\x00"):
-        assert m.decode(kind, body) in (
-            m.Bye(),
-            m.Lull(),
-        )  # no field of their own, and what follows is passed over unread
+        assert m.decode(kind, body) in (m.Bye(), m.Lull())  # no field of their own, and what follows is passed over unread
         return
     with pytest.raises(NotHvcopy, match=kind.name):
         m.decode(kind, body)
@@ -173,9 +167,7 @@ def test_decode_of_more_elements_than_a_frame_may_have_is_refused(kind: Type, el
 
 def test_decode_keeps_nothing_of_the_buffer_it_read() -> None:
     """A link reuses its buffer for the next frame while messages are still in hand."""
-    body = bytearray(
-        m.encode(m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))]))[HEADER.size :]
-    )
+    body = bytearray(m.encode(m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))]))[HEADER.size :])
     message = m.decode(Type.ENTRIES, memoryview(body))
     body[:] = bytes(len(body))
     assert message == m.Entries([m.Entry(m.FILE, 1, 0, b"name", extra=m.Extra(identity=b"i" * 16))])
@@ -203,12 +195,7 @@ def test_decode_groups_with_a_name_too_long_is_refused() -> None:
 
 
 def test_place_in_pack_counts_over_groups() -> None:
-    groups = [
-        group([b"a", b"b"], directory=b"d/e"),
-        group([], directory=b"empty"),
-        group([b"c"]),
-        group([b""], source=2),
-    ]
+    groups = [group([b"a", b"b"], directory=b"d/e"), group([], directory=b"empty"), group([b"c"]), group([b""], source=2)]
     found = [m.place_in_pack(groups, index) for index in range(4)]
     assert found == [(0, b"d/e/a"), (0, b"d/e/b"), (0, b"c"), (2, b"")]
 
@@ -245,7 +232,5 @@ for thread in threads: thread.join()
 
 def test_first_messages_of_several_threads_at_once_are_decoded() -> None:
     """Many clients connect at once to a server that has just started: in a process that has decoded nothing yet."""
-    done = subprocess.run(
-        [sys.executable, "-c", FIRST_DECODES], capture_output=True, text=True, timeout=50, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", FIRST_DECODES], capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -145,11 +145,7 @@ def record(size: int) -> bytes:
 
 
 def test_check_pack_counts_its_files(book: ReceiverBook) -> None:
-    groups = [
-        m.Group(0, b"", [b"a", b"b"], record(3) + record(0)),
-        m.Group(0, b"d", [], b""),
-        m.Group(1, b"", [b""], record(4)),
-    ]
+    groups = [m.Group(0, b"", [b"a", b"b"], record(3) + record(0)), m.Group(0, b"d", [], b""), m.Group(1, b"", [b""], record(4))]
     assert book.check_pack(groups, 7) == 3
 
 

@@ -193,9 +193,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     session.close()
 
 
-def file(
-    ident: int, path: bytes = b"f", size: int = MIB + 5, extra: m.Extra = m.NO_EXTRA, mode: int = 0o644
-) -> m.Entry:
+def file(ident: int, path: bytes = b"f", size: int = MIB + 5, extra: m.Extra = m.NO_EXTRA, mode: int = 0o644) -> m.Entry:
     """Return the announcement of a file."""
     return m.Entry(m.FILE, ident, 0, path, mode, size, TIME, extra)
 
@@ -430,9 +428,7 @@ def test_a_damaged_pack_ends_the_session_and_nothing_of_it_is_there(session: Ses
 # ---- order
 
 
-@pytest.mark.parametrize(
-    ("offset", "block"), [(1, BLOCKS[0]), (0, BLOCKS[1]), (MIB, b"b" * 6), (2 * MIB, b"b"), (2**63, b"b")]
-)
+@pytest.mark.parametrize(("offset", "block"), [(1, BLOCKS[0]), (0, BLOCKS[1]), (MIB, b"b" * 6), (2 * MIB, b"b"), (2**63, b"b")])
 def test_a_block_off_the_grid_is_refused(session: Session, offset: int, block: bytes) -> None:
     session.start().entries(file(1))
     session.answer()

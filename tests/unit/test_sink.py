@@ -38,9 +38,7 @@ def plan(root: Path, existing: str = REFUSE, *, prefixes: list[bytes] | None = N
     return Plan(open_directory(os.fsencode(root)), prefixes, dirs, existing, sync=False, owner=owner)
 
 
-def group(
-    *files: File, directory: bytes = b"", source: int = 0, mtime: int = TIME, mode: int = 0o644, flags: int = 0
-) -> m.Group:
+def group(*files: File, directory: bytes = b"", source: int = 0, mtime: int = TIME, mode: int = 0o644, flags: int = 0) -> m.Group:
     """Return a group of files of one directory."""
     records = b"".join(PACK_RECORD.pack(len(data), mtime, mode, 0, 0, flags, 0) for _, data in files)
     return m.Group(source, directory, [name for name, _ in files], records)

@@ -50,9 +50,7 @@ def no_sockets(address: HypervAddress, error: OSError) -> HvcopyError:
     """The failure to raise when not even a socket can be had."""
     fault = fault_of(error)
     if fault is None:
-        return NotAllowed(
-            f"{address}: a Hyper-V socket cannot be opened: {reason(error)}", hint="hvcopy doctor says why"
-        )
+        return NotAllowed(f"{address}: a Hyper-V socket cannot be opened: {reason(error)}", hint="hvcopy doctor says why")
     return _told(fault, f"{address}: {fault.cause} ({fault.name})", fault.advice)
 
 

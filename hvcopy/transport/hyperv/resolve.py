@@ -91,7 +91,7 @@ def _the_only(address: HypervAddress, what: str, name: str, found: Sequence[str]
     if machines.looks_like_guid(name):
         hint = f"was it to be a GUID? One has 8-4-4-4-12 hexadecimal digits; {command} lists what there is"
     elif what == "VM":
-        hint = f'{command} lists the VMs; an administrator or a member of "Hyper-V Administrators" sees all'
+        hint = f"{command} lists the VMs; an administrator or a member of \"Hyper-V Administrators\" sees all"
     else:
         hint = f"{command} lists the services; a port needs no name: hyperv:{printable(address.vm)}:18518"
     raise BadUsage(f"{address}: no {what} here has the name '{shown}'", hint=hint)

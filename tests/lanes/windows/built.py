@@ -143,15 +143,8 @@ def _content(path: Path) -> str:
 
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(
-        command,
-        cwd=CHECKOUT,
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        command, cwd=CHECKOUT, env=os.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(
-            f"`{' '.join(command)}` ended with status {done.returncode}:\n{done.stdout.decode()[-6000:]}"
-        )
+        raise RuntimeError(f"`{' '.join(command)}` ended with status {done.returncode}:\n{done.stdout.decode()[-6000:]}")

@@ -182,16 +182,7 @@ def _compile(recipe: Recipe, scratch: Path, folder: Path) -> None:
     _run(["x86_64-w64-mingw32-windres", "python.rc", str(scratch / "manifest.o")], FOREIGN)
     link = [CC, "-municode", "-O2", "-s", "-o", "python.exe", str(FOREIGN / "python.c"), str(scratch / "manifest.o")]
     _run([*link, "-L.", f"-l{dll}"], folder)
-    random = [
-        CC,
-        "-shared",
-        "-O2",
-        "-s",
-        "-o",
-        "bcryptprimitives.dll",
-        str(FOREIGN / "bcryptprimitives.c"),
-        "-ladvapi32",
-    ]
+    random = [CC, "-shared", "-O2", "-s", "-o", "bcryptprimitives.dll", str(FOREIGN / "bcryptprimitives.c"), "-ladvapi32"]
     _run(random, folder)
     exports = []
     for line in (folder / f"{dll}.def").read_text().splitlines():

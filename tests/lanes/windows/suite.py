@@ -67,9 +67,7 @@ WAYS = "the test writes paths with slashes"
 NO_PROC = "the test looks into /proc"
 NO_SOCKET_FILES = "it is about unix sockets and their files, which Windows has not"
 NO_SUCH_NAMES = "it makes names that no file on Windows can have"
-NO_SHELL = (
-    "a shell of this machine gives its pipes, into which Wine 8 lets nobody look (PeekNamedPipe: ERROR_NOT_SUPPORTED)"
-)
+NO_SHELL = "a shell of this machine gives its pipes, into which Wine 8 lets nobody look (PeekNamedPipe: ERROR_NOT_SUPPORTED)"
 NO_WORD = "on Windows only a write tells that nobody reads a pipe any more"
 NO_TERMINAL = "a terminal of this machine is no console of Windows"
 NO_TIME = "a kill costs a start of Python; two shares of four are tried"
@@ -93,9 +91,7 @@ COMMANDS_LEFT_OUT = {
 
 COMMANDS_TESTS_LEFT_OUT = {
     "bench": {
-        **dict.fromkeys(
-            ("test_against_itself_", "test_an_interrupted_sweep_", "test_the_second_process_"), NO_SOCKET_FILES
-        ),
+        **dict.fromkeys(("test_against_itself_", "test_an_interrupted_sweep_", "test_the_second_process_"), NO_SOCKET_FILES),
         "test_a_server_stops_cleanly_and_tells_its_client": NO_SOCKET_FILES,
         "test_a_sweep_is_drawn": "this Windows Python has no matplotlib",
         "test_a_smaller_buffer_is_set_at_both_ends": "Wine 8 leaves a socket's buffers as they are",

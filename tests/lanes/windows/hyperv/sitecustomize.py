@@ -19,9 +19,7 @@ def _install(path: str) -> None:
     standin.hv_install.argtypes = [ctypes.c_void_p]
     exchanged = standin.hv_install(system.GetModuleHandleW(_socket.__file__))
     if exchanged < 9:
-        raise RuntimeError(
-            f"the stand-in for Hyper-V found only {exchanged} of Winsock's functions in {_socket.__file__}"
-        )
+        raise RuntimeError(f"the stand-in for Hyper-V found only {exchanged} of Winsock's functions in {_socket.__file__}")
 
 
 if sys.platform == "win32" and os.environ.get("HVCOPY_HV_STANDIN"):
