@@ -16,7 +16,7 @@ import pytest
 from hvcopy import _core as core
 
 from .conftest import Pair
-from .test_relay import FOREVER, MIB, SLOW_MS, drive, in_thread
+from .relaying import FOREVER, MIB, SLOW_MS, drive, in_thread
 
 
 @pytest.fixture
