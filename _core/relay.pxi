@@ -40,8 +40,8 @@ cdef struct Track:
     int64_t by_reference  # bytes that may still move so
     bint bulk       # the next piece shall
     bint sends_wait  # in the system, for a moment, for room: poll(2) is not asked at each piece of it
-    bint awake      # for a moment, when nothing comes after bulk
-    bint lively     # awake, and the last piece was bulk
+    bint awake      # for a moment, when nothing comes after a large piece
+    bint lively     # awake, and the last piece was a large one
     bint ended      # the source has
     int course
     int err
@@ -97,7 +97,6 @@ cdef hv_result pull_by_reference(Track *track) noexcept nogil:
     track.piped = <size_t>got.value
     track.by_reference -= got.value
     track.bulk = got.value >= BULK
-    track.lively = track.awake and track.bulk
     track.source.ready = track.source.kind == HV_FILE or track.bulk
     return got
 
@@ -129,7 +128,6 @@ cdef hv_result pull(Track *track) noexcept nogil:
         track.by_reference = 0
     got = pull_into(track, &track.source, min(track.room, <size_t>SLICE))
     track.bulk = got.value >= BULK
-    track.lively = track.awake and track.bulk
     # A short piece was all there was; one more call to hear "nothing" would cost more than asking poll.
     track.source.ready = track.source.kind == HV_FILE or (
         not track.source.waits and <size_t>got.value == min(track.room, <size_t>SLICE))
@@ -194,6 +192,7 @@ cdef bint advance(Track *track) noexcept nogil:
     cdef bint moved = False
     if not waiting(track) and not track.ended and track.source.ready:
         got = pull(track)
+        track.lively = track.awake and got.value >= LIVELY
         if not harmless(got.err):
             fail(track, C_SOURCE_FAILED, got.err)
             return False

@@ -34,14 +34,10 @@ class Progress:
 
     def tick(self) -> None:
         """Show the state if it is time to."""
-        now, tally = time.monotonic(), self._tally
+        now = time.monotonic()
         if self._kind == "bar" and now - self._start >= BAR_AFTER:
             self._show_bar()
-        elif (
-            self._kind == "plain"
-            and now - self._last >= PLAIN_EVERY
-            and (tally.started or tally.bytes or tally.counted)
-        ):
+        elif self._kind == "plain" and self._tally.started and now - self._last >= PLAIN_EVERY:
             self._last = now
             sys.stderr.write(self._line(now) + "\n")
         elif self._kind == "json" and now - self._last >= JSON_EVERY:

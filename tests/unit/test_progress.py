@@ -13,6 +13,7 @@ from hvcopy.progress import BAR_AFTER, JSON_EVERY, PLAIN_EVERY, Progress
 from hvcopy.transfer.tally import Tally
 
 MIB = 1 << 20
+STARTED = 1.0
 
 
 class Terminal(io.StringIO):
@@ -53,7 +54,8 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 @pytest.fixture
 def tally() -> Tally:
     """A transfer half done."""
-    return moved(Tally(files=3, total_bytes=100 * MIB, total_files=7, counted=True, current=b"d/file"), 50 * MIB)
+    half = Tally(files=3, total_bytes=100 * MIB, total_files=7, counted=True, current=b"d/file", started=STARTED)
+    return moved(half, 50 * MIB)
 
 
 def moved(tally: Tally, count: int) -> Tally:
@@ -82,7 +84,7 @@ def test_plain_prints_a_line_every_few_seconds(clock: Clock, stderr: Terminal, t
 
 
 def test_plain_without_totals_names_no_end(clock: Clock, stderr: Terminal) -> None:
-    shown = Progress("plain", moved(Tally(total_bytes=1, counted=False), 5 * MIB))
+    shown = Progress("plain", moved(Tally(total_bytes=1, counted=False, started=STARTED), 5 * MIB))
     clock.now += PLAIN_EVERY
     shown.tick()
     assert lines(stderr) == ["hvcopy: 5.00 MiB, 1.00 MiB/s, 0 files"]
@@ -98,7 +100,7 @@ def test_plain_rate_leaves_out_what_was_reused(clock: Clock, stderr: Terminal, t
 
 
 def test_plain_before_anything_moved_promises_no_end(clock: Clock, stderr: Terminal) -> None:
-    shown = Progress("plain", Tally(total_bytes=100 * MIB, counted=True))
+    shown = Progress("plain", Tally(total_bytes=100 * MIB, counted=True, started=STARTED))
     clock.now += PLAIN_EVERY
     shown.tick()
     assert "0 s left" not in lines(stderr)[0]
