@@ -46,6 +46,7 @@ class Worker:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._handlers: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._running = 0
         self._threads = 0
@@ -78,10 +79,11 @@ class Worker:
                 if signal.getsignal(CTRL_BREAK) is not nothing:
                     _thread.interrupt_main(event)
                     return
-            time.sleep(0.01)  # nothing tells when a command has set its handlers
+            self._handlers.get()
 
     def work(self) -> None:
         """Do what comes."""
+        self._tell_of_handlers()
         self._deaf()
         threading.Thread(target=self.listen, daemon=True).start()
         self._threads = threading.active_count()
@@ -107,6 +109,17 @@ class Worker:
         for fd in STANDARD:
             os.write(fd, END)
         self._say({"over": job["run"], "code": code, "fit": fit})
+
+    def _tell_of_handlers(self) -> None:
+        """Have each call of signal.signal noted: by a queue, which an interrupt cannot leave locked."""
+        system = signal.signal
+
+        def note(number: int, handler: Any) -> Any:
+            before = system(number, handler)
+            self._handlers.put(number)
+            return before
+
+        signal.signal = note
 
     def _deaf(self) -> None:
         """Let no interrupt of a job that is over reach what comes after it."""
