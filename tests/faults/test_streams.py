@@ -79,6 +79,18 @@ def test_wait_failing_raises_its_errno(run_faulty: Run) -> None:
     assert run_faulty("recv: EAGAIN; wait: ENOMEM", RECEIVE)["got"] == "ENOMEM"
 
 
+AWAKE = RECEIVE.replace("meter, 1000)", "meter, 1000, core.AWAKE)")
+
+
+def test_who_is_awake_looks_again_before_it_waits(run_faulty: Run) -> None:
+    assert run_faulty("recv: EAGAIN; wait: reset", RECEIVE)["got"] == "ECONNRESET", "asleep: the one wait tells"
+    assert run_faulty("recv: EAGAIN; wait: reset*3", AWAKE)["got"] == 10, "awake: the fourth look finds it"
+
+
+def test_who_is_awake_does_not_look_again_after_a_small_piece(run_faulty: Run) -> None:
+    assert run_faulty("recv: short:3 EAGAIN; wait: reset", AWAKE)["got"] == "ECONNRESET"
+
+
 FILE = """
 fd = os.open("f", os.O_RDWR | os.O_CREAT | BINARY)
 data = b"x" * 5000 + bytes(8192) + b"y" * 7000
