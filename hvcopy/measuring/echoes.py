@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from hvcopy.channel import Channel
 from hvcopy.errors import ConnectionLost, NotHvcopy
+from hvcopy.measuring.clock import until
 from hvcopy.transfer.link import Link
 from hvcopy.wire.frames import KIB, Frame, Type
 
@@ -60,14 +62,13 @@ def answer(link: Link, length: int) -> None:
 
 
 def call_raw(channel: Channel, message: bytes, count: int, over: Callable[[], bool], samples: list[int]) -> None:
-    """The same over a channel, to a peer that gives everything back; at most *count*, until *over*, added to *samples*.
+    """The same over a channel, to a peer that gives everything back; at most *count*, until *over* but one at
+    least, added to *samples*.
 
     Raises ConnectionLost at the peer's end.
     """
     back = bytearray(len(message))
-    for _ in range(count):
-        if over():
-            break
+    for _ in islice(until(over), count):
         began = time.perf_counter_ns()
         channel.send(message)
         if channel.receive_exact(back) < len(message):

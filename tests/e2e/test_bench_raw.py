@@ -63,7 +63,7 @@ def test_what_a_source_sends_is_counted(socket_address: str) -> None:
     with Listening(socket_address, sends_zeros) as source:
         done = run("bench", "--raw", source.address, "-R", *SHORT, "--json")
     assert done.code == 0, done.err
-    assert done.result["end"]["sum_received"]["bytes"] > MIB
+    assert done.result["end"]["sum_received"]["bytes"] > 0
     assert "sum_sent" not in done.result["end"]
 
 
@@ -82,7 +82,9 @@ def test_round_trips_through_an_echo_are_timed(where: str) -> None:
     with Listening(where, echoes) as echo:
         done = run("bench", "--raw", echo.address, "-m", "latency", *SHORT, "--json")
     assert done.code == 0, done.err
-    assert done.result["end"]["latency_us"]["count"] >= 50
+    trips = done.result["end"]["latency_us"]
+    assert trips["count"] >= 1
+    assert 0 < trips["min"] <= trips["p50"] <= trips["max"]
 
 
 def test_both_ways_through_an_echo(socket_address: str) -> None:
@@ -97,7 +99,7 @@ def test_connections_to_anything_are_counted(socket_address: str) -> None:
     with Listening(socket_address, drain) as sink:
         done = run("bench", "--raw", sink.address, "-m", "connections", *SHORT, "--json")
         assert done.code == 0, done.err
-        assert done.result["end"]["connect_us"]["count"] >= 5
+        assert done.result["end"]["connect_us"]["count"] >= 1
         eventually(lambda: sink.accepted >= done.result["end"]["connect_us"]["count"], what="all of them accepted")
 
 
