@@ -195,7 +195,7 @@ def admission(
     *raw*: nobody can prove a key there.
     """
     from hvcopy.admission import Admission
-    from hvcopy.transport.peer import parse_rule
+    from hvcopy.transport.peer import rules_for
 
     key = key_of(key_file, alias_key)
     decided = key is not None or allow or open_to_all
@@ -204,4 +204,4 @@ def admission(
             f"listening on {address} without saying who may connect",
             hint=f"add {'' if raw else '--key-file FILE, '}--allow PEER (as vsock:3), or --open to let in whoever can connect",
         )
-    return Admission(allow=[parse_rule(rule) for rule in allow] if allow else None, key=key)
+    return Admission(allow=rules_for(address, allow) if allow else None, key=key)

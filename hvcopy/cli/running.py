@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -41,13 +42,16 @@ def say(text: str) -> None:
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print a result on standard output, or on stderr as ``say`` does.  Raises LocalFailure when there is no room for it.
+    """Print a result on standard output, or on stderr as ``say`` does.  Raises LocalFailure when there is no room for it or
+    standard output is closed.
 
     A reader that has left (``| head``) changes no outcome.
     """
     if file is sys.stderr:
         say(text)
         return
+    if sys.stdout is None:
+        raise no_output(OSError(errno.EBADF, os.strerror(errno.EBADF)))
     try:
         print(text, flush=True)
     except OSError as error:

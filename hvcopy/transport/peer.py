@@ -12,9 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hvcopy.address import Address
 from hvcopy.errors import BadUsage, printable
 
 _CIDS = {"local": 1, "host": 2}
+_KNOWN_AS = {
+    "vsock": "vsock:3",
+    "hyperv": "hyperv:GUID",
+    "hybrid": "unix:1000",
+    "unix": "unix:1000",
+    "tcp": "tcp:127.0.0.1",
+}
 _LAST_NUMBER = 0xFFFFFFFE  # of CIDs and of user ids; one more means "any" or "none"
 
 
@@ -42,6 +50,19 @@ def parse_rule(text: str) -> str:
             " (hyperv:GUID, hyperv:parent); no port, and no VM's name, which anybody may give to another",
         )
     return f"{family}:{rule}"
+
+
+def rules_for(address: Address, texts: Sequence[str]) -> list[str]:
+    """The rules of a listener on *address*.  Raises BadUsage for nonsense, and for a peer that can never come there."""
+    rules = [parse_rule(text) for text in texts]
+    for text, rule in zip(texts, rules, strict=True):
+        known = _KNOWN_AS[address.scheme]
+        if rule.partition(":")[0] != known.partition(":")[0]:
+            raise BadUsage(
+                f"--allow {printable(text)}: no such peer can reach {address}",
+                hint=f"who comes there is named like this: --allow {known}",
+            )
+    return rules
 
 
 def allowed(identity: str, rules: Sequence[str]) -> bool:

@@ -136,6 +136,23 @@ def test_allow_lets_in_and_refuses_by_ip_address(root: Path, here: Path) -> None
     assert not os.listdir(root)
 
 
+@pytest.mark.parametrize(
+    ("address", "rule"),
+    [
+        ("unix:{}/s", "vsock:3"),
+        ("unix:{}/s", "127.0.0.1"),
+        ("hybrid:{}/s:1234", "vsock:3"),
+        ("tcp:127.0.0.1:0", "unix:0"),
+    ],
+)
+def test_allowing_who_can_never_come_is_2(address: str, rule: str, tmp_path: Path) -> None:
+    done = run("serve", address.format(tmp_path), "--root", tmp_path, "--allow", rule)
+    assert done.code == 2
+    assert f"--allow {rule}: no such peer can reach {address.format(tmp_path)}" in done.err
+    assert "named like this: --allow" in done.err
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("command", ["serve", "recv", "send"])
 def test_listening_on_tcp_needs_a_decision_who_may_connect(command: str, here: Path) -> None:
     address = "tcp:127.0.0.1:0"

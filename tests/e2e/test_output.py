@@ -322,6 +322,21 @@ def test_a_usage_error_that_cannot_be_told_is_2(tmp_path: Path) -> None:
     assert pipeline(f"{shlex.join(HVCOPY)} 2>/dev/full", tmp_path).code == 2
 
 
+@pytest.mark.parametrize("words", ["ls ADDRESS", "ls --json ADDRESS", "cp --json ADDRESS:f g", "service guid 18518"])
+def test_a_result_that_goes_nowhere_is_10(server: Server, words: str, tmp_path: Path) -> None:
+    write(server.root / "f")
+    done = pipeline(f"{shlex.join(HVCOPY)} {words.replace('ADDRESS', server.address)} >&-", tmp_path)
+    assert done.code == 10
+    assert "standard output: Bad file descriptor" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_who_has_no_results_needs_no_standard_output(server: Server, tmp_path: Path) -> None:
+    write(tmp_path / "f", b"all")
+    assert pipeline(f"{shlex.join(HVCOPY)} cp f {server.at()} >&-", tmp_path).code == 0
+    assert (server.root / "f").read_bytes() == b"all"
+
+
 @pytest.mark.parametrize("options", [["--digest"], ["--json"]])
 def test_a_result_for_which_there_is_no_room_is_10(options: list[str], tmp_path: Path) -> None:
     write(tmp_path / "f", noise(1000))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from hvcopy.address import parse_address
 from hvcopy.errors import BadUsage
-from hvcopy.transport.peer import allowed, parse_rule
+from hvcopy.transport.peer import allowed, parse_rule, rules_for
 
 VM = "12345678-9abc-def0-1234-56789abcdef0"
 
@@ -97,3 +98,24 @@ def test_peer_not_named_is_not_allowed(identity: str) -> None:
 def test_no_rules_allow_nobody() -> None:
     assert not allowed("vsock:3", [])
     assert not allowed("", [])
+
+
+@pytest.mark.parametrize(
+    ("address", "rules"),
+    [
+        ("vsock:any:5", ["vsock:host", "4"]),
+        ("hyperv:children:5", [f"hyperv:{VM}"]),
+        ("hybrid:/s:5", ["unix:0"]),
+        ("unix:/s", ["unix:0", "unix:1"]),
+        ("tcp:127.0.0.1:5", ["::1"]),
+    ],
+)
+def test_a_listener_takes_rules_of_its_own_peers_and_of_no_others(address: str, rules: list[str]) -> None:
+    where = parse_address(address)
+    assert rules_for(where, rules) == [parse_rule(rule) for rule in rules]
+    for stranger in ("vsock:3", "unix:0", "127.0.0.1", f"hyperv:{VM}"):
+        if parse_rule(stranger).partition(":")[0] == parse_rule(rules[0]).partition(":")[0]:
+            assert rules_for(where, [stranger]) == [parse_rule(stranger)]
+        else:
+            with pytest.raises(BadUsage, match="no such peer can reach"):
+                rules_for(where, [*rules, stranger])
