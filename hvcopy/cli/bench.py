@@ -33,7 +33,7 @@ def bench(
     length: Annotated[
         str, typer.Option("-l", "--length", metavar="SIZE", help="Of a message: 1M; with files 2k, with latency 64.")
     ] = "",
-    lanes: Annotated[int, typer.Option("-P", "--lanes", metavar="N", min=1, max=16, help="Connections at once.")] = 1,
+    lanes: Annotated[int, typer.Option("-P", "--lanes", metavar="N", min=1, max=16, help="Connections at once, 1 to 16.")] = 1,
     buffer: options.Buffer = "",
     lengths: Annotated[
         str, typer.Option("--lengths", metavar="LIST", help="Of the sweep's messages.")

@@ -27,10 +27,10 @@ Allow = Annotated[
     typer.Option("--allow", metavar="PEER", help="Let in only this peer: vsock:3, unix:1000. Repeatable."),
 ]
 Open = Annotated[bool, typer.Option("--open", help="Let in whoever can connect.")]
-Lanes = Annotated[int, typer.Option("--lanes", metavar="N", min=1, max=16, help="Connections to use at most.")]
-Bwlimit = Annotated[str, typer.Option("--bwlimit", metavar="RATE", help="Send at most so many bytes a second: 50M.")]
+Lanes = Annotated[int, typer.Option("--lanes", metavar="N", min=1, max=16, help="Connections to use at most, 1 to 16.")]
+Bwlimit = Annotated[str, typer.Option("--bwlimit", metavar="RATE", help="Send at most so many bytes a second: 50M. 0: no limit.")]
 Buffer = Annotated[
-    str, typer.Option("--buffer", metavar="SIZE", help="Socket buffer: 1M. The default suits the transport.")
+    str, typer.Option("--buffer", metavar="SIZE", help="Socket buffer: 1M. The default, or 0, suits the transport.")
 ]
 ProgressKind = Annotated[
     str, typer.Option("--progress", metavar="KIND", help="auto, bar, plain, json or none; on stderr.")
