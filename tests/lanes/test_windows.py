@@ -101,7 +101,7 @@ def with_package(package: Path) -> dict[str, str]:
 @pytest.mark.timeout(600)  # a whole file each
 @pytest.mark.parametrize("part", suite.COMMANDS)
 def test_commands_pass_their_tests_with_windows_processes(package: Path, part: str) -> None:
-    python = ["wine", str(PYTHON), "-P"]
+    python = [*wine.command(), str(PYTHON), "-P"]
     worker = [*python, wine.windows_path(WORK)]
     command = {"argv": [*python, "-m", "hvcopy"], "worker": worker, "env": with_package(package)}
     assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(part))
@@ -109,7 +109,7 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path, part: s
 
 @pytest.mark.timeout(600)  # a process each
 def test_the_core_passes_its_tests_with_faults_there() -> None:
-    there = {"argv": ["wine", str(PYTHON), "-P"], "env": with_package(link_package(MINOR, "faults"))}
+    there = {"argv": [*wine.command(), str(PYTHON), "-P"], "env": with_package(link_package(MINOR, "faults"))}
     said = run_here("HVCOPY_TEST_FAULTS", there, suite.faults())
     passed = re.search(r"(\d+) passed", said)
     assert passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import functools
 import os
 import re
 import subprocess
@@ -25,6 +26,22 @@ def prefix() -> Path:
 def windows_path(path: str | Path) -> str:
     """A path of this machine as programs under Wine see it: the root is drive Z."""
     return "Z:" + str(Path(path).absolute()).replace("/", "\\")
+
+
+@functools.cache
+def command() -> tuple[str, ...]:
+    """What starts a program there: wine, with addresses that are not random, where the kernel lets one choose that.
+
+    Wine 8 must have the page at 0x7ffe0000, and ends with 1 and without a word when it is taken (virtual_alloc_first_teb in
+    dlls/ntdll/unix/virtual.c).  Linux 6.9 and later start a heap anywhere in the GiB that follows the program
+    (arch_randomize_brk): one start of Wine in two thousand had its own there.  Docker's seccomp profile refuses setarch -R.
+    """
+    fixed = ("setarch", "-R")
+    try:
+        refused = subprocess.run([*fixed, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        refused = 1
+    return ("wine",) if refused else (*fixed, "wine")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -56,7 +73,7 @@ def wake(env: Mapping[str, str]) -> None:
             server = ["wineserver", f"-p{_LINGERS}"]
             subprocess.run(server, env=env, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False)
             holder = subprocess.Popen(
-                ["wine", "cmd.exe", "/c", "echo up& set /p x="],
+                [*command(), "cmd.exe", "/c", "echo up& set /p x="],
                 env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -79,7 +96,7 @@ def start(
     whole = environment(env)
     wake(whole)
     return subprocess.Popen(
-        ["wine", *map(str, argv)],
+        [*command(), *map(str, argv)],
         cwd=cwd,
         env=whole,
         stdin=stdin,
