@@ -225,8 +225,8 @@ def test_the_key_must_be_the_same_on_every_connection(tmp_path: Path, socket_add
             assert "key" in refused.err
 
 
-def test_who_is_not_on_the_list_is_9(socket_address: str) -> None:
-    with answering(socket_address, "--allow", f"unix:{os.getuid() + 1}") as (server, address):
+def test_who_is_not_on_the_list_is_9() -> None:
+    with answering("tcp:127.0.0.1:0", "--allow", "127.0.0.2") as (server, address):
         refused = clear(run("bench", address, "-m", "send", *SHORT))
         assert refused.code == 9
         server.line("not on the list")
