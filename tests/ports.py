@@ -1,6 +1,7 @@
 """Where commands have no unix sockets: each unix address of a test stands for a port of the loopback.
 
 What a unix socket's mode grants, ``--open`` grants there: commands that listen get it, unless they are told whom to let in.
+This user stands for 127.0.0.1 then, any other one for an address that nobody comes from.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 STANDS_FOR = os.environ.get("HVCOPY_TEST_COMMAND", "") != ""
+_USER = re.compile(r"unix:\d+")
 _UNIX = re.compile(r"unix:(/[^:]*)")
 _ACCESS = {"--open", "--allow", "--key-file"}
 _LISTENING = {"-l", "--listen"}
@@ -29,7 +31,7 @@ def real(address: str) -> str:
 
 def words(arguments: Sequence[str]) -> list[str]:
     """The words of a command, its addresses exchanged."""
-    exchanged = [real(word) for word in arguments]
+    exchanged = [_user(word) if _USER.fullmatch(word) and STANDS_FOR else real(word) for word in arguments]
     moved = [new for new, old in zip(exchanged, arguments, strict=True) if new != old]
     if not moved or _ACCESS & set(arguments):
         return exchanged
@@ -63,6 +65,10 @@ def named(text: str) -> str:
     for path, port in _ports.items():
         text = re.sub(rf"tcp:127\.0\.0\.1:{port}\b", f"unix:{path}", text)
     return text
+
+
+def _user(rule: str) -> str:
+    return "127.0.0.1" if rule == f"unix:{os.getuid()}" else "127.0.0.2"
 
 
 def _port(path: str) -> int:
