@@ -200,16 +200,11 @@ def nothing(number: int, frame: FrameType | None) -> None:
 
 
 def run() -> int:
-    """Be the command; its status, as the interpreter gives it."""
-    from hvcopy.cli import main
+    """Be the command; its status, as the process would have it."""
+    from hvcopy.cli import run as run_command
 
     try:
-        main()
-        code = 0
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = run_command()
     except BaseException:
         traceback.print_exc()
         code = 1
