@@ -26,7 +26,7 @@ WRITEBACK = 16 * MIB
 def is_replaceable(path: str) -> bool:
     """Say whether *path* is a regular file or nothing yet: a device or FIFO is written to as it is."""
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
+        return stat.S_ISREG(os.stat(system.of_any_length(os.fsencode(path))).st_mode)
     except OSError:
         return True
 
@@ -42,15 +42,15 @@ class OutputFile:
         self.name = path
         self._sync = sync
         self._length = 0
-        real = os.path.realpath(os.fsencode(path))
-        self._called = os.path.basename(real)
         with _told_of(self.name):
+            real = system.real_path(os.fsencode(path))
+            self._called = os.path.basename(real)
             if path.endswith(os.sep):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._directory = open_directory(os.path.dirname(real))
             self._fd, self._temporary = place.open_temporary(self._directory, place.temporary_name(), mode=0o666)
             with contextlib.suppress(FileNotFoundError):
-                attributes.set_mode(self._fd, os.stat(real).st_mode)
+                attributes.set_mode(self._fd, os.stat(system.of_any_length(real)).st_mode)
 
     def write(self, data: ReadableBuffer) -> None:
         """Add *data*.  Raises LocalFailure."""

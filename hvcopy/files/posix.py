@@ -29,6 +29,16 @@ def open_folder(path: bytes | str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def of_any_length(path: bytes) -> bytes:
+    """Return *path* as calls of Python take it."""
+    return path
+
+
+def real_path(path: bytes) -> bytes:
+    """Return *path* absolute, its links followed."""
+    return os.path.realpath(path)
+
+
 def with_slashes(path: bytes) -> bytes:
     """Return *path* with slashes alone between its parts."""
     return path

@@ -23,7 +23,9 @@ from hvcopy.wire.frames import LINKED, PACK_RECORD
 from hvcopy.wire.messages import Entry, Group
 
 REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
-EXISTS = "it exists already (say --overwrite or --update to replace it)"
+_TWINS = "of two names that differ only in case rename one"
+EXISTS = f"it exists already ({_TWINS + '; else ' if system.FOLDS_CASE else ''}say --overwrite or --update to replace it)"
+SENT_TWICE = "the same name was sent twice" + (f" ({_TWINS})" if system.FOLDS_CASE else "")
 A_DIRECTORY = "a directory stands there"
 _PLACE = struct.Struct(fileio.PLACE_RECORD)
 _ERRNO = struct.Struct("<i")
@@ -242,7 +244,7 @@ class Sink:
                 if record[5] & LINKED:
                     plan.linkable.add((group.source, group.directory + b"/" + name if group.directory else name))
             elif plan.replace and not plan.first_time(where + b"/" + name if where else name):
-                result.failures.append((index, 11, "the same name was sent twice"))
+                result.failures.append((index, 11, SENT_TWICE))
             else:
                 todo.add_all(handle, [name], [record], index, self._mode_bits)
                 continue

@@ -34,7 +34,7 @@ def open_local(index: int, path: str, *, recursive: bool) -> Source:
     """Open what the user named; a symbolic link given by name is followed, as cp does.  Raises LocalFailure or BadUsage."""
     raw = system.with_slashes(os.fsencode(path))
     try:
-        found = os.stat(raw)
+        found = os.stat(system.of_any_length(raw))
         if stat.S_ISDIR(found.st_mode):
             _want_recursive(recursive, path)
             called = os.path.basename(raw.rstrip(b"/"))
@@ -42,7 +42,7 @@ def open_local(index: int, path: str, *, recursive: bool) -> Source:
         if raw.endswith(b"/"):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         _want_regular(found, path)
-        real = os.path.realpath(raw)
+        real = system.real_path(raw)
         handle = open_directory(os.path.dirname(real))
         return Source(index, handle, os.path.basename(real), os.path.basename(raw))
     except OSError as error:

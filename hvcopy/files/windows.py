@@ -41,6 +41,20 @@ def long_path(path: str) -> str:
     return "\\\\?\\UNC" + full[1:] if full.startswith("\\\\") else "\\\\?\\" + full
 
 
+def of_any_length(path: bytes) -> bytes:
+    """Return the absolute or relative *path* as calls of Python take it, however long it is."""
+    return os.fsencode(long_path(os.fsdecode(path)))
+
+
+def real_path(path: bytes) -> bytes:
+    """Return *path* absolute, its links followed where this system says where they lead."""
+    path = of_any_length(path)
+    try:
+        return os.path.realpath(path)
+    except OSError:  # Wine 8 has no final path of more than 250 characters
+        return os.path.abspath(path)
+
+
 def with_slashes(path: bytes) -> bytes:
     """Return *path* with slashes alone between its parts; Win32 takes both."""
     return path.replace(b"\\", b"/")

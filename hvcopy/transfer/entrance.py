@@ -13,7 +13,7 @@ from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
-from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, UPDATE, Sink, not_written
+from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, SENT_TWICE, UPDATE, Sink, not_written
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
@@ -121,7 +121,7 @@ class Entrance:
             if self._inbox.plan.replace and not self._inbox.plan.first_time(
                 self._inbox.plan.path(entry.source, entry.path)
             ):
-                return self._refuse(entry, 11, "the same name was sent twice"), None
+                return self._refuse(entry, 11, SENT_TWICE), None
             return self._open(sink, entry)
         except LocalFailure as error:
             return self._refuse(entry, error.exit_code, error.message), None

@@ -271,7 +271,20 @@ def test_names_that_windows_cannot_have_fail_alone(windows: Windows, tmp_path: P
     assert (len(arrived), arrived["good"], arrived[twice[0]]) == (2, "good", twice[0])
     for name in bad:
         assert f"names/{name}: " in done.err, done.err
-    assert "the same name was sent twice" in done.err
+    assert "the same name was sent twice (of two names that differ only in case rename one)" in done.err
+
+
+def test_a_second_name_that_differs_only_in_case_fails_with_what_to_do(windows: Windows, tmp_path: Path) -> None:
+    tree, root = tmp_path / "names", tmp_path / "root"
+    for folder in (tree, root):
+        folder.mkdir()
+    for name in ["Twice", "tWICE"]:
+        (tree / name).write_text(name)
+    with windows.serving(root, "--open") as address:
+        done = commands.run("cp", "-r", tree, f"{address}:/", "--no-fsync")
+    assert done.code == 3, done.err
+    assert len(list((root / "names").iterdir())) == 1
+    assert "of two names that differ only in case rename one; else say --overwrite" in done.err
 
 
 def test_a_path_of_any_length_is_reached(windows: Windows, tmp_path: Path) -> None:
@@ -284,9 +297,10 @@ def test_a_path_of_any_length_is_reached(windows: Windows, tmp_path: Path) -> No
     with windows.serving(root, "--open") as address:
         windows.run("cp", "-r", tmp_path / "deep", f"{address}:/", "--no-fsync")
         windows.run("cp", f"{address}:/" + "/".join(["deep", *["d" * 100] * 4, "file"]), back, "--no-fsync")
+        windows.run("cp", deep / "file", f"{address}:/alone", "--no-fsync")
     with windows.serving(deep, "--open") as address:
         assert "file" in commands.run("ls", address).out
-    assert (back / "file").read_text() == "far down"
+    assert (back / "file").read_text() == (root / "alone").read_text() == "far down"
     assert (root / deep.relative_to(tmp_path) / "file").read_text() == "far down"
 
 
