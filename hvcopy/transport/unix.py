@@ -125,7 +125,11 @@ def _bind_private(sock: socket.socket, path: str) -> None:
 
 
 def _remove_stale(address: Address, path: str) -> None:
-    """Remove a socket file that nobody listens on; raises when something else stands there."""
+    """Remove a socket file that no process has any more; raises when something else stands there.
+
+    Asked by a datagram socket, which a stream's owner never hears of: a connection would be its client, perhaps its only one
+    (net/unix/af_unix.c, unix_find_bsd: EPROTOTYPE for a socket of another type, ECONNREFUSED for none).
+    """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -134,8 +138,7 @@ def _remove_stale(address: Address, path: str) -> None:
         raise LocalFailure(
             f"{address}: {path} is not a socket; it was left as it is", hint="choose another path for the socket"
         )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         code = probe.connect_ex(path)
     if code == errno.ECONNREFUSED:
         with contextlib.suppress(FileNotFoundError):
