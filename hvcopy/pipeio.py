@@ -128,7 +128,10 @@ class SocketInlet(Inlet):
 
 
 class FileInlet(Inlet):
-    """A regular file, read from where the descriptor stands; that is moved along at the end, for whoever shares it."""
+    """A regular file, read from where the descriptor stands; that is moved along at the end, for whoever shares it.
+
+    One that becomes shorter fails, for its size was known; one that grows is read to its end.
+    """
 
     def __init__(self, fd: int, name: str, *, owned: bool) -> None:
         super().__init__(fd, name, owned=owned)
@@ -162,6 +165,12 @@ class FileInlet(Inlet):
     def _read(self, into: memoryview, timeout_ms: int) -> int:
         count = read_at(self.fd, into, self._position)
         self._position += count
+        size = self._as_opened[0]
+        if not count and self._position < size > os.fstat(self.fd).st_size:  # files of /sys say more than they have
+            raise LocalFailure(
+                f"{printable(self.name)} became shorter while it was sent: {self._position} of {size} bytes were there",
+                hint="run the same command again when nobody writes to it",
+            )
         return count
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import stat
@@ -263,6 +264,34 @@ def test_progress_knows_the_size_of_a_file_on_both_sides_and_of_a_pipe_on_none(t
             last = json.loads([line for line in one.err.splitlines() if line.startswith("{")][-1])
             assert last["total_bytes"] == (size if known else None)
             assert 0 < last["bytes"] <= size
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_fails_both_sides(tmp_path: Path) -> None:
+    source = write(tmp_path / "f", noise(16 * MIB))
+    with listening(f"unix:{tmp_path}/s") as left:
+        left.end()
+        came = left.tap()
+        with Piped(f"unix:{tmp_path}/s", "-i", source, "--bwlimit", "1M") as right:
+            eventually(lambda: came.content, what="the first bytes")
+            os.truncate(source, 0)
+            sent, got = right.finish(), left.finish()
+    assert sent.code == 10
+    assert re.search(r"f became shorter while it was sent: \d+ of 16777216 bytes were there", sent.err)
+    assert "run the same command again" in sent.err
+    assert got.code not in (0, 130), got.err
+
+
+def test_a_file_that_says_it_is_longer_than_it_is_is_sent_as_it_is(tmp_path: Path) -> None:
+    """As those of /sys do."""
+    name = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not name.exists():
+        pytest.skip(f"needs {name}")
+    with listening(f"unix:{tmp_path}/s", "-o", tmp_path / "o") as left:
+        left.end()
+        assert run("pipe", f"unix:{tmp_path}/s", "-i", name).code == 0
+        assert left.finish().code == 0
+    assert (tmp_path / "o").read_bytes() == name.read_bytes()
+    assert name.stat().st_size > len(name.read_bytes())
 
 
 def test_keys_and_lists_decide_who_is_let_in_and_others_do_not_end_it(tmp_path: Path, processes: ExitStack) -> None:
