@@ -65,7 +65,7 @@ def test_listen_where_a_socket_of_any_kind_is_bound_leaves_it_alone(tmp_path: Pa
         with pytest.raises(LocalFailure, match="another process listens there already"):
             listen(unix_address(tmp_path))
         other.setblocking(False)
-        with pytest.raises(OSError, match="Resource temporarily unavailable|Invalid argument|not connected"):
+        with pytest.raises(OSError, match=r"Resource temporarily unavailable|Invalid argument|not connected"):
             other.recv(1)
 
 
