@@ -1,16 +1,14 @@
-"""Scenarios on one machine: a large file and trees over a unix socket, start-up, memory."""
+"""Scenarios on one machine: a large file and trees over a unix socket, memory."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from bench import data
-from bench.processes import Command
 from bench.results import Result
-from bench.rounds import Contender, Sample, measure
+from bench.rounds import Contender, measure
 from bench.tools import (
     BLOCK,
     Routes,
@@ -25,7 +23,7 @@ from bench.tools import (
     stream_copy,
     tar_copy,
 )
-from bench.workspace import HERE, Settings, Workspace, workspace
+from bench.workspace import Settings, Workspace, workspace
 
 GIB = 1 << 30
 
@@ -99,28 +97,6 @@ def _tree(work: Workspace, name: str, source: Path) -> Result:
     found.append(contender(work, "cp -r", local_copy(work, "cp", "-r"), source))
     files, size = data.extent(source)
     return Result(name, "tree", measure(name, found, work.settings.rounds), [f"{files} files, {size} bytes"])
-
-
-def startup(settings: Settings) -> Result:
-    """`hvcopy cp` of one byte, start to exit, beside the smallest Typer program and a bare interpreter."""
-    with workspace(settings) as work:
-        source = work.data / "byte"
-        data.make_file(source, 1)
-        server = Server(work, f"unix:{work.sockets}/hvcopy", work.data / "root")
-        found = [
-            contender(work, "hvcopy cp", server.push(), source, root=server.root),
-            Contender("Typer hello", 1, lambda _: _run(work, sys.executable, str(HERE / "hello_typer.py"))),
-            Contender("python -c pass", 1, lambda _: _run(work, sys.executable, "-c", "pass")),
-        ]
-        plain = [Contender(one.name, one.size, one.copy) for one in found]
-        return Result("startup", "startup", measure("startup", plain, max(settings.rounds, 15)), ["one byte"])
-
-
-def _run(work: Workspace, *argv: str) -> Sample:
-    began = time.perf_counter()
-    child = work.jobs.start(Command(argv))
-    child.wait()
-    return Sample(time.perf_counter() - began, child.cpu)
 
 
 def memory(settings: Settings) -> Result:

@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, boundary_streams, inside, local, machine, plot, relays, streams, windows
+from bench import boundary, boundary_streams, inside, local, machine, plot, relays, startup, streams, windows
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -34,7 +34,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "file-4g": lambda settings: [local.large_file(settings, "file-4g", 4 * GIB)],
     "small-100k": lambda settings: [local.small_files(settings)],
     "tree": lambda settings: [local.library_tree(settings)],
-    "startup": lambda settings: [local.startup(settings)],
+    "startup": lambda settings: [startup.startup(settings)],
     "memory": lambda settings: [local.memory(settings)],
     "pipe-zero": lambda settings: [streams.pipe_zero(settings)],
     "pipe-file": lambda settings: [streams.pipe_file(settings)],
