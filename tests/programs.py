@@ -29,6 +29,15 @@ HANGS = "while :; do /bin/sleep 60; done"
 """The body of a script that never ends by itself, and has a child."""
 
 
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 @contextmanager
 def process_called(*words: object, cwd: Path | None = None) -> Iterator[int]:
     """A harmless process whose command line is *words* with two more after the first: a shell that waits to be ended.  Its id."""

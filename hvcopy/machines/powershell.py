@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 
 from hvcopy.address import HypervAddress, parse_address, parse_guid
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NotAllowed, printable
 from hvcopy.machines import machine
 from hvcopy.machines.machine import Machine
-from hvcopy.machines.programs import Missing, ask
+from hvcopy.machines.programs import Missing, ask, never
 
 KIND = "hyperv"
 SECONDS = 20.0
@@ -46,11 +47,15 @@ def system_program(*below: str) -> str:
     return os.path.join(os.environ.get("SYSTEMROOT") or r"C:\Windows", "System32", *below)
 
 
-def ask_hyperv(seconds: float = SECONDS) -> list[Machine]:
-    """Return all VMs of Hyper-V on this Windows, in its own order.  Raises NotAllowed, TimedOut, LocalFailure."""
+def ask_hyperv(seconds: float = SECONDS, cancelled: Callable[[], bool] = never) -> list[Machine]:
+    """Return all VMs of Hyper-V on this Windows, in its own order.
+
+    Raises NotAllowed, TimedOut, LocalFailure, and Interrupted once *cancelled*.
+    """
     program = system_program("WindowsPowerShell", "v1.0", "powershell.exe")
     try:
-        answer = ask([program, "-NoLogo", "-NoProfile", "-NonInteractive", "-Command", SCRIPT], seconds)
+        words = [program, "-NoLogo", "-NoProfile", "-NonInteractive", "-Command", SCRIPT]
+        answer = ask(words, seconds, cancelled=cancelled)
     except Missing:
         raise Missing(
             "Windows PowerShell is not on this machine, so VMs cannot be looked up by name",

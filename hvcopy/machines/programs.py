@@ -7,16 +7,29 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from msgspec import Struct
 
-from hvcopy.errors import LocalFailure, NotAllowed, TimedOut, printable
+from hvcopy.errors import Interrupted, LocalFailure, NotAllowed, TimedOut, printable
 
 LONGEST_ANSWER = 4 << 20
 """Bytes: some thousand VMs."""
 _GRACE = 2.0  # for a pipe to end after its program
+_SLICE = 0.1  # seconds between two looks at whether it is still wanted; on Windows Ctrl-C is not noticed during a wait
+_over = threading.Event()
+
+
+def end_all() -> None:
+    """End every program that is being asked in any thread, and from now on each at its start: this process is about to end."""
+    _over.set()
+
+
+def never() -> bool:
+    """The *cancelled* of a question that nobody takes back."""
+    return False
 
 
 class Missing(LocalFailure):
@@ -37,8 +50,17 @@ class Answer(Struct, frozen=True):
         return printable(lines[-1][:300]) if lines else f"exit code {self.code}"
 
 
-def ask(words: Sequence[str], seconds: float, *, env: Mapping[str, str] | None = None) -> Answer:
-    """Run a program and return what it said, whatever its exit code.  Raises Missing, NotAllowed, TimedOut, LocalFailure."""
+def ask(
+    words: Sequence[str],
+    seconds: float,
+    *,
+    env: Mapping[str, str] | None = None,
+    cancelled: Callable[[], bool] = never,
+) -> Answer:
+    """Run a program and return what it said, whatever its exit code.
+
+    Raises Missing, NotAllowed, TimedOut, LocalFailure, and Interrupted soon after *cancelled* became true.
+    """
     name = os.path.basename(words[0])
     try:
         # In a session of its own: what it starts is ended with it, and Ctrl-C at the terminal is ours to act on.
@@ -58,25 +80,38 @@ def ask(words: Sequence[str], seconds: float, *, env: Mapping[str, str] | None =
     except OSError as error:
         raise LocalFailure(f"{name} cannot be started: {error.strerror}") from None
     try:
-        return _hear(process, name, seconds)
+        return _hear(process, name, seconds, cancelled)
     finally:
         _end(process)
 
 
-def _hear(process: subprocess.Popen[bytes], name: str, seconds: float) -> Answer:
+def _hear(process: subprocess.Popen[bytes], name: str, seconds: float, cancelled: Callable[[], bool]) -> Answer:
     assert process.stdout
     assert process.stderr
     readers = [_Reader(process.stdout), _Reader(process.stderr)]
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise TimedOut(
-            f"{name} did not answer within {seconds:g} s", hint="try again, or allow it more: --timeout 60"
-        ) from None
+    ends = time.monotonic() + seconds
+    while (code := _status(process, min(_SLICE, ends - time.monotonic()))) is None:
+        if _over.is_set() or cancelled():
+            raise Interrupted(f"asking {name} was interrupted")
+        if time.monotonic() >= ends:
+            raise TimedOut(f"{name} did not answer within {seconds:g} s", hint=f"try again, or {more_time(seconds)}")
     out, err = (reader.result() for reader in readers)
     if out is None or err is None:
         raise LocalFailure(f"{name} answered more than {LONGEST_ANSWER >> 20} MiB, or left its answer open")
     return Answer(code, out, err)
+
+
+def more_time(seconds: float) -> str:
+    """Return the advice for a program to which *seconds* were too short, where ``--timeout`` is its bound."""
+    return f"allow it more: --timeout {max(60, 2 * seconds):g}"
+
+
+def _status(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Wait for the program's end, and return its status; None when it has not come in time."""
+    try:
+        return process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 class _Reader:

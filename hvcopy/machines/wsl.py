@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 
 from hvcopy.address import parse_guid
 from hvcopy.errors import BadUsage, LocalFailure, NobodyListens, printable
 from hvcopy.machines import machine
 from hvcopy.machines.machine import Machine
 from hvcopy.machines.powershell import system_program
-from hvcopy.machines.programs import Missing, ask
+from hvcopy.machines.programs import Missing, ask, never
 
 KIND = "wsl"
 SECONDS = 20.0
@@ -17,19 +19,24 @@ _START = "start it: wsl.exe"
 _NOT_FOUND = 127  # of the shell in WSL
 
 
-def _distributions(*options: str, seconds: float) -> list[str]:
+def _distributions(*options: str, seconds: float, cancelled: Callable[[], bool] = never) -> list[str]:
     """Return the distributions that are installed, or with --running those that run.  Raises Missing, TimedOut."""
-    answer = ask([system_program("wsl.exe"), "--list", *options, "--quiet"], seconds, env={"WSL_UTF8": "1"})
+    words = [system_program("wsl.exe"), "--list", *options, "--quiet"]
+    answer = ask(words, seconds, env={"WSL_UTF8": "1"}, cancelled=cancelled)
     if answer.code:
         return []  # so it says that there are none; the words are in the user's language
     return [line for line in _text(answer.out).splitlines() if re.fullmatch(r"[\w.-]{1,255}", line)]
 
 
-def ask_wsl_id(seconds: float = SECONDS) -> str:
-    """Return the GUID of WSL2's VM.  Raises NobodyListens when it does not run, Missing, TimedOut, LocalFailure."""
-    if not _distributions("--running", seconds=seconds):
+def ask_wsl_id(seconds: float = SECONDS, cancelled: Callable[[], bool] = never) -> str:
+    """Return the GUID of WSL2's VM, after *seconds* at most for all that is asked.
+
+    Raises NobodyListens when it does not run, Missing, TimedOut, LocalFailure, and Interrupted once *cancelled*.
+    """
+    ends = time.monotonic() + seconds
+    if not _distributions("--running", seconds=seconds, cancelled=cancelled):
         raise NobodyListens("WSL is not running", hint=_START)
-    return _ask_id(seconds)
+    return _ask_id(max(0.0, ends - time.monotonic()), cancelled)
 
 
 def ask_wsl(seconds: float = SECONDS) -> list[Machine]:
@@ -48,8 +55,9 @@ def ask_wsl(seconds: float = SECONDS) -> list[Machine]:
     return [Machine(KIND, "wsl", machine.RUNNING, id=guid, address=machine.hyperv("wsl"), note=note)]
 
 
-def _ask_id(seconds: float) -> str:
-    answer = ask([system_program("wsl.exe"), "--", "wslinfo", "--vm-id"], seconds, env={"WSL_UTF8": "1"})
+def _ask_id(seconds: float, cancelled: Callable[[], bool] = never) -> str:
+    words = [system_program("wsl.exe"), "--", "wslinfo", "--vm-id"]
+    answer = ask(words, seconds, env={"WSL_UTF8": "1"}, cancelled=cancelled)
     text = _text(answer.out).strip()
     try:
         return parse_guid(text)

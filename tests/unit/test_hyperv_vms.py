@@ -15,10 +15,11 @@ from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, No
 from hvcopy.machines.powershell import ask_hyperv
 from hvcopy.machines.programs import Missing
 from hvcopy.machines.wsl import ask_wsl
-from hvcopy.transport.hyperv import registry
+from hvcopy.transport.hyperv import registry, vms
 from hvcopy.transport.hyperv.lookups import of_this_machine
 from hvcopy.transport.hyperv.resolve import resolve
 from hvcopy.transport.hyperv.vms import find_vm, find_wsl
+from hvcopy.transport.patience import Patience
 
 A, B, C = (f"{letter * 8}-1111-2222-3333-444455556666" for letter in "abc")
 
@@ -318,3 +319,43 @@ def test_an_address_asks_this_machine_for_the_names_in_it(
         assert caught.value.hint
     with pytest.raises(BadUsage, match="no service here has the name 'gone'"):
         meant("web", "gone")
+
+
+@pytest.mark.parametrize(
+    ("machine", "program_name", "otherwise"), [("web", "powershell.exe", "the VM's GUID"), ("wsl", "wsl.exe", "wslinfo")]
+)
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_question_without_an_answer_names_the_address_and_what_helps(
+    powershell: Callable[[str], Path],
+    wsl: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    machine: str,
+    program_name: str,
+    otherwise: str,
+    bounded: bool,
+) -> None:
+    """--timeout is the bound where it reaches the lookup, and only there it is advised."""
+    powershell(HANGS)
+    wsl(running=HANGS)
+    monkeypatch.setattr(vms, "SECONDS", 0.2)
+    lookups = of_this_machine(Patience(0.3) if bounded else None)
+    with pytest.raises(TimedOut) as caught:
+        resolve(HypervAddress(machine, "5"), lookups, listening=not bounded)
+    assert caught.value.message.startswith(f"hyperv:{machine}:5: {program_name} did not tell within 0.")
+    assert ("within 0.3 s" in caught.value.message) == bounded
+    assert otherwise in caught.value.hint
+    assert ("--timeout 60" in caught.value.hint) == bounded
+    assert str(caught.value) == caught.value.message
+
+
+def test_both_questions_to_wsl_are_within_one_bound(wsl: Callable[..., Path]) -> None:
+    wsl(running=says("Ubuntu\n"), info=HANGS)
+    with pytest.raises(TimedOut, match=r"within 0\.4 s"):
+        find_wsl(Patience(0.4))
+
+
+def test_other_failures_of_a_lookup_name_the_address_too(powershell: Callable[[str], Path]) -> None:
+    powershell(says(""))
+    with pytest.raises(LocalFailure, match=r"^hyperv:web:5: PowerShell answered nothing"):
+        resolve(HypervAddress("web", "5"), of_this_machine(), listening=False)

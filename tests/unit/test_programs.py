@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 from commands import eventually
-from programs import HANGS, program
+from programs import HANGS, is_over, program
 
-from hvcopy.errors import LocalFailure, NotAllowed, TimedOut
+from hvcopy.errors import Interrupted, LocalFailure, NotAllowed, TimedOut
+from hvcopy.machines import programs
 from hvcopy.machines.programs import Missing, ask
 
 
@@ -46,7 +48,37 @@ def test_one_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
         ask([str(script)], 0.5)
     for name in ("pid", "child"):
         pid = int((tmp_path / name).read_text())
-        eventually(lambda pid=pid: _is_over(pid), what=f"the end of {name}")  # type: ignore[misc]
+        eventually(lambda pid=pid: is_over(pid), what=f"the end of {name}")  # type: ignore[misc]
+
+
+def test_the_advice_is_more_than_it_had(tmp_path: Path) -> None:
+    with pytest.raises(TimedOut) as caught:
+        ask([str(program(tmp_path / "p", HANGS))], 0.1)
+    assert "--timeout 60" in caught.value.hint
+    assert programs.more_time(60).endswith("--timeout 120")
+
+
+def test_one_that_is_not_wanted_any_more_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = tmp_path / "pid"
+    words = [str(program(tmp_path / "p", f"echo $$ > {tmp_path}/new; /bin/mv {tmp_path}/new {pid}; {HANGS}"))]
+    with pytest.raises(Interrupted):
+        ask(words, 60, cancelled=pid.exists)
+    eventually(lambda: is_over(int(pid.read_text())), what="its end")
+    pid.unlink()
+    monkeypatch.setattr(programs, "_over", threading.Event())
+
+    def leave() -> None:
+        eventually(pid.exists, what="its start")
+        programs.end_all()
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    with pytest.raises(Interrupted):
+        ask(words, 60)
+    leaving.join()
+    eventually(lambda: is_over(int(pid.read_text())), what="its end")
+    with pytest.raises(Interrupted):
+        ask(words, 60)
 
 
 def test_one_that_never_stops_talking_is_stopped(tmp_path: Path) -> None:
@@ -61,11 +93,3 @@ def test_a_child_that_keeps_the_answer_open_is_not_waited_for(tmp_path: Path) ->
             ask([str(script)], 20)
     finally:
         os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
-
-
-def _is_over(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

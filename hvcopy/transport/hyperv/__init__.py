@@ -23,7 +23,7 @@ def connect(address: HypervAddress, patience: Patience, buffer: int | None) -> t
     from hvcopy.transport.hyperv import sockets
     from hvcopy.transport.hyperv.lookups import of_this_machine
 
-    return sockets.connect(address, of_this_machine(), patience, buffer)
+    return sockets.connect(address, of_this_machine(patience), patience, buffer)
 
 
 def listen(address: HypervAddress, buffer: int | None, backlog: int) -> Bound:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hvcopy.transport.hyperv.resolve import Lookups
+from hvcopy.transport.patience import Patience
 
 
-def of_this_machine() -> Lookups:
-    """The lookups of this machine."""
-    return Lookups(vms=_vms, wsl=_wsl, services=_services)
+def of_this_machine(patience: Patience | None = None) -> Lookups:
+    """The lookups of this machine, each with all of *patience*, or with a bound of its own, to be answered."""
 
+    def vms(name: str) -> Sequence[str]:
+        from hvcopy.transport.hyperv.vms import find_vm
 
-def _vms(name: str) -> Sequence[str]:
-    from hvcopy.transport.hyperv.vms import find_vm
+        return find_vm(name, patience)
 
-    return find_vm(name)
+    def wsl() -> str:
+        from hvcopy.transport.hyperv.vms import find_wsl
 
+        return find_wsl(patience)
 
-def _wsl() -> str:
-    from hvcopy.transport.hyperv.vms import find_wsl
-
-    return find_wsl()
+    return Lookups(vms=vms, wsl=wsl, services=_services)
 
 
 def _services(name: str) -> Sequence[str]:

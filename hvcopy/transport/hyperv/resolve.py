@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from hvcopy.address import HypervAddress, port_to_service, service_to_port
-from hvcopy.errors import BadUsage, printable
+from hvcopy.errors import BadUsage, HvcopyError, printable
 from hvcopy.transport.hyperv import machines
 
 
@@ -41,9 +41,15 @@ class Target(Struct, frozen=True):
 
 
 def resolve(address: HypervAddress, lookups: Lookups, *, listening: bool) -> Target:
-    """Find what *address* means.  Raises BadUsage for what cannot be meant, and what *lookups* raise."""
-    vm = _vm(address, lookups, listening=listening)
-    service = _service(address, lookups)
+    """Find what *address* means.  Raises BadUsage for what cannot be meant, and what *lookups* raise, *address* named in it."""
+    try:
+        vm = _vm(address, lookups, listening=listening)
+        service = _service(address, lookups)
+    except HvcopyError as error:
+        if not error.message.startswith(f"{address}: "):
+            error.message = f"{address}: {error.message}"
+            error.args = (error.message,)
+        raise
     return Target(vm, service, service_to_port(str(service)))
 
 

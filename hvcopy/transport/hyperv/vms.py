@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from hvcopy.elevation import quote
-from hvcopy.errors import NobodyListens, printable
+from hvcopy.errors import NobodyListens, TimedOut, printable
 from hvcopy.machines import machine
 from hvcopy.machines.machine import Machine
-from hvcopy.machines.powershell import ask_hyperv
+from hvcopy.machines.powershell import SECONDS, ask_hyperv
+from hvcopy.machines.programs import more_time
 from hvcopy.machines.wsl import ask_wsl_id
+from hvcopy.transport.patience import Patience
 
 _UP = (machine.RUNNING, machine.STARTING)
 _VERBS = {machine.PAUSED: "Resume-VM"}
 
 
-def find_vm(name: str, ask: Callable[[], Sequence[Machine]] = ask_hyperv) -> list[str]:
+def find_vm(name: str, patience: Patience | None = None) -> list[str]:
     """Return the GUIDs of all VMs called *name*, spelled so or else in any case; none, one, or several.
 
-    Raises NobodyListens when the only one does not run, and what asking raises: NotAllowed, TimedOut, LocalFailure.
+    Hyper-V has *patience* to answer, or the bound of ``hvcopy vms``.
+    Raises NobodyListens when the only one does not run, and what asking raises: NotAllowed, TimedOut, LocalFailure,
+    Interrupted.
     """
-    machines = ask()
+    bound = patience or Patience(SECONDS)
+    try:
+        machines = ask_hyperv(bound.seconds, bound.cancelled)
+    except TimedOut:
+        raise TimedOut(
+            f"powershell.exe did not tell within {bound.seconds:g} s which VM '{printable(name)}' is",
+            hint=_in_time(patience, "write the VM's GUID in place of its name (Get-VM or hvcopy vms shows it)"),
+        ) from None
     found = [one for one in machines if one.name == name]
     found = found or [one for one in machines if one.name.casefold() == name.casefold()]
     if len(found) == 1 and found[0].state not in _UP:
@@ -28,9 +37,21 @@ def find_vm(name: str, ask: Callable[[], Sequence[Machine]] = ask_hyperv) -> lis
     return [one.id for one in found]
 
 
-def find_wsl() -> str:
-    """Return the GUID of WSL2's VM.  Raises NobodyListens when it does not run, TimedOut, LocalFailure."""
-    return ask_wsl_id()
+def find_wsl(patience: Patience | None = None) -> str:
+    """Return the GUID of WSL2's VM.  Raises NobodyListens when it does not run, TimedOut, LocalFailure, Interrupted."""
+    bound = patience or Patience(SECONDS)
+    try:
+        return ask_wsl_id(bound.seconds, bound.cancelled)
+    except TimedOut:
+        raise TimedOut(
+            f"wsl.exe did not tell within {bound.seconds:g} s which VM is WSL's",
+            hint=_in_time(patience, "write its GUID in place of 'wsl' (wsl.exe -- wslinfo --vm-id prints it)"),
+        ) from None
+
+
+def _in_time(patience: Patience | None, otherwise: str) -> str:
+    """The way without a question, and that to a later answer where the user bounds it."""
+    return f"{otherwise}, or {more_time(patience.seconds)} (nc: -w)" if patience else otherwise
 
 
 def _not_running(one: Machine) -> NobodyListens:
