@@ -183,6 +183,10 @@ class Command:
             self.interrupted = True
             if self._interrupt:
                 self._interrupt(Interrupted("interrupted"))
+            with contextlib.suppress(ImportError, OSError):
+                from hvcopy.machines.programs import end_all
+
+                end_all()
             done.acquire(timeout=INTERRUPT_SECONDS)
             raise
         finally:

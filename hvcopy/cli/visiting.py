@@ -59,7 +59,7 @@ class Visit:
         if not visit.accept(address):
             return
         if listening:
-            visit.listen(address)
+            visit.listen(address, timeout=seconds)
             return
         try:
             key = arguments.key_of(key_file, alias_key)

@@ -66,17 +66,19 @@ class Examination:
         finally:
             self._decide(*steps.found)
 
-    def listen(self, address: Address) -> None:
-        """Try to listen."""
+    def listen(self, address: Address, *, timeout: float = 5.0) -> None:
+        """Try to listen.  Raises Interrupted; blocks while names are looked up."""
         from hvcopy.doctor.steps import Steps
 
         self.listening = True
         machine = self._look_at(address)
         # without a registration a host may well listen, and no guest gets through
         self._decisive += [one for one in machine if one.id == hyperv.SERVICES]
-        steps = Steps(address, machine)
-        steps.listen()
-        self._decide(*steps.found)
+        steps = Steps(address, machine, timeout=timeout, cancelled=self._cancelled)
+        try:
+            steps.listen()
+        finally:
+            self._decide(*steps.found)
 
     def _look_at(self, address: Address) -> list[Finding]:
         found = needs.needed(self._machine, address, listening=self.listening, windows=self._windows)

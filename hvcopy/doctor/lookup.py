@@ -47,22 +47,18 @@ def vm(trail: Trail, address: HypervAddress, patience: Patience, *, listening: b
         trail.fail(ADDRESS, error)
         return False
     try:
-        target = aside(lambda: resolve(address, of_this_machine(), listening=listening), patience)
+        target = resolve(address, of_this_machine(patience), listening=listening)
     except Interrupted:
         raise
     except HvcopyError as error:
         trail.fail(LOOKUP, error)
-        return False
-    except TimeoutError:
-        what = f"Windows did not tell within {patience.seconds:g} s which VM or service that is"
-        trail.fail(LOOKUP, NobodyListens(what, hint="give the VM's id and a port in place of names"))
         return False
     trail.well(LOOKUP, f"VM {target.vm}, service {target.service}")
     return True
 
 
 def aside(ask: Callable[[], T], patience: Patience) -> T:
-    """Have *ask* answered in a thread of its own, since a resolver has no deadline.
+    """Have *ask* answered in a thread of its own, since a resolver has no deadline; who starts programs gives them one.
 
     Raises what it raises, and what *patience* raises.
     """

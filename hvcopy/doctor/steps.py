@@ -75,6 +75,8 @@ class Steps:
         try:
             with listen(address) as listener:
                 self._trail.well(LISTEN, f"listening works on {listener.address}")
+        except Interrupted:
+            raise
         except HvcopyError as error:
             self._trail.fail(ADDRESS if isinstance(error, BadUsage) else LISTEN, error)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from commands import eventually
+from programs import HANGS, is_over, program
 from registries import MemoryRegistry
 from roots import Root
 
@@ -15,6 +19,7 @@ from hvcopy.doctor import hyperv, needs, trail, windows
 from hvcopy.doctor.examination import KEY_FILE, Examination
 from hvcopy.doctor.finding import ADDRESS, Finding
 from hvcopy.doctor.windows import Windows
+from hvcopy.errors import Interrupted
 
 PORT = 18518
 HOST = Windows(
@@ -171,6 +176,35 @@ def test_listening_unregistered_does_not_pass_for_working(tmp_path: Path) -> Non
     assert {one.id for one in visit.found} >= {"hyperv.services", "listen"}
     states = {one.id: one.state for one in visit.found if visit.decisive(one)}
     assert states["hyperv.services"] == "fail"
+
+
+@pytest.mark.parametrize("listening", [False, True])
+@pytest.mark.parametrize(
+    ("vm", "name"), [("web", "System32/WindowsPowerShell/v1.0/powershell.exe"), ("wsl", "System32/wsl.exe")]
+)
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_program_that_hangs_is_5_and_is_not_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, vm: str, name: str, listening: bool, interrupted: bool
+) -> None:
+    monkeypatch.setattr(socket, "AF_HYPERV", 34, raising=False)
+    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
+    pid = tmp_path / "pid"
+    program(tmp_path / name, f"echo $$ > {tmp_path}/new; /bin/mv {tmp_path}/new {pid}; {HANGS}")
+    visit = Examination(
+        Root(tmp_path).machine(), windows=HOST, cancelled=pid.exists if interrupted else lambda: False
+    )
+    address = HypervAddress(vm, str(PORT))
+    with pytest.raises(Interrupted) if interrupted else contextlib.nullcontext():
+        if listening:
+            visit.listen(address, timeout=60 if interrupted else 2)
+        else:
+            visit.connect(address, key=None, timeout=60 if interrupted else 2)
+    if not interrupted:
+        assert visit.failure is not None
+        assert (visit.failure.id, visit.failure.exit_code) == ("lookup", 5)
+        assert f"{address}: {Path(name).name} did not tell within 2 s" in visit.failure.what
+        assert "GUID" in visit.failure.fix
+    eventually(lambda: is_over(int(pid.read_text())), what="the program's end")
 
 
 def test_every_id_has_its_line_on_the_page(tmp_path: Path) -> None:

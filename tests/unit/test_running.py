@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from commands import eventually
+from programs import HANGS, is_over, program
 
 from hvcopy.cli.running import Command
+from hvcopy.machines import programs
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.fixture
-def handlers() -> Iterator[None]:
-    """Whatever a command does to the handlers of this process is undone."""
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a command does to the handlers of this process is undone, and that it ends programs for good."""
+    monkeypatch.setattr(programs, "_over", threading.Event())
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -44,3 +50,40 @@ def test_a_signal_before_there_is_anything_to_end_ends_what_comes_then(
     assert caught.value.code == 130
     assert cleaned_up.is_set()
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("ls hyperv:web:5", 130),
+        ("doctor hyperv:web:5", 130),
+        ("doctor -l hyperv:web:5", 130),
+        ("serve hyperv:web:5 --root . --open", 0),
+    ],
+)
+def test_a_signal_ends_the_program_that_is_asked_too(words: str, code: int, tmp_path: Path) -> None:
+    """On a Linux that takes itself for one with Hyper-V sockets, which no socket is opened of."""
+    pid = tmp_path / "pid"
+    body = f"echo $$ > {tmp_path}/new; /bin/mv {tmp_path}/new {pid}; {HANGS}"
+    program(tmp_path / "System32/WindowsPowerShell/v1.0/powershell.exe", body)
+    start = "import socket; socket.AF_HYPERV = 34; from hvcopy.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", start, *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "SYSTEMROOT": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            eventually(pid.exists, what="the question")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in err) == (code, False), err
+    asked = int(pid.read_text())
+    over = is_over(asked)
+    if not over:
+        os.killpg(asked, signal.SIGKILL)
+    assert over
