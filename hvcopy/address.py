@@ -170,6 +170,18 @@ def service_to_port(guid: str) -> int | None:
     return port if canonical[8:] == _TEMPLATE and 1 <= port <= _LAST_SERVICE_PORT else None
 
 
+def no_service(guid: str) -> tuple[str, str] | None:
+    """Return why no service can have the canonical *guid*, and what to write; None for every other, ours or not."""
+    if guid in _VM_NAMES or guid == _BROADCAST:
+        return "stands for VMs and is no service", f"a service is a port or its GUID, such as {port_to_service(DEFAULT_PORT)}"
+    if guid[8:] == _TEMPLATE and service_to_port(guid) is None:
+        return (
+            f"is made from a template and stands for port {int(guid[:8], 16)}, which is none of Hyper-V's",
+            f"its ports are 1 to {_LAST_SERVICE_PORT}; hvcopy service guid PORT prints the GUID of one",
+        )
+    return None
+
+
 def parse_guid(text: str) -> str:
     """Return a GUID in lower case; braces and upper case are read.  Raises BadUsage."""
     guid = _find_guid(text)
@@ -283,6 +295,8 @@ def _read_hyperv(text: str, fields: list[str]) -> HypervAddress:
     port = re.fullmatch("(?:vsock-)?(-?[0-9]+)", service, re.IGNORECASE)  # vsock-2761 is WinSocat's
     if port is not None:
         _number(text, port[1], "a service port", _LAST_SERVICE_PORT, "a number from 1", first=1)
+    elif (guid := _find_guid(service)) is not None and (wrong := no_service(guid)) is not None:
+        _refuse(text, f"names the service {guid}, which {wrong[0]}", wrong[1])
     chosen = tuple(option for option in HYPERV_OPTIONS if option in options)
     return HypervAddress(_canonical_vm(vm), _canonical_service(port[1] if port else service), chosen)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from hvcopy.address import HypervAddress, parse_address, parse_guid, port_to_service, service_to_port
+from hvcopy.address import HypervAddress, no_service, parse_address, parse_guid, port_to_service, service_to_port
 from hvcopy.errors import BadUsage, LocalFailure, NotAllowed, printable
 from hvcopy.transport.hyperv.registry import MARK, NAME, OURS, Registry, Service, read_services
 
@@ -23,25 +23,10 @@ def read_service(text: str) -> str:
     if re.fullmatch("[0-9]{1,20}", text):
         return port_to_service(int(text))
     guid = parse_guid(text)
-    if _means_vms(guid):
-        raise BadUsage(
-            f"{guid} stands for VMs and is no service",
-            hint=f"name a port or a service GUID, such as {port_to_service(18518)}",
-        )
-    if service_to_port(guid) is None and guid[8:] == _TEMPLATE:
-        raise BadUsage(
-            f"{guid} is made from a template and stands for port {int(guid[:8], 16)}, which is none of Hyper-V's",
-            hint="its ports are 1 to 2147483647; hvcopy service guid PORT prints the GUID of one",
-        )
+    wrong = no_service(guid)
+    if wrong:
+        raise BadUsage(f"{guid} {wrong[0]}", hint=wrong[1])
     return guid
-
-
-def _means_vms(guid: str) -> bool:
-    try:
-        read = parse_address(f"hyperv:{guid}:1")
-    except BadUsage:  # the broadcast one
-        return True
-    return not isinstance(read, HypervAddress) or read.vm != guid
 
 
 def read_port(text: str) -> int:

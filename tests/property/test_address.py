@@ -16,6 +16,7 @@ from hvcopy.address import (
     TcpAddress,
     UnixAddress,
     VsockAddress,
+    no_service,
     parse_address,
     parse_guid,
     port_to_service,
@@ -49,6 +50,7 @@ paths = st.one_of(
 ).filter(_fits)
 names = st.one_of(st.text(min_size=1, max_size=40), st.text(":%/, {}-ab1", min_size=1)).filter(_is_name)
 guids = st.uuids().map(str).filter(lambda guid: guid != "ffffffff-ffff-ffff-ffff-ffffffffffff")
+services = guids.filter(lambda guid: no_service(guid) is None)
 hosts = st.one_of(
     st.ip_addresses().map(str),
     st.from_regex(r"[a-z0-9]([a-z0-9_.-]{0,20}[a-z0-9])?", fullmatch=True),
@@ -58,7 +60,7 @@ addresses: st.SearchStrategy[Address] = st.one_of(
     st.builds(
         HypervAddress,
         st.one_of(st.sampled_from(sorted(_NAMED)), guids, names),
-        st.one_of(st.integers(1, 0x7FFFFFFF).map(str), guids, names),
+        st.one_of(st.integers(1, 0x7FFFFFFF).map(str), services, names),
         st.sets(st.sampled_from(HYPERV_OPTIONS)).map(lambda chosen: tuple(o for o in HYPERV_OPTIONS if o in chosen)),
     ),
     st.builds(HybridAddress, paths, st.integers(1, 0xFFFFFFFE)),

@@ -167,6 +167,20 @@ REFUSED = [
     ("hyperv:{not-a-guid}:5", "in braces that is not a GUID", "parent"),
     ("hyperv:FFFFFFFF-ffff-ffff-ffff-ffffffffffff:5", "broadcast GUID, which Windows reserves", "hyperv:any:5"),
     ("hyperv:parent:0", "a service port outside 1 to 2147483647", "from 1"),
+    *(
+        (f"hyperv:{vm}:{guid}", f"names the service {guid.strip('{}').lower()}, which stands for VMs", "00004856-facb")
+        for vm in ("parent", "children", VM)
+        for guid in (
+            "00000000-0000-0000-0000-000000000000",
+            "{FFFFFFFF-ffff-ffff-ffff-ffffffffffff}",
+            "90db8b89-0d35-4f79-8ce9-49ea0ac8b7cd",
+            "E0E16197-dd56-4a10-9195-5ee7a155a838",
+            "a42e7cda-d03f-480c-9cc2-a4de20abb878",
+            "36bd0c5c-7276-4223-88ba-7d03b654c568",
+        )
+    ),
+    ("hyperv:parent:00000000-FACB-11e6-bd58-64006a7986d3,high-vtl", "for port 0, which is none", "1 to 2147483647"),
+    ("hyperv:parent:80000000-facb-11e6-bd58-64006a7986d3", "for port 2147483648, which is none", "1 to 2147483647"),
     ("hyperv:parent:2147483648", "a service port outside 1 to 2147483647", "from 1"),
     ("hyperv:parent:5,fast", "unknown option 'fast'", "no-suspend, high-vtl, container-passthru"),
     ("hyperv:parent:5,", "unknown option ''", "%2C"),
@@ -346,6 +360,10 @@ def test_ports_and_services_follow_the_template_of_the_windows_header() -> None:
 )
 def test_service_without_a_port_has_none(guid: str) -> None:
     assert service_to_port(guid) is None
+
+
+@pytest.mark.parametrize("guid", [SERVICE, "00000005-facb-11e6-bd58-64006a7986d4", "00000000-0000-0000-0000-000000000001"])
+def test_every_other_guid_may_be_a_service(guid: str) -> None:
     assert str(parse_address(f"hyperv:parent:{guid}")) == f"hyperv:parent:{guid}"
 
 
