@@ -14,6 +14,8 @@ from hvcopy.machines.machine import Machine
 from hvcopy.machines.programs import Missing, ask, never
 
 KIND = "hyperv"
+CRITICAL = "critical"
+"""How the state of a VM ends whose storage is full or out of reach."""
 SECONDS = 20.0
 """PowerShell takes two to three to start and load Hyper-V's module, more on a busy machine."""
 
@@ -30,7 +32,7 @@ SCRIPT = (
     " ConvertTo-Json -Compress -InputObject @{ Error = $id; Category = $category; Text = [string]$_ }"
     " }"
 )
-_STATES = {  # Microsoft.HyperV.PowerShell.VMState
+_STATES = {  # Microsoft.HyperV.PowerShell.VMState; of a VM whose storage is in trouble it ends in Critical
     "running": machine.RUNNING,
     "paused": machine.PAUSED,
     "saved": machine.SAVED,
@@ -93,7 +95,7 @@ def _machine(row: object) -> Machine:
         name, guid, state = (row[key] for key in ("Name", "Id", "State"))
         assert isinstance(name, str)
         assert isinstance(state, str)
-        known = _STATES.get(state.lower(), _word(state))
+        known = _state(state)
         return Machine(KIND, name, known, id=parse_guid(str(guid)))
     except (AssertionError, KeyError, BadUsage):
         raise LocalFailure(
@@ -122,8 +124,11 @@ def _explain(error: str, category: str, text: str) -> HvcopyError:
     return LocalFailure(f"Hyper-V did not tell its VMs: {printable(text[:300])}", hint=_TRY)
 
 
-def _word(state: str) -> str:
-    return printable(state[:40].lower())
+def _state(told: str) -> str:
+    word = told.lower()
+    well = word.removesuffix(CRITICAL)
+    critical = word[len(well) :] if well else ""
+    return _STATES[well] + critical if well in _STATES else printable(word[:40])
 
 
 def _addressed(machines: list[Machine]) -> list[Machine]:

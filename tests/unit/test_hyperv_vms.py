@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def test_each_vm_has_its_name_state_id_and_address(powershell: Callable[[str], P
         ("Starting", "starting"),
         ("Stopping", "stopping"),
         ("OffCritical", "offcritical"),
+        ("FastSavedCritical", "savedcritical"),
+        ("Critical", "critical"),
     ],
 )
 def test_states_are_words_of_ours_or_else_of_hyperv(powershell: Callable[[str], Path], said: str, state: str) -> None:
@@ -215,18 +218,39 @@ def test_a_name_is_found_as_it_is_spelled_or_else_in_any_case(powershell: Callab
     assert find_vm("we") == []
 
 
-@pytest.mark.parametrize(
-    ("state", "command"),
-    [("Off", "Start-VM"), ("Saved", "Start-VM"), ("Paused", "Resume-VM"), ("Stopping", "Start-VM")],
+NEXT = {  # every word of Microsoft.HyperV.PowerShell.VMState
+    "": "Running Starting Resuming",
+    "in PowerShell: Start-VM 'it''s'": "Off Saved FastSaved Hibernated",
+    "in PowerShell: Resume-VM 'it''s'": "Paused",
+    "wait .* then in PowerShell: Start-VM 'it''s'": "Stopping Saving FastSaving ForceShutdown",
+    "wait .* then in PowerShell: Resume-VM 'it''s'": "Pausing",
+    "wait .* comes up again by itself": "Reset ForceReboot ComponentServicing",
+    "in PowerShell: Get-VM 'it''s'": "Other WhateverComesNext",
+}
+CRITICAL = (
+    "Running Off Stopping Saved Paused Starting Reset Saving Pausing Resuming FastSaved FastSaving"  # RunningCritical...
 )
-def test_a_vm_that_does_not_run_says_what_starts_it(
-    powershell: Callable[[str], Path], state: str, command: str
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [(state, hint) for hint, states in NEXT.items() for state in states.split()]
+    + [(f"{state}Critical", hint) for hint, states in NEXT.items() for state in states.split() if state in CRITICAL.split()],
+)
+def test_each_state_of_a_vm_lets_it_be_reached_or_says_what_to_type(
+    powershell: Callable[[str], Path], state: str, hint: str
 ) -> None:
     powershell(says(json.dumps([vm("it's", A, state)])))
-    with pytest.raises(NobodyListens, match=f"'it's' is {state.lower()}") as caught:
+    if not hint:
+        assert find_vm("IT'S") == [A]
+        return
+    with pytest.raises(NobodyListens) as caught:
         find_vm("IT'S")
-    assert f"{command} 'it''s'" in caught.value.hint
-    assert "--wait" in caught.value.hint
+    word = {"FastSaved": "saved"}.get(state.removesuffix("Critical"), state.removesuffix("Critical").lower())
+    assert caught.value.message.startswith(f"the VM 'it's' is {word}")
+    assert ("storage" in caught.value.message) == state.endswith("Critical")
+    assert re.match(hint, caught.value.hint), caught.value.hint
+    assert "--wait SECS" in caught.value.hint
 
 
 def test_nothing_is_remembered(powershell: Callable[[str], Path]) -> None:

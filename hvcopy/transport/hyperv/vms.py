@@ -6,13 +6,30 @@ from hvcopy.elevation import quote
 from hvcopy.errors import NobodyListens, TimedOut, printable
 from hvcopy.machines import machine
 from hvcopy.machines.machine import Machine
-from hvcopy.machines.powershell import SECONDS, ask_hyperv
+from hvcopy.machines.powershell import CRITICAL, SECONDS, ask_hyperv
 from hvcopy.machines.programs import more_time
 from hvcopy.machines.wsl import ask_wsl_id
 from hvcopy.transport.patience import Patience
 
 _UP = (machine.RUNNING, machine.STARTING)
-_VERBS = {machine.PAUSED: "Resume-VM"}
+"""It may be there already when the connection is tried."""
+_OFF, _HELD = "Start-VM", "Resume-VM"
+_NEXT = {  # Microsoft.HyperV.PowerShell.VMState, in the words of hvcopy.machines
+    machine.OFF: _OFF,
+    machine.SAVED: _OFF,
+    "hibernated": _OFF,
+    machine.PAUSED: _HELD,
+}
+_ON_THE_WAY = {  # and what it needs once it is there, nothing when it comes up by itself
+    machine.STOPPING: _OFF,
+    "forceshutdown": _OFF,
+    "saving": _OFF,
+    "fastsaving": _OFF,
+    "pausing": _HELD,
+    "reset": "",
+    "forcereboot": "",
+    "componentservicing": "",
+}
 
 
 def find_vm(name: str, patience: Patience | None = None) -> list[str]:
@@ -32,7 +49,7 @@ def find_vm(name: str, patience: Patience | None = None) -> list[str]:
         ) from None
     found = [one for one in machines if one.name == name]
     found = found or [one for one in machines if one.name.casefold() == name.casefold()]
-    if len(found) == 1 and found[0].state not in _UP:
+    if len(found) == 1 and found[0].state.removesuffix(CRITICAL) not in _UP:
         raise _not_running(found[0])
     return [one.id for one in found]
 
@@ -55,8 +72,13 @@ def _in_time(patience: Patience | None, otherwise: str) -> str:
 
 
 def _not_running(one: Machine) -> NobodyListens:
-    verb = _VERBS.get(one.state, "Start-VM")
-    return NobodyListens(
-        f"the VM '{printable(one.name)}' is {one.state}",
-        hint=f"in PowerShell: {verb} {quote(one.name)}; --wait SECS waits until it is up",
-    )
+    state = one.state.removesuffix(CRITICAL)
+    name = quote(one.name)
+    if state in _ON_THE_WAY:
+        verb = _ON_THE_WAY[state]
+        then = f", then in PowerShell: {verb} {name}" if verb else ", it comes up again by itself"
+        hint = f"wait for the end of that (hvcopy vms shows it){then}; --wait SECS waits until it is up"
+    else:
+        hint = f"in PowerShell: {_NEXT.get(state, 'Get-VM')} {name}; --wait SECS waits until it is up"
+    trouble = ", and its storage is full or out of reach" if state != one.state else ""
+    return NobodyListens(f"the VM '{printable(one.name)}' is {state}{trouble}", hint=hint)
