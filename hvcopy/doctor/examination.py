@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from hvcopy.address import Address
 from hvcopy.doctor import hyperv, needs
-from hvcopy.doctor.finding import ADDRESS, FAIL, OK, Finding, failed
+from hvcopy.doctor.finding import ADDRESS, FAIL, OK, WARN, Finding, failed
 from hvcopy.doctor.machine import Machine
 from hvcopy.doctor.windows import Windows, here
 from hvcopy.errors import HvcopyError
 from hvcopy.transport.patience import never
 
 KEY_FILE = "key-file"
+NOT_NEEDED = "what was asked for works without"
 # The steps to an address bring half of the package with them, and are imported when there is one.
 
 
@@ -65,6 +68,7 @@ class Examination:
             steps.connect()
         finally:
             self._decide(*steps.found)
+        self._agree()
 
     def listen(self, address: Address, *, timeout: float = 5.0) -> None:
         """Try to listen.  Raises Interrupted; blocks while names are looked up."""
@@ -72,13 +76,24 @@ class Examination:
 
         self.listening = True
         machine = self._look_at(address)
-        # without a registration a host may well listen, and no guest gets through
-        self._decisive += [one for one in machine if one.id == hyperv.SERVICES]
+        # Windows may well let it listen for VMs without having any, or without a registration, and no guest gets through
+        self._decisive += [one for one in machine if one.id in hyperv.decisive_to_listen(address)]
         steps = Steps(address, machine, timeout=timeout, cancelled=self._cancelled)
         try:
             steps.listen()
         finally:
             self._decide(*steps.found)
+        self._agree()
+
+    def _agree(self) -> None:
+        """When all that was asked for has been done, what this machine lacks was not needed for it."""
+        if self.failure is None:
+            self.found = [
+                replace(one, state=WARN, exit_code=0, why=f"{NOT_NEEDED}: {one.why}" if one.why else NOT_NEEDED)
+                if one.state == FAIL
+                else one
+                for one in self.found
+            ]
 
     def _look_at(self, address: Address) -> list[Finding]:
         found = needs.needed(self._machine, address, listening=self.listening, windows=self._windows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvcopy.address import HypervAddress, port_to_service
+from hvcopy.address import Address, HypervAddress, port_to_service
 from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicable
 from hvcopy.doctor.windows import Windows
 from hvcopy.errors import HvcopyError, printable
@@ -33,6 +33,16 @@ def findings(facts: Windows, address: HypervAddress | None = None, *, listening:
         _guest_services(facts),
         _wsl(facts),
     ]
+
+
+def decisive_to_listen(address: Address) -> tuple[str, ...]:
+    """Return the ids of the findings without which nobody comes, though Windows lets it listen on *address*.
+
+    Containers have neither role and yet a parent; of WSL the lookup knows more.
+    """
+    if not isinstance(address, HypervAddress) or address.vm in ("parent", "silohost", "loopback", "wsl"):
+        return (SERVICES,)
+    return (ROLE, SERVICES)
 
 
 def _build(facts: Windows) -> Finding:

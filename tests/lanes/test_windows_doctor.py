@@ -125,6 +125,17 @@ def test_listening_for_vms_needs_the_registration(env: dict[str, str]) -> None:
     assert "hvcopy test" in str(found["hyperv.services"]["what"])
 
 
+def test_listening_for_vms_where_there_can_be_none(env: dict[str, str]) -> None:
+    found = doctor(env, "-l", f"hyperv:children:{PORT}", code=9)
+    assert states(found, "hyperv.role", "listen") == ["fail", "ok"]
+
+
+def test_what_was_not_needed_is_no_failure(env: dict[str, str], tmp_path: Path) -> None:
+    with Server("tcp:127.0.0.1:0", tmp_path, "--open") as server:
+        found = doctor(env, f"hyperv:parent:{server.address.rpartition(':')[2]}", code=0)
+    assert states(found, "hyperv.role", "access") == ["warn", "ok"]
+
+
 def test_it_gets_through_to_a_server_on_linux(env: dict[str, str], tmp_path: Path) -> None:
     with Server("tcp:127.0.0.1:0", tmp_path, "--open") as server:
         port = server.address.rpartition(":")[2]

@@ -14,7 +14,7 @@ from programs import HANGS, is_over, program
 from registries import MemoryRegistry
 from roots import Root
 
-from hvcopy.address import HypervAddress, parse_address, port_to_service
+from hvcopy.address import HypervAddress, TcpAddress, parse_address, port_to_service
 from hvcopy.doctor import hyperv, needs, trail, windows
 from hvcopy.doctor.examination import KEY_FILE, Examination
 from hvcopy.doctor.finding import ADDRESS, Finding
@@ -176,6 +176,34 @@ def test_listening_unregistered_does_not_pass_for_working(tmp_path: Path) -> Non
     assert {one.id for one in visit.found} >= {"hyperv.services", "listen"}
     states = {one.id: one.state for one in visit.found if visit.decisive(one)}
     assert states["hyperv.services"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("vm", "decides"),
+    [("children", True), ("any", True), ("web1", True), ("parent", False), ("silohost", False), ("loopback", False)],
+)
+def test_listening_for_vms_where_there_can_be_none_does_not_pass_for_working(
+    tmp_path: Path, vm: str, *, decides: bool
+) -> None:
+    """A container is neither host nor guest, and has a parent."""
+    bare = msgspec.structs.replace(HOST, vmms=False, vmcompute=False)
+    visit = Examination(Root(tmp_path).machine(), windows=bare)
+    visit.listen(HypervAddress(vm, str(PORT)))
+    states = {one.id: one.state for one in visit.found if visit.decisive(one)}
+    assert (states.get("hyperv.role") == "fail") == decides
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_what_was_not_needed_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, works: bool) -> None:
+    lacking = Finding("hyperv.role", "fail", "neither", "no other machine", "turn it on", 9)
+    monkeypatch.setattr(needs, "needed", lambda *facts, **more: [lacking])
+    visit = Examination(Root(tmp_path).machine())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        visit.listen(TcpAddress("127.0.0.1", 0 if works else taken.getsockname()[1]))
+    found = {one.id: one for one in visit.found}
+    assert (visit.failure is None, found["listen"].state) == (works, "ok" if works else "fail")
+    role = found["hyperv.role"]
+    assert (role.state, role.exit_code, "works without" in role.why) == (("warn", 0, True) if works else ("fail", 9, False))
 
 
 @pytest.mark.parametrize("listening", [False, True])
