@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, printable
 from hvcopy.machines import machine
 from hvcopy.machines.machine import Machine
+from hvcopy.machines.processes import is_root
 from hvcopy.machines.programs import Answer, ask
 
 KIND = "libvirt"
@@ -25,6 +26,7 @@ _STATES = {  # libvirt-domain.h, virDomainState
     1: machine.RUNNING, 2: machine.RUNNING, 3: machine.PAUSED, 4: machine.STOPPING, 5: machine.OFF, 6: "crashed", 7: "suspended",
 }  # fmt: skip
 _ABSENT = r"No such file or directory|Connection refused|no connection driver|[Cc]annot find|could not find"
+_SEE = "see what it says: virsh -c qemu:///system list --all"
 _FORBIDDEN = r"[Pp]ermission denied|authentication|[Aa]ccess denied|authoriz|polkit"
 NO_DEVICE = (
     "it has no vsock device: virsh edit NAME, and add <vsock model='virtio'><cid auto='yes'/></vsock> to its devices"
@@ -75,13 +77,9 @@ def read_states(text: str) -> list[tuple[str, str]]:
 def _explain(answer: Answer) -> HvcopyError:
     words = answer.last_words.removeprefix("error: ")
     if re.search(_FORBIDDEN, answer.err.decode("utf-8", "replace")):
-        return NotAllowed(
-            f"you may not ask libvirt for its VMs: {words}",
-            hint="sudo hvcopy vms, or join the group: sudo usermod -aG libvirt $USER",
-        )
-    return LocalFailure(
-        f"libvirt did not tell its VMs: {words}", hint="see what it says: virsh -c qemu:///system list --all"
-    )
+        hint = _SEE if is_root() else "sudo hvcopy vms, or join the group: sudo usermod -aG libvirt $USER"
+        return NotAllowed(f"you may not ask libvirt for its VMs: {words}", hint=hint)
+    return LocalFailure(f"libvirt did not tell its VMs: {words}", hint=_SEE)
 
 
 def _from_files(folders: tuple[str, ...]) -> list[Machine]:
@@ -94,7 +92,8 @@ def _from_files(folders: tuple[str, ...]) -> list[Machine]:
                 names = sorted(name for name in os.listdir(folder) if name.endswith(".xml"))
             except PermissionError:
                 raise NotAllowed(
-                    f"you may not read {folder}, where libvirt keeps its VMs", hint="sudo hvcopy vms, or install virsh"
+                    f"you may not read {folder}, where libvirt keeps its VMs",
+                    hint="install virsh" if is_root() else "sudo hvcopy vms, or install virsh",
                 ) from None
         for name in names[:MOST]:
             with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:

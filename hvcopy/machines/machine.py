@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from hvcopy.address import DEFAULT_PORT, Address, HybridAddress, HypervAddress, VsockAddress, parse_address
+from hvcopy.address import CID_ANY, DEFAULT_PORT, Address, HybridAddress, HypervAddress, VsockAddress, parse_address
 from hvcopy.errors import BadUsage
 
 RUNNING, PAUSED, SAVED, OFF, STARTING, STOPPING, STOPPED = (
@@ -43,6 +43,11 @@ def hybrid(path: str) -> Address | None:
         return address if parse_address(str(address)) == address else None
     except BadUsage:
         return None
+
+
+def shown_cid(text: object) -> str:
+    """Return a CID as it was given, but for the one that stands for any, whose number tells nobody anything."""
+    return "any" if number(text) == CID_ANY else str(text)
 
 
 def number(text: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -39,6 +40,11 @@ def all_processes(proc: str = "/proc") -> Iterator[Process]:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read(LONGEST_LINE)
+
+
+def is_root() -> bool:
+    """Whether nobody may see more of other processes than this one does."""
+    return sys.platform != "win32" and os.geteuid() == 0
 
 
 def path_from_here(process: Process, path: str) -> str | None:

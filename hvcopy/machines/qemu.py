@@ -36,7 +36,8 @@ def _machine(process: Process) -> Machine:
             driver = device.get("driver", "")
             if re.fullmatch(_DEVICE, driver):
                 cid = machine.number(device.get("guest-cid", ""))
-                note = "" if machine.vsock(cid) else f"no guest can have its CID '{device.get('guest-cid', '')}'"
+                told = machine.shown_cid(device.get("guest-cid", ""))
+                note = "" if machine.vsock(cid) else f"no guest can have its CID '{told}'"
             elif re.fullmatch(_HYBRID, driver) and cid < 0:
                 note = _ELSEWHERE
     state = machine.STOPPED if process.stopped else machine.RUNNING

@@ -13,7 +13,7 @@ from typing import Any
 from hvcopy.errors import printable
 from hvcopy.machines import machine, unixhttp
 from hvcopy.machines.machine import Machine
-from hvcopy.machines.processes import Process, fields, option, path_from_here
+from hvcopy.machines.processes import Process, fields, is_root, option, path_from_here
 
 FIRECRACKER, CLOUD_HYPERVISOR, VHOST_DEVICE = "firecracker", "cloud-hypervisor", "vhost-device-vsock"
 LARGEST_FILE = 1 << 20
@@ -26,8 +26,10 @@ _STATES = {
     "breakpoint": machine.PAUSED,
 }
 _NO_DEVICE = "it has no vsock device"
-_UNTOLD = "neither its API nor its configuration tells you of a socket: sudo hvcopy vms may be told more"
+_UNTOLD = "neither its API nor its configuration tells you of a socket"
+_MORE = ": sudo hvcopy vms may be told more"
 _HIDDEN = "where its socket is may be known to its own user and root only: sudo hvcopy vms"
+_NOWHERE = "its folder, or its root, is not to be seen any more"
 
 
 def find(processes: Iterable[Process], seconds: float) -> list[Machine]:
@@ -50,7 +52,7 @@ def _firecracker(process: Process, seconds: float) -> Machine:
     config = _ask(process, api, "/vm/config", seconds) if told else _config(process)
     device = config.get("vsock") if config else None
     path = device.get("uds_path") if isinstance(device, dict) else None
-    lacking = _UNTOLD if config is None else f"{_NO_DEVICE}: its configuration needs a vsock with a uds_path"
+    lacking = _untold() if config is None else f"{_NO_DEVICE}: its configuration needs a vsock with a uds_path"
     return _machine(FIRECRACKER, name, process, path, told, lacking)
 
 
@@ -62,7 +64,7 @@ def _cloud_hypervisor(process: Process, seconds: float) -> Machine:
     device = config.get("vsock") if isinstance(config, dict) else fields(option(process.words, "--vsock"))
     path = device.get("socket") if isinstance(device, dict) else None
     # With an API the VM may have been described there, and not on the command line.
-    lacking = _UNTOLD if given and told is None else f"{_NO_DEVICE}: start it with --vsock cid=3,socket=PATH"
+    lacking = _untold() if given and told is None else f"{_NO_DEVICE}: start it with --vsock cid=3,socket=PATH"
     return _machine(CLOUD_HYPERVISOR, f"cloud-hypervisor-{process.pid}", process, path, told, lacking)
 
 
@@ -76,7 +78,7 @@ def _vhost_device(process: Process) -> list[Machine]:
     return [
         _machine(
             VHOST_DEVICE,
-            f"cid-{one.get('guest-cid') or 3}",  # its own default
+            f"cid-{machine.shown_cid(one.get('guest-cid') or 3)}",  # its own default
             process,
             one.get("uds-path"),
             None,
@@ -99,8 +101,16 @@ def _machine(
     here = path_from_here(process, path)
     found.address = machine.hybrid(here) if here else None
     if not found.address:
-        found.note = f"no socket can be called {here[:200]}: give it a shorter path" if here else _HIDDEN
+        found.note = f"no socket can be called {here[:200]}: give it a shorter path" if here else _hidden()
     return found
+
+
+def _untold() -> str:
+    return _UNTOLD if is_root() else _UNTOLD + _MORE
+
+
+def _hidden() -> str:
+    return _NOWHERE if is_root() else _HIDDEN
 
 
 def _ask(process: Process, api: str, resource: str, seconds: float) -> dict[str, Any] | None:

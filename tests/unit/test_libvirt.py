@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -134,12 +135,20 @@ def test_where_libvirt_does_not_run_there_are_no_domains_unless_one_is_asked_for
     ],
 )
 def test_each_way_in_which_virsh_fails_has_its_message(
-    virsh: Callable[..., Path], body: str, kind: type[HvcopyError], words: str, hint: str
+    virsh: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    kind: type[HvcopyError],
+    words: str,
+    hint: str,
 ) -> None:
     virsh(body, web=says(xml()))
-    with pytest.raises(kind, match=words) as caught:
-        libvirt.find(20)
-    assert hint in caught.value.hint
+    for user in (1000, 0):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        with pytest.raises(kind, match=words) as caught:
+            libvirt.find(20)
+        assert (hint if user or kind is not NotAllowed else "virsh -c qemu:///system") in caught.value.hint
+        assert user or "sudo" not in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,9 @@ def test_qemu_tells_its_name_and_cid_in_each_way_of_writing(
         (["-device", "vhost-vsock-pci"], "no guest can have its CID"),
         (["-device", "vhost-vsock-pci,guest-cid=x"], "no guest can have its CID 'x'"),
         (["-device", "vhost-vsock-pci,guest-cid=2"], "no guest can have its CID '2'"),
-        (["-device", "vhost-vsock-pci,guest-cid=4294967295"], "no guest can have its CID"),
+        (["-device", "vhost-vsock-pci,guest-cid=4294967295"], "no guest can have its CID 'any'"),
+        (["-device", "vhost-vsock-pci,guest-cid=0xffffffff"], "no guest can have its CID 'any'"),
+        (["-device", "{\"driver\": \"vhost-vsock-pci\", \"guest-cid\": 4294967295}"], "no guest can have its CID 'any'"),
         (["-device", "vhost-user-vsock-pci,chardev=c"], "vhost-device-vsock"),
     ],
 )
@@ -115,6 +117,7 @@ def test_qemu_without_a_cid_says_what_it_lacks(words: list[str], note: str) -> N
     assert found.address is None
     assert note in found.note
     assert found.id == ID
+    assert "4294967295" not in found.note
 
 
 def test_a_stopped_process_is_stopped() -> None:
@@ -153,14 +156,17 @@ def test_firecracker_without_an_api_is_known_by_its_configuration(vmm: Callable[
 @pytest.mark.parametrize(
     "content", [None, "", "{", "[]", '{"vsock": 5}', '{"vsock": {"uds_path": 5}}', '{"vsock": null}', "[" * 100_000]
 )
+@pytest.mark.parametrize("user", [0, 1000])
 def test_a_configuration_without_a_socket_says_what_it_lacks(
-    vmm: Callable[..., Machine], short: Path, content: str | None
+    vmm: Callable[..., Machine], short: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, user: int
 ) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     if content is not None:
         (short / "c.json").write_text(content)
     found = vmm("firecracker", "--no-api", "--config-file", short / "c.json")
     assert found.address is None
-    assert ("uds_path" if content is not None else "sudo hvcopy vms") in found.note
+    assert ("uds_path" if content is not None else "neither its API nor its configuration") in found.note
+    assert ("sudo hvcopy vms" in found.note) == (content is None and user != 0)
 
 
 def test_a_configuration_that_is_no_file_is_not_opened(vmm: Callable[..., Machine], short: Path) -> None:
@@ -256,6 +262,9 @@ def test_vhost_device_vsock_serves_several_guests() -> None:
         ("cid-6", "-"),
         ("cid-5", "hybrid:/c:18518"),
     ]
+    with process_called("vhost-device-vsock", "--guest-cid=4294967295", "--uds-path", "/d", "--socket", "/e") as pid:
+        (one,) = (one for one in vmms.find(all_processes(), SECONDS) if one.pid == pid)
+    assert (one.name, str(one.address)) == ("cid-any", "hybrid:/d:18518")
     with process_called("vhost-device-vsock", "--guest-cid=8", "--uds-path", "/d", "--socket", "/e") as pid:
         (one,) = (one for one in vmms.find(all_processes(), SECONDS) if one.pid == pid)
     assert (one.name, str(one.address)) == ("cid-8", "hybrid:/d:18518")
