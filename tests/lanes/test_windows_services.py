@@ -185,6 +185,20 @@ def test_a_vm_that_cannot_be_had_by_its_name_says_what_to_type(
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
 
 
+@pytest.mark.parametrize("words", ["ls hyperv:{}:5", "serve hyperv:{}:5 --root . --open"])
+@pytest.mark.parametrize(("vm", "program"), [("web", "powershell.exe"), ("wsl", "wsl.exe")])
+def test_a_lookup_without_an_answer_is_5_and_says_what_to_write(
+    run: Command, says: Says, words: str, vm: str, program: str
+) -> None:
+    """--timeout is the bound of a lookup before connecting."""
+    connecting = words.startswith("ls")
+    done = run(*words.format(vm).split(), "--timeout", "2", env=says())
+    assert done.returncode == 5, done.stderr
+    assert f"hyperv:{vm}:5: {program} did not tell within {2 if connecting else 20} s" in done.stderr
+    assert "GUID in place of" in done.stderr
+    assert ("--timeout 60" in done.stderr) == connecting
+
+
 def test_a_powershell_that_hangs_is_ended(run: Command, says: Says) -> None:
     done = run("vms", "--timeout", "2", env=says(list="none is there\r\n"))
     assert (done.returncode, "powershell.exe did not answer within 2 s" in done.stderr) == (5, True), done.stderr
