@@ -186,9 +186,17 @@ def parse_guid(text: str) -> str:
     """Return a GUID in lower case; braces and upper case are read.  Raises BadUsage."""
     guid = _find_guid(text)
     if guid is None:
-        example = port_to_service(DEFAULT_PORT)
+        example = with_dashes(text) or port_to_service(DEFAULT_PORT)
         _refuse(text, "is not a GUID", f"a GUID has 8-4-4-4-12 hexadecimal digits: {example}")
     return guid
+
+
+def with_dashes(text: str) -> str | None:
+    """Return the GUID that somebody may have meant by its digits alone; None when *text* is anything else."""
+    if not re.fullmatch("[0-9A-Fa-f]{32}", text):
+        return None
+    digits = text.lower()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def _spell(text: str) -> _Spelled | None:

@@ -22,7 +22,11 @@ def read_service(text: str) -> str:
     """Return the GUID that a port or a GUID names.  Raises BadUsage for what can be no service."""
     if re.fullmatch("[0-9]{1,20}", text):
         return port_to_service(int(text))
-    guid = parse_guid(text)
+    try:
+        guid = parse_guid(text)
+    except BadUsage as error:
+        shown = printable(text[:200])
+        raise BadUsage(f"'{shown}' is neither a port nor a GUID", hint=f"a port is a number; {error.hint}") from None
     wrong = no_service(guid)
     if wrong:
         raise BadUsage(f"{guid} {wrong[0]}", hint=wrong[1])
@@ -31,7 +35,7 @@ def read_service(text: str) -> str:
 
 def read_port(text: str) -> int:
     """Return the port that a service GUID stands for.  Raises BadUsage."""
-    guid = read_service(text) if not re.fullmatch("[0-9]+", text) else _no_guid(text)
+    guid = read_service(parse_guid(text)) if not re.fullmatch("[0-9]+", text) else _no_guid(text)
     port = service_to_port(guid)
     if port is None:
         raise BadUsage(
@@ -109,13 +113,12 @@ def missing(registry: Registry, wanted: Sequence[Wanted]) -> list[Wanted]:
     for one in wanted:
         there, namesake = by_guid.get(one.guid), by_name.get(one.name.casefold())
         if there and (there.problem or there.name != one.name):
-            state = (
-                f"registered already, as '{printable(there.name)}'" if there.name else "registered already, but broken"
-            )
-            raise LocalFailure(
-                f"{label(one.guid)} is {state}; nothing was changed",
-                hint=f"use that one, or remove it first: hvcopy service unregister {one.guid}",
-            )
+            first = f"remove it first: hvcopy service unregister {one.guid}"
+            if there.problem:
+                what = f"is registered already, but nobody can use that: {there.problem.message}"
+            else:
+                what, first = f"is registered already, as '{printable(there.name)}'", f"use that one, or {first}"
+            raise LocalFailure(f"{label(one.guid)} {what}; nothing was changed", hint=first)
         if namesake and namesake.guid != one.guid:
             raise LocalFailure(
                 f"the name '{printable(one.name)}' belongs to {namesake.guid} already; nothing was changed",
@@ -154,7 +157,11 @@ def unwanted_services(given: Sequence[str], pool: str, *, everything: bool) -> U
     """Return what the command line asks to remove.  Raises BadUsage."""
     if not (given or pool or everything):
         raise BadUsage("no service is named", hint="hvcopy service unregister 18518, or --all for those of hvcopy")
-    named = list(dict.fromkeys(read_service(text) for text in given))
+    try:
+        named = list(dict.fromkeys(read_service(text) for text in given))
+    except BadUsage as error:
+        error.hint = f"hvcopy service list shows what is registered; {error.hint}"
+        raise
     return Unwanted(named, [port_to_service(port) for port in read_pool(pool)] if pool else [], everything)
 
 

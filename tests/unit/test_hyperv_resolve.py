@@ -107,6 +107,8 @@ def test_service_is_found(service: str, guid: str, port: int | None) -> None:
         (HypervAddress("Web", "5"), "no VM here has the name 'Web'", "hvcopy vms"),
         (HypervAddress("0aaaaaaa-0000-0000-0000-00000000001", "5"), "no VM here", "8-4-4-4-12"),
         (HypervAddress("0aaaaaaa-0000", "5"), "no VM here", "8-4-4-4-12"),
+        (HypervAddress(ONE.replace("-", "").upper(), "5"), "no VM here", f"That is written {ONE}; hvcopy vms"),
+        (HypervAddress("parent", TWO.replace("-", "")), "no service here", f"That is written {TWO}; hvcopy service list"),
         (HypervAddress("parent", "nope"), "no service here has the name 'nope'", "hvcopy service list"),
         (HypervAddress("parent", "1111-2222-"), "no service here", "8-4-4-4-12"),
         (HypervAddress("a\x1b[31m", "5"), r"'a\x1b[31m'", "hvcopy vms"),

@@ -221,6 +221,8 @@ def test_what_stands_there_is_never_changed(there: str | dict[str, tuple[object,
         registration.register(registry, wanted(pool="5001-5003"))
     assert registry.content == before
     assert f"hvcopy service unregister {P2}" in caught.value.hint
+    sound = isinstance(there, str)
+    assert ("use that one" in caught.value.hint, "nobody can use that" in caught.value.message) == (sound, not sound)
 
 
 def test_a_name_is_not_given_twice() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from hvcopy.address import HypervAddress, port_to_service, service_to_port
+from hvcopy.address import HypervAddress, port_to_service, service_to_port, with_dashes
 from hvcopy.errors import BadUsage, HvcopyError, printable
 from hvcopy.transport.hyperv import machines
 
@@ -94,7 +94,10 @@ def _the_only(address: HypervAddress, what: str, name: str, found: Sequence[str]
     if guids:
         ids = " or ".join(str(guid) for guid in guids[:4]) + (" or another" if len(guids) > 4 else "")
         raise BadUsage(f"{address}: there are {len(guids)} {what}s of the name '{shown}'", hint=f"give its id: {ids}")
-    if machines.looks_like_guid(name):
+    dashed = with_dashes(name)
+    if dashed:
+        hint = f"was it to be a GUID? That is written {dashed}; {command} lists what there is"
+    elif machines.looks_like_guid(name):
         hint = f"was it to be a GUID? One has 8-4-4-4-12 hexadecimal digits; {command} lists what there is"
     elif what == "VM":
         hint = f"{command} lists the VMs; an administrator or a member of \"Hyper-V Administrators\" sees all"
