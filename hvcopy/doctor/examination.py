@@ -76,13 +76,14 @@ class Examination:
 
         self.listening = True
         machine = self._look_at(address)
-        # Windows may well let it listen for VMs without having any, or without a registration, and no guest gets through
-        self._decisive += [one for one in machine if one.id in hyperv.decisive_to_listen(address)]
         steps = Steps(address, machine, timeout=timeout, cancelled=self._cancelled)
         try:
             steps.listen()
         finally:
             self._decide(*steps.found)
+            # Windows may well let it listen for VMs without having any, or without a registration, and no guest gets
+            # through.  What a command would end with comes first.
+            self._decisive += [one for one in machine if one.id in hyperv.decisive_to_listen(address)]
         self._agree()
 
     def _agree(self) -> None:
