@@ -5,6 +5,7 @@ The registry is shared by everybody on this machine, so each test has services o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from commands import eventually
 
 from hvcopy.address import port_to_service
 from hvcopy.machines.powershell import SCRIPT
@@ -197,6 +199,26 @@ def test_a_lookup_without_an_answer_is_5_and_says_what_to_write(
     assert f"hyperv:{vm}:5: {program} did not tell within {2 if connecting else 20} s" in done.stderr
     assert "GUID in place of" in done.stderr
     assert ("--timeout 60" in done.stderr) == connecting
+
+
+@pytest.mark.parametrize("words", ["hyperv:web:5", "hyperv:wsl:5", "-l hyperv:web:5"])
+def test_a_doctor_that_gives_up_leaves_no_program(run: Command, says: Says, another: str, words: str) -> None:
+    package = {"PYTHONPATH": wine.windows_path(link_package(MINOR))}
+    argv = [PYTHON, "-P", "-c", IN_ANOTHER_WINDOWS, "doctor", *words.split(), "--timeout", "3"]
+    with wine.Program(argv, env=package | says()) as program:
+        eventually(lambda: _runs_from(another), what="the question", seconds=60)
+        done = program.finish()
+    assert (done.returncode, "did not tell within 3 s" in done.stderr) == (5, True), done.stderr
+    eventually(lambda: not _runs_from(another), what="the end of the program that was asked")
+
+
+def _runs_from(folder: str) -> bool:
+    """Whether a program of that folder of Windows runs: this machine's processes have its path as their first word."""
+    found = False
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found |= line.read_bytes().lower().startswith(folder.lower().encode())
+    return found
 
 
 def test_a_powershell_that_hangs_is_ended(run: Command, says: Says) -> None:
