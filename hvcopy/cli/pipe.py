@@ -104,7 +104,7 @@ def pipe(
             stream.carry(inlet, sink, tally, bwlimit=limit)
             command.results = _digests(tally) if digest else []
 
-    command.lost_hint = "what came is not whole: use nothing of it, and run the same commands again on both sides"
+    command.lost_hint = "anything that came is not whole: use nothing of it, and run the same commands again on both sides"
     command.stops_cleanly = keep_open
     command.run(work)
 

@@ -69,7 +69,9 @@ def show_json(value: object, file: TextIO | None = None) -> None:
 
 def no_output(error: OSError) -> LocalFailure:
     """Return the failure of a command whose results find no room."""
-    return LocalFailure(f"standard output: {error.strerror}", hint="make room there, or send it elsewhere")
+    closed = error.errno == errno.EBADF
+    hint = "to throw away what comes: >/dev/null" if closed else "make room there, or send it elsewhere"
+    return LocalFailure(f"standard output: {error.strerror}", hint=hint)
 
 
 def mute(fd: int) -> None:
@@ -233,10 +235,11 @@ class Command:
 
     def _how_to_go_on(self, error: HvcopyError) -> str:
         """Return the exact command that goes on where this one broke off, or what else to do when a stream broke."""
-        if self.lost_hint and isinstance(error, ConnectionLost):
-            return self.lost_hint
-        if not self.resume_hint or not isinstance(error, (ConnectionLost, Interrupted, TimedOut)):
+        if not isinstance(error, (ConnectionLost, Interrupted, TimedOut)):
             return ""
+        if not self.resume_hint:
+            nothing_moved = isinstance(error, Interrupted) and not self.tally.started
+            return "" if nothing_moved else self.lost_hint
         return f"nothing half-written stands under a final name; to go on, run again: hvcopy {as_typed(sys.argv[1:])}"
 
 

@@ -152,7 +152,7 @@ class Link:
         count = self._receive(memoryview(got), self._patience)
         if count == 0:
             raise ConnectionLost(
-                f"{self.channel.peer}: the peer accepted the connection and closed it at once",
+                f"{self.channel.peer}: the peer closed the connection before it had said anything",
                 hint="check the address and port, and whether --allow on that side names this one",
             )
         if got[:count] != MAGIC[:count]:

@@ -241,6 +241,7 @@ def test_ctrl_c_ends_blocked_sides_at_once(listener: bool, blocked: str, tmp_pat
         assert done.seconds - before < SOON
         assert "Traceback" not in done.err + told.err
         assert "interrupted" in told.err
+        assert "anything that came is not whole" in done.err
 
 
 def _full(fd: int) -> bool:
