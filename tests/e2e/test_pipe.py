@@ -206,7 +206,7 @@ def test_a_pipeline_whose_head_has_enough_ends_to_its_beginning(tmp_path: Path) 
     sender = f"yes | {shlex.join(HVCOPY)} pipe -q --wait 20 unix:{tmp_path}/s; echo ${{PIPESTATUS[*]}} >&2"
     done = pipeline(f"({listener}) & {sender}; wait", tmp_path)
     assert done.out == "y\n" * 5 + "141 0\n"
-    assert done.err.endswith("141 141\n"), done.err
+    assert "141 141" in done.err.splitlines(), done.err  # the listener says its own whenever it has ended
 
 
 def test_a_reader_that_left_before_there_was_anything_is_not_missed(tmp_path: Path) -> None:
