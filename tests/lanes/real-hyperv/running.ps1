@@ -54,9 +54,10 @@ function Start-Hvcopy([string[]]$Words, [string]$InputFile = '') {
 
 # Reads what a run has said until now, and its exit code once it has one.
 function Update-Run($Run) {
+    $ended = $Run.process.HasExited   # before reading, so that what an ended one has said is all there
     $Run.out = Read-Text "$($Run.log).out"
     $Run.err = Read-Text "$($Run.log).err"
-    if ($Run.process.HasExited) {
+    if ($ended) {
         $Run.clock.Stop()
         $Run.status = $Run.process.ExitCode
     }
