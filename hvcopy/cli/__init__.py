@@ -22,7 +22,7 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the command line and end the process with its status.
 
-    At once: to take an interpreter apart costs a fifth of what its start does, and everything that outlives it, files and
+    At once: to take an interpreter apart costs 10 ms (docs/performance.md), and everything that outlives it, files and
     sockets, commands have seen to by then.  Not on Windows, where the start costs so much more that nobody would notice.
     """
     status = run()
