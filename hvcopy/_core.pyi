@@ -66,8 +66,8 @@ def send_all(
     """Send all bytes of 1 to 8 *parts*, in order, gathered in as few calls as the system allows.
 
     *waiting*, here and below: ASLEEP, by poll(2).  IN_SYSTEM promises that a call on *sock* waits in the system no longer than
-    100 ms, by SO_SNDTIMEO and SO_RCVTIMEO; then poll(2) is not asked.  AWAKE: who receives looks again
-    for a millisecond or two before it sleeps, letting other processes run: when the call begins, and after 64 KiB at once.
+    100 ms, by SO_SNDTIMEO and SO_RCVTIMEO; then poll(2) is not asked.  AWAKE: who receives looks again for a millisecond or
+    two before it sleeps, letting other processes run: when the call begins, and after 64 KiB at once.
     """
 
 def send_file(sock: int, fd: int, offset: int, length: int, meter: Meter, timeout_ms: int, /) -> int:

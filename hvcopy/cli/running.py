@@ -185,10 +185,9 @@ class Command:
             self.interrupted = True
             if self._interrupt:
                 self._interrupt(Interrupted("interrupted"))
-            with contextlib.suppress(ImportError, OSError):
-                from hvcopy.machines.programs import end_all
-
-                end_all()
+            programs = sys.modules.get("hvcopy.machines.programs")  # of most commands nobody asks any
+            if programs:
+                programs.end_all()
             done.acquire(timeout=INTERRUPT_SECONDS)
             raise
         finally:

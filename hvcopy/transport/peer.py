@@ -54,9 +54,9 @@ def parse_rule(text: str) -> str:
 
 def rules_for(address: Address, texts: Sequence[str]) -> list[str]:
     """The rules of a listener on *address*.  Raises BadUsage for nonsense, and for a peer that can never come there."""
+    known = _KNOWN_AS[address.scheme]
     rules = [parse_rule(text) for text in texts]
     for text, rule in zip(texts, rules, strict=True):
-        known = _KNOWN_AS[address.scheme]
         if rule.partition(":")[0] != known.partition(":")[0]:
             raise BadUsage(
                 f"--allow {printable(text)}: no such peer can reach {address}",
