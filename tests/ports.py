@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import socket
 from collections.abc import Sequence
@@ -73,6 +74,14 @@ def _user(rule: str) -> str:
 
 def _port(path: str) -> int:
     if path not in _ports:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            _ports[path] = probe.getsockname()[1]
+        _ports[path] = free_port()
     return _ports[path]
+
+
+def free_port() -> int:
+    """A port that is free, and is none of those that the system gives to others by itself: it stands for its socket alone."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(1024, max(first, 2048))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
+import ports
 from lanes.windows import suite
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -32,3 +35,9 @@ def test_what_is_left_out_is_there() -> None:
         for name, reason in names.items():
             assert f"def {name}" in text, f"{path}::{name}"
             assert reason
+
+
+def test_a_port_that_stands_for_a_socket_is_nobody_elses() -> None:
+    with ExitStack() as others:
+        given = [others.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(100)]
+        assert max(ports.free_port() for _ in range(100)) < min(given)
