@@ -36,11 +36,11 @@ def bench(
     lanes: Annotated[int, typer.Option("-P", "--lanes", metavar="N", min=1, max=16, help="Connections at once, 1 to 16.")] = 1,
     buffer: options.Buffer = "",
     lengths: Annotated[
-        str, typer.Option("--lengths", metavar="LIST", help="Of the sweep's messages.")
-    ] = "16k,64k,256k,1M",
+        str, typer.Option("--lengths", metavar="LIST", help="Of the sweep's messages: 16k,64k,256k,1M.")
+    ] = "",
     buffers: Annotated[
-        str, typer.Option("--buffers", metavar="LIST", help="Of the sweep, besides the default one.")
-    ] = "64k,256k,1M,4M",
+        str, typer.Option("--buffers", metavar="LIST", help="Of the sweep, besides the default one: 64k,256k,1M,4M.")
+    ] = "",
     plot: Annotated[str, typer.Option("--plot", metavar="FILE", help="Draw the sweep: FILE.svg or FILE.png.")] = "",
     raw: Annotated[
         bool, typer.Option("--raw", help="Plain bytes, no handshake: to a sink, from a source, to an echo.")
@@ -68,7 +68,11 @@ def bench(
     def work() -> None:
         from hvcopy.cli import arguments
         from hvcopy.cli.benching import Bench, Wishes, answer, sizes
+        from hvcopy.measuring.sweep import BUFFERS, LENGTHS
 
+        of_sweep = _given({"--lengths": lengths, "--buffers": buffers, "--plot": plot})
+        measuring = {"--mode": mode, "--bidir": bidir, "--json": as_json, "--lanes": lanes > 1}
+        sending = {"--reverse": reverse, "--time": seconds, "--length": length}  # a source heeds them
         _check(
             address,
             mode,
@@ -79,7 +83,7 @@ def bench(
             key_file=key_file,
             allow=allow,
             everyone=open_to_all,
-            plot=plot,
+            of_client=_given(measuring if raw and reverse else measuring | sending) + of_sweep,
         )
         trying = arguments.wait_seconds(wait, listening=serving)
         alone = "both" if bidir else "send" if reverse or raw else USUAL  # few raw peers are good for more than one
@@ -91,8 +95,9 @@ def bench(
             length=arguments.size(length),
             lanes=lanes,
             buffer=arguments.size(buffer),
-            lengths=sizes("--lengths", lengths),
-            buffers=sizes("--buffers", buffers),
+            lengths=sizes("--lengths", lengths, LENGTHS),
+            buffers=sizes("--buffers", buffers, BUFFERS),
+            of_sweep=of_sweep,
             plot=plot,
             raw=raw,
         )
@@ -121,6 +126,11 @@ def bench(
             run.close()
 
 
+def _given(options: dict[str, object]) -> list[str]:
+    """Return the names of those *options* that were given."""
+    return [name for name, value in options.items() if value]
+
+
 def _check(
     address: str,
     mode: str,
@@ -132,19 +142,19 @@ def _check(
     key_file: str,
     allow: list[str] | None,
     everyone: bool,
-    plot: str,
+    of_client: list[str],
 ) -> None:
-    """Raise BadUsage for options that do not go together."""
+    """Raise BadUsage for options that do not go together; *of_client* are those given that only who measures heeds."""
     from hvcopy.errors import BadUsage, printable
 
     if reverse and bidir:
         raise BadUsage("--reverse and --bidir exclude each other", hint="both directions in turn: --mode send,recv")
     if mode and bidir:
         raise BadUsage("--mode and --bidir exclude each other", hint="name it in the list: --mode send,both")
-    if serving and (mode or bidir or plot or (reverse and not raw)):
+    if serving and of_client:
         raise BadUsage(
-            "--mode, --reverse, --bidir and --plot are for who measures, and --serve only answers",
-            hint=f"leave them out here, and on the other side: hvcopy bench {mode and f'--mode {printable(mode)} '}ADDRESS",
+            f"{of_client[0]} is for who measures, and --serve only answers",
+            hint=f"leave it out here, and on the other side: hvcopy bench {mode and f'--mode {printable(mode)} '}ADDRESS",
         )
     if not address and (serving or raw or key_file):
         raise BadUsage("an ADDRESS is missing", hint="hvcopy bench --serve vsock:any:18518 --allow vsock:host")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -31,8 +32,10 @@ SECONDS, SWEEP_SECONDS = 2.0, 0.2
 SWEEP = "sweep"
 
 
-def sizes(option: str, text: str) -> list[int]:
-    """Return the sizes of a list with commas.  Raises BadUsage."""
+def sizes(option: str, text: str, usual: Sequence[int]) -> Sequence[int]:
+    """Return the sizes of a list with commas, or the *usual* ones of none.  Raises BadUsage."""
+    if not text:
+        return usual
     found = [parse_size(one.strip()) for one in text.split(",")]
     if not all(found):
         raise BadUsage(f"{option} {printable(text)}: no size is zero", hint=f"{option} 64k,1M")
@@ -40,7 +43,10 @@ def sizes(option: str, text: str) -> list[int]:
 
 
 class Wishes(Struct, frozen=True):
-    """What the command line asks to be measured; *explicit* when it names the modes itself."""
+    """What the command line asks to be measured; *explicit* when it names the modes itself.
+
+    *of_sweep* are the options it gives that a sweep alone heeds.
+    """
 
     modes: list[str]
     explicit: bool
@@ -49,18 +55,19 @@ class Wishes(Struct, frozen=True):
     length: int | None
     lanes: int
     buffer: int | None
-    lengths: list[int]
-    buffers: list[int]
+    lengths: Sequence[int]
+    buffers: Sequence[int]
+    of_sweep: list[str]
     plot: str
     raw: bool
 
     def plans(self) -> list[Plan]:
         """Return a plan for each mode, the sweep's among them.  Raises BadUsage, before anything is measured."""
+        if self.of_sweep and SWEEP not in self.modes:
+            raise BadUsage(f"{self.of_sweep[0]} is for a sweep", hint="add --mode sweep, or leave it out")
         if self.plot:
             from hvcopy.measuring import plot
 
-            if SWEEP not in self.modes:
-                raise BadUsage("--plot draws a sweep", hint="add --mode sweep")
             plot.check(self.plot)
         if self.raw and plans.PACKS in self.modes:
             raise BadUsage("--mode files needs hvcopy at the other end", hint="leave out --raw")

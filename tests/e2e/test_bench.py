@@ -297,6 +297,8 @@ def busy(address: str) -> bool:
         ["-t", "2h"],
         ["--lengths", "64k,0"],
         ["--buffers", "4G"],
+        ["-m", "send", "--lengths", "16k,64k,256k,1M"],
+        ["-R", "--buffers", "1M"],
         ["-m", "send", "--plot", "a.svg"],
         ["--allow", "unix:0"],
         ["--raw", "-m", "files"],
@@ -309,6 +311,28 @@ def test_options_that_make_no_sense_are_2_before_anything_is_measured(options: l
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--json"],
+        ["-m", "send"],
+        ["-R"],
+        ["-P", 4],
+        ["-t", 1],
+        ["-l", "64k"],
+        ["--lengths", "64k"],
+        ["--raw", "-R", "--json"],
+        ["--raw", "-t", 1],
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_who_answers_takes_no_options_of_who_measures(options: list[object], tmp_path: Path) -> None:
+    done = run("bench", "--serve", f"unix:{tmp_path}/s", *options)
+    assert done.code == 2, done.err
+    assert "--serve only answers" in done.err
+    assert "on the other side: hvcopy bench " in done.err
 
 
 @pytest.mark.parametrize("options", [["--serve"], ["--raw"]])
