@@ -118,6 +118,7 @@ def bench(
         else:
             run.against_itself(timeout=patience)
 
+    command.lost_hint = "see that `hvcopy bench --serve` still runs on the other side, and run the same command again"
     command.stops_cleanly = serving
     try:
         command.run(work)

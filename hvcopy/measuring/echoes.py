@@ -61,16 +61,20 @@ def answer(link: Link, length: int) -> None:
     link.send_parted(Type.ECHO, link.rest, parts())
 
 
-def call_raw(channel: Channel, message: bytes, count: int, over: Callable[[], bool], samples: list[int]) -> None:
+def call_raw(
+    channel: Channel, message: bytes, back: bytearray, count: int, over: Callable[[], bool], samples: list[int]
+) -> None:
     """The same over a channel, to a peer that gives everything back; at most *count*, until *over* but one at
-    least, added to *samples*.
+    least, added to *samples*.  *back* has room for one, and what came of the last.
 
-    Raises ConnectionLost at the peer's end.
+    Raises ConnectionLost at the peer's end, NotHvcopy when something else comes back.
     """
-    back = bytearray(len(message))
     for _ in islice(until(over), count):
         began = time.perf_counter_ns()
         channel.send(message)
         if channel.receive_exact(back) < len(message):
             raise ConnectionLost(f"{channel.peer}: the peer ended the connection before it had echoed everything")
-        samples.append(time.perf_counter_ns() - began)
+        took = time.perf_counter_ns() - began
+        if back != message:
+            raise NotHvcopy(f"{channel.peer}: what came back is not what was sent: the peer is no echo")
+        samples.append(took)

@@ -11,19 +11,26 @@ from collections.abc import Callable
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, TimedOut
+from hvcopy.errors import BadUsage, ConnectionLost, NotHvcopy, TimedOut
 from hvcopy.measuring import echoes
 from hvcopy.measuring.clock import Clock, until
 from hvcopy.measuring.figures import NOTHING, Flow, Outcome, Side
 from hvcopy.measuring.plan import CONNECT, DOWN, ECHO, FILES, FLOOD, UP, Plan
 from hvcopy.measuring.recording import Observe, Recorder, unobserved
 from hvcopy.transport import dial, pinned
-from hvcopy.wire.frames import MIB
+from hvcopy.wire.frames import MAGIC, MIB
 
 STOP_SECONDS = 0.5
 """Seconds after its time in which a run ends by itself; then it is cancelled: the peer neither reads nor sends."""
 CLOSE_SECONDS = 0.5
 """For a peer to read the rest and close."""
+
+_WITHOUT = "one that speaks hvcopy is measured without --raw"
+_HINTS = {
+    UP: f"a raw peer reads until this end closes, as hvcopy bench --raw --serve ADDRESS does; {_WITHOUT}",
+    DOWN: f"a raw peer sends by itself, as hvcopy bench --raw --serve -R ADDRESS does; {_WITHOUT}",
+    ECHO: f"this needs a peer that echoes, such as: socat VSOCK-LISTEN:18518,fork EXEC:cat; {_WITHOUT}",
+}
 
 
 class Run:
@@ -35,10 +42,14 @@ class Run:
         self.clock = Clock(seconds)
         self.error: BaseException | None = None
         self._running = 0
+        self._ears = 0
         self._ends: dict[str, float] = {}
 
-    def spawn(self, work: Callable[[], None], name: str = "") -> None:
-        """Run *work* in a thread; when all of one *name* are done, the time of that direction stands still."""
+    def spawn(self, work: Callable[[], None], name: str = "", *, ear: bool = False) -> None:
+        """Run *work* in a thread; when all of one *name* are done, the time of that direction stands still.
+
+        An *ear* only hears what the peer says meanwhile: the run is over without it.
+        """
 
         def run() -> None:
             error: BaseException | None = None
@@ -48,19 +59,21 @@ class Run:
                 error = caught
             with self.changed:
                 self._running -= 1
+                self._ears -= ear
                 self._ends[name] = self.clock.seconds
-                if error and not self.clock.over():
+                if error and (isinstance(error, BadUsage) or not (ear or self.clock.over())):
                     self.error = self.error or error
                 self.changed.notify_all()
 
         with self.changed:
             self._running += 1
+            self._ears += ear
         threading.Thread(target=run, name=name, daemon=True).start()
 
     @property
     def over(self) -> bool:
         """True when every thread has ended, or one has failed."""
-        return self.error is not None or self._running == 0
+        return self.error is not None or self._running == self._ears
 
     def moved(self) -> list[tuple[int, int]]:
         """Return the bytes sent and received until now, by connection."""
@@ -137,12 +150,15 @@ class RawEngine:
             recorder.cut()
             outcome.here = run.side(plan)
             run.close()
+        needed = _HINTS[ECHO if plan.what == ECHO else DOWN if plan.way == DOWN else UP]
+        if isinstance(run.error, (ConnectionLost, NotHvcopy, TimedOut)):
+            run.error.hint = run.error.hint or needed
         if run.error:
             raise run.error
         if plan.receives and not outcome.here.received.bytes:
-            raise TimedOut(f"{self._address}: nothing came in {plan.seconds:g} s", hint="does the peer send by itself?")
+            raise TimedOut(f"{self._address}: nothing came in {plan.seconds:g} s", hint=_HINTS[DOWN])
         if plan.what == ECHO and not outcome.count:
-            raise TimedOut(f"{self._address}: nothing came back in {plan.seconds:g} s", hint="does the peer echo?")
+            raise TimedOut(f"{self._address}: nothing came back in {plan.seconds:g} s", hint=needed)
         outcome.done = True
         return outcome
 
@@ -175,6 +191,8 @@ class RawEngine:
                 run.spawn(lambda channel=channel: send(channel, plan.length, run.clock.over), UP)  # type: ignore[misc]
             if plan.receives:
                 run.spawn(lambda channel=channel: receive(channel, run.clock.over), DOWN)  # type: ignore[misc]
+            else:
+                run.spawn(lambda channel=channel: _hear(channel), ear=True)  # type: ignore[misc]
 
     def _connect(self, run: Run, plan: Plan, recorder: Recorder) -> None:
         for _ in until(lambda: run.error is not None or run.clock.over()):
@@ -193,18 +211,32 @@ def send(channel: Channel, length: int, over: Callable[[], bool]) -> None:
 
 
 def receive(channel: Channel, over: Callable[[], bool]) -> None:
-    """Read and forget until the peer's end, or *over*.  Raises HvcopyError."""
+    """Read and forget until the peer's end, or *over*.  Raises HvcopyError, BadUsage when the peer speaks hvcopy."""
+    _hear(channel)
     waste = bytearray(MIB)
     while not over() and channel.receive_some(waste):
         pass
 
 
+def _hear(channel: Channel) -> None:
+    """Read what the peer says first.  Raises BadUsage when that is hvcopy's preamble, and what receiving raises."""
+    first = bytearray(len(MAGIC))
+    channel.receive_exact(first)
+    _refuse_hvcopy(channel, first)
+
+
+def _refuse_hvcopy(channel: Channel, heard: bytearray) -> None:
+    if heard.startswith(MAGIC):  # it says so at once, and what follows it only throws away
+        raise BadUsage(f"{channel.peer}: the peer speaks hvcopy, and these are plain bytes", hint="leave out --raw")
+
+
 def _echo(run: Run, channel: Channel, length: int, recorder: Recorder) -> None:
-    message = os.urandom(length)
+    message, back = os.urandom(length), bytearray(length)
     count = echoes.messages_of(length)
     for _ in until(run.clock.over):
         samples: list[int] = []
         try:
-            echoes.call_raw(channel, message, count, run.clock.over, samples)
+            echoes.call_raw(channel, message, back, count, run.clock.over, samples)
         finally:
             recorder.add(samples)
+            _refuse_hvcopy(channel, back)

@@ -172,9 +172,10 @@ def _percentiles(trips: Histogram, seconds: float) -> dict[str, float]:
     def micros(nanos: float) -> float:
         return round(nanos / 1000, 3)
 
-    return {
-        "count": trips.count,
-        "per_second": round(trips.count / seconds, 3) if seconds else 0.0,
+    counted = {"count": trips.count, "per_second": round(trips.count / seconds, 3) if seconds else 0.0}
+    if not trips.count:
+        return counted
+    return counted | {
         "min": micros(trips.least),
         "mean": micros(trips.mean),
         **{f"p{percent:g}": micros(trips.percentile(percent)) for percent in PERCENTILES},

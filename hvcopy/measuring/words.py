@@ -18,7 +18,8 @@ def interval(outcome: Outcome, one: Interval) -> str:
     when = f"{one.start:7.2f}-{one.end:.2f} s"
     if plan.what in (ECHO, CONNECT):
         things = "round trips" if plan.what == ECHO else "connections"
-        return f"{when}  {one.trips.count:,} {things}, p50 {micros(one.trips.percentile(50))}"
+        middle = f", p50 {micros(one.trips.percentile(50))}" if one.trips.count else ""
+        return f"{when}  {one.trips.count:,} {things}{middle}"
     ways = [("sent", one.sent)] * plan.sends + [("received", one.received)] * plan.receives
     return f"{when}  " + ", ".join(f"{word} {format_rate(sum(lanes) / seconds)}" for word, lanes in ways)
 
@@ -80,7 +81,8 @@ def _timed(outcome: Outcome) -> list[str]:
     trips = outcome.trips
     rate = trips.count / outcome.seconds if outcome.seconds else 0.0
     what = f"{format_size(outcome.plan.length)} there and back" if outcome.plan.what == ECHO else "connect to close"
-    return [f"{what}: {trips.count:,} in {outcome.seconds:.2f} s, {rate:,.0f}/s", _percentiles(trips)]
+    lines = [f"{what}: {trips.count:,} in {outcome.seconds:.2f} s, {rate:,.0f}/s"]
+    return [*lines, _percentiles(trips)] if trips.count else lines
 
 
 def _percentiles(trips: Histogram) -> str:

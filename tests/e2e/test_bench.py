@@ -408,6 +408,7 @@ def test_a_killed_server_is_6(mode: str, answer: tuple[Running, str]) -> None:
     assert done.code == 6, done.err
     assert done.result["exit_code"] == 6
     assert done.result["intervals"]
+    assert "run the same command again" in done.err
 
 
 def test_a_stopped_server_is_noticed(answer: tuple[Running, str]) -> None:

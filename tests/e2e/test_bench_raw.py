@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Running, answering, eventually, run
+from commands import Running, Server, answering, eventually, run
 from peers import Behaviour, Listening, connect, drain, sends_zeros
 
 from e2e.conftest import TRANSPORTS
@@ -120,12 +121,14 @@ def test_a_sink_that_closes_is_6_with_what_was_sent(socket_address: str) -> None
         done = run("bench", "--raw", sink.address, "-m", "send", "-t", "60", "--json")
     assert done.code == 6, done.err
     assert done.result["end"]["sum_sent"]["bytes"] >= 8 * MIB
+    assert "reads until" in done.result["hint"]
 
 
 def test_an_echo_that_closes_is_6(socket_address: str) -> None:
     with Listening(socket_address, takes(64)) as echo:
         done = run("bench", "--raw", echo.address, "-m", "latency", "-t", "60")
     assert done.code == 6, done.err
+    assert "a peer that echoes" in done.err
     assert "Traceback" not in done.err
 
 
@@ -142,6 +145,55 @@ def test_a_peer_that_neither_reads_nor_sends_is_5(socket_address: str) -> None:
     assert "nothing came" in receiving.err
     assert silent.code == 5, "no round trip is no result"
     assert "nothing came back" in silent.err
+
+
+def test_a_sink_is_no_echo_and_gives_no_figures(socket_address: str) -> None:
+    with Listening(socket_address, drain) as sink:
+        done = run("bench", "--raw", sink.address, "-m", "latency", "-t", "100ms")
+        early = run("bench", "--raw", sink.address, "-m", "latency", "-t", "60", "--timeout", "500ms")
+        shaped = run("bench", "--raw", sink.address, "-m", "latency", "-t", "100ms", "--json")
+    assert (done.code, early.code, shaped.code) == (5, 5, 5), done.err + early.err
+    assert "nothing came back" in done.err
+    for one in (done, early):
+        assert "a peer that echoes, such as: socat" in one.err
+        assert "0 in 0." in one.out
+        assert "p50" not in one.out + one.err, "of no round trip"
+    assert shaped.result["end"]["latency_us"] == {"count": 0, "per_second": 0.0}
+
+
+def test_what_came_back_must_be_what_was_sent(socket_address: str) -> None:
+    with Listening(socket_address, sends_zeros) as source:
+        done = run("bench", "--raw", source.address, "-m", "latency", "-t", "60")
+    assert done.code == 7, done.err
+    assert "is no echo" in done.err
+    assert "a peer that echoes, such as: socat" in done.err
+
+
+@pytest.mark.parametrize("serving", ["bench", "files", "nobody"])
+@pytest.mark.parametrize(
+    "mode", [["send"], ["both"], ["latency"], ["latency", "-l", "1M"], ["sweep"]], ids=lambda mode: " ".join(mode)
+)
+def test_a_peer_that_speaks_hvcopy_is_not_measured_as_a_sink_or_echo(
+    serving: str, mode: list[str], tmp_path: Path, processes: ExitStack
+) -> None:
+    if serving == "bench":
+        _, address = processes.enter_context(answering(f"unix:{tmp_path}/s"))
+    elif serving == "files":
+        address = processes.enter_context(Server(f"unix:{tmp_path}/s", tmp_path)).address
+    else:  # not let in
+        address = processes.enter_context(Server("tcp:127.0.0.1:0", tmp_path, "--allow", "127.0.0.2")).address
+    done = run("bench", "--raw", address, "-m", *mode, "-t", "60")
+    assert done.code == 2, done.err
+    assert "speaks hvcopy" in done.err
+    assert "leave out --raw" in done.err
+
+
+def test_a_peer_that_sends_nothing_by_itself_may_speak_hvcopy(socket_address: str) -> None:
+    with answering(socket_address) as (_, address):
+        done = run("bench", "--raw", address, "-R", "-t", "100ms")
+    assert done.code == 5, done.err
+    assert "hvcopy bench --raw --serve -R" in done.err
+    assert "without --raw" in done.err
 
 
 def test_a_slow_echo_counts_from_its_first_round_trip(socket_address: str) -> None:
@@ -180,6 +232,14 @@ def test_a_source_sends_until_its_time_is_over(socket_address: str) -> None:
         source.line("recv for 0\\.\\d\\d s, sent ")
     assert received > 0
     assert received % 10240 == 0
+
+
+def test_a_client_of_hvcopy_is_no_peer_of_a_sink(socket_address: str, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"f")
+    with answering(socket_address, "--raw") as (sink, address):
+        done = run("cp", tmp_path / "f", f"{address}:/f", "--timeout", "5")
+        assert done.code in (6, 7), done.err
+        sink.line("speaks hvcopy")
 
 
 def test_who_is_not_on_the_list_gets_nothing() -> None:

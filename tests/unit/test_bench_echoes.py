@@ -13,9 +13,9 @@ def trips(answers: int, count: int, over: bool) -> int:
     """How many of at most *count* are taken when the peer has answered so many before they are asked for."""
     with ExitStack() as closing:
         near, far = map(closing.enter_context, socket.socketpair())
-        far.sendall(bytes(answers))
+        far.sendall(b"?" * answers)
         samples: list[int] = []
-        call_raw(Channel(near, peer="the peer"), b"?", count, lambda: over, samples)
+        call_raw(Channel(near, peer="the peer"), b"?", bytearray(1), count, lambda: over, samples)
         return len(samples)
 
 
