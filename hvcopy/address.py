@@ -301,6 +301,9 @@ def _read_hyperv(text: str, fields: list[str]) -> HypervAddress:
             _refuse(text, f"has the unknown option '{_shown(option)}' after its service", hint)
     service = _name(text, service, "service", f"a port, {example}")
     port = re.fullmatch("(?:vsock-)?(-?[0-9]+)", service, re.IGNORECASE)  # vsock-2761 is WinSocat's
+    if port is not None and (dashed := with_dashes(service)) is not None:
+        why = "has 32 digits where a service belongs, too many for a port"
+        _refuse(text, why, f"was it to be a GUID? That is written {dashed}")
     if port is not None:
         _number(text, port[1], "a service port", _LAST_SERVICE_PORT, "a number from 1", first=1)
     elif (guid := _find_guid(service)) is not None and (wrong := no_service(guid)) is not None:

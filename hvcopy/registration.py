@@ -15,12 +15,13 @@ LARGEST_POOL = 1024
 """Ports registered at once: a slip of the finger must not fill the registry."""
 
 _TEMPLATE = port_to_service(1)[8:]
+_PORT = "[0-9]{1,20}"
 _SERVICE = "[0-9]+|[0-9a-fA-F-]{36}"  # what an address takes for a port or a GUID
 
 
 def read_service(text: str) -> str:
     """Return the GUID that a port or a GUID names.  Raises BadUsage for what can be no service."""
-    if re.fullmatch("[0-9]{1,20}", text):
+    if re.fullmatch(_PORT, text):
         return port_to_service(int(text))
     try:
         guid = parse_guid(text)
@@ -35,7 +36,7 @@ def read_service(text: str) -> str:
 
 def read_port(text: str) -> int:
     """Return the port that a service GUID stands for.  Raises BadUsage."""
-    guid = read_service(parse_guid(text)) if not re.fullmatch("[0-9]+", text) else _no_guid(text)
+    guid = _no_guid(text) if re.fullmatch(_PORT, text) else read_service(parse_guid(text))
     port = service_to_port(guid)
     if port is None:
         raise BadUsage(
@@ -46,7 +47,7 @@ def read_port(text: str) -> int:
 
 
 def _no_guid(text: str) -> str:
-    read_service(text[:20])
+    read_service(text)
     raise BadUsage(f"{text} is a port already", hint=f"its GUID: hvcopy service guid {text}")
 
 

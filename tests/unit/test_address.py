@@ -182,6 +182,7 @@ REFUSED = [
     ("hyperv:parent:00000000-FACB-11e6-bd58-64006a7986d3,high-vtl", "for port 0, which is none", "1 to 2147483647"),
     ("hyperv:parent:80000000-facb-11e6-bd58-64006a7986d3", "for port 2147483648, which is none", "1 to 2147483647"),
     ("hyperv:parent:2147483648", "a service port outside 1 to 2147483647", "from 1"),
+    ("hyperv:parent:00004856000011110222333344445555", "too many for a port", "00004856-0000-1111-0222-333344445555"),
     ("hyperv:parent:5,fast", "unknown option 'fast'", "no-suspend, high-vtl, container-passthru"),
     ("hyperv:parent:5,", "unknown option ''", "%2C"),
     ("hyperv:parent:5,HIGH-VTL", "unknown option 'HIGH-VTL'", "high-vtl"),

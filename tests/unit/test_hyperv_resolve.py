@@ -19,6 +19,7 @@ ONE = "0aaaaaaa-0000-0000-0000-000000000001"
 TWO = "0bbbbbbb-0000-0000-0000-000000000002"
 WSL = "0ccccccc-0000-0000-0000-000000000003"
 SERVICE = "11111111-2222-3333-4444-555555555555"
+NO_PORT = "00000000-facb-11e6-bd58-64006a7986d3"
 PARENT = "a42e7cda-d03f-480c-9cc2-a4de20abb878"
 
 
@@ -29,7 +30,7 @@ def _wsl() -> str:
 LOOKUPS = Lookups(
     vms=lambda name: {"web": [ONE.upper()], "twin": [ONE, TWO], "same": [ONE, ONE.upper()]}.get(name, []),
     wsl=_wsl,
-    services=lambda name: {"files": [SERVICE], "twin": [SERVICE, TWO]}.get(name, []),
+    services=lambda name: {"files": [SERVICE], "twin": [SERVICE, TWO], "all": [PARENT], "none": [NO_PORT]}.get(name, []),
 )
 
 
@@ -110,6 +111,8 @@ def test_service_is_found(service: str, guid: str, port: int | None) -> None:
         (HypervAddress(ONE.replace("-", "").upper(), "5"), "no VM here", f"That is written {ONE}; hvcopy vms"),
         (HypervAddress("parent", TWO.replace("-", "")), "no service here", f"That is written {TWO}; hvcopy service list"),
         (HypervAddress("parent", "nope"), "no service here has the name 'nope'", "hvcopy service list"),
+        (HypervAddress("parent", "all"), f"names the service {PARENT}, which stands for VMs", "a service is a port"),
+        (HypervAddress("parent", "none"), f"names the service {NO_PORT}, which is made from", "hvcopy service guid PORT"),
         (HypervAddress("parent", "1111-2222-"), "no service here", "8-4-4-4-12"),
         (HypervAddress("a\x1b[31m", "5"), r"'a\x1b[31m'", "hvcopy vms"),
     ],

@@ -178,6 +178,8 @@ def test_a_dry_run_changes_nothing_and_needs_no_rights(
         (["register", OTHER.replace("-", "")], 2, OTHER),
         (["unregister", "their service"], 2, "hvcopy service list shows what is registered"),
         (["unregister", "their service"], 2, "is neither a port nor a GUID"),
+        (["register", "1" * 32], 2, "11111111-1111-1111-1111-111111111111"),
+        (["port", "1" * 32], 2, "11111111-1111-1111-1111-111111111111"),
         (["port", "NONSENSE"], 2, "'NONSENSE' is not a GUID"),
         (["register", "00000000-0000-0000-0000-000000000000"], 2, "stands for VMs"),
         (["register", "5001", "--name", "5002"], 2, "--name"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from hvcopy.address import HypervAddress, port_to_service, service_to_port, with_dashes
+from hvcopy.address import HypervAddress, no_service, port_to_service, service_to_port, with_dashes
 from hvcopy.errors import BadUsage, HvcopyError, printable
 from hvcopy.transport.hyperv import machines
 
@@ -79,10 +79,10 @@ def _service(address: HypervAddress, lookups: Lookups) -> uuid.UUID:
     text = address.service
     if text.isascii() and text.isdigit():
         return uuid.UUID(port_to_service(int(text)))
-    guid = machines.as_guid(text)
-    if guid is not None:
-        return guid
-    return _the_only(address, "service", text, lookups.services(text), "hvcopy service list")
+    guid = machines.as_guid(text) or _the_only(address, "service", text, lookups.services(text), "hvcopy service list")
+    if wrong := no_service(str(guid)):
+        raise BadUsage(f"{address}: it names the service {guid}, which {wrong[0]}", hint=wrong[1])
+    return guid
 
 
 def _the_only(address: HypervAddress, what: str, name: str, found: Sequence[str], command: str) -> uuid.UUID:
