@@ -96,6 +96,8 @@ class Command:
         self.results: list[str] = []
         self.results_to = sys.stdout
         self.stops_cleanly = False
+        self.told = False
+        """The epilogue has told of the failure where its message would go."""
         self.epilogue: Callable[[HvcopyError | None], None] | None = None
         self._kind = "none" if quiet else progress
         self._progress: Progress | None = None
@@ -219,6 +221,8 @@ class Command:
         self._flush()
         if self.epilogue:
             self.epilogue(error)
+        if self.told:
+            return
         if error:
             say(f"hvcopy: {printable(error.message)}")
             hint = error.hint or self._how_to_go_on(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import threading
 import time
@@ -81,6 +82,7 @@ class Visit:
             shown = [one for one in visit.found if self._shown(one)]
             width = max((len(one.id) for one in shown), default=0)
             show("\n".join(_in_words(one, width) for one in shown))
+            self._command.told = visit.failure is not None and _one_screen() and not isinstance(error, Interrupted)
 
     def _shown(self, one: Finding) -> bool:
         if self._verbose:
@@ -88,6 +90,11 @@ class Visit:
         if one.state == NOT_APPLICABLE:
             return False
         return not self._examination.asked or self._examination.decisive(one) or one.state != OK
+
+
+def _one_screen() -> bool:
+    """Say whether findings and messages come to the same eyes."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 def _in_words(one: Finding, width: int) -> str:

@@ -18,6 +18,7 @@ MAX_PATH = 4096
 MAX_DEPTH = 256
 """Components of a relative path."""
 
+_RENAME = "rename it where it comes from, or copy its folder as a tar file"
 _OWN = b".hvcopy-"
 _PART = b".hvcopy-part"
 _BLOCKS = b".hvcopy-blocks"
@@ -52,7 +53,7 @@ def check_name(name: bytes, *, windows: bool) -> str | None:
         text = name.decode()
     except UnicodeDecodeError:
         if windows:
-            return "the name is not UTF-8, which Windows needs"
+            return f"the name is not UTF-8, which Windows needs ({_RENAME})"
         controlled = _CONTROL_BYTE.search(name) is not None
     else:
         controlled = _CONTROL.search(text) is not None
@@ -62,7 +63,8 @@ def check_name(name: bytes, *, windows: bool) -> str | None:
     if folded.startswith(_OWN) or folded.endswith((_PART, _BLOCKS)):
         return "the name is one that hvcopy keeps for its own temporary files"
     if windows:
-        return _check_windows(text)
+        reason = _check_windows(text)
+        return f"{reason} ({_RENAME})" if reason else None
     return f"the name is longer than {MAX_NAME} bytes" if len(name) > MAX_NAME else None
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 from commands import Running, Server, eventually, run
 from peers import Behaviour, Listening, drain, says, says_and_closes
+from starting import HVCOPY
 from transport.muxer import Behaviour as MuxerBehaviour
 from transport.muxer import Muxer, answering, hang_up, silent
 
@@ -360,6 +363,21 @@ def test_nobody_takes_what_it_prints(tmp_path: Path, output: str, code: int, sai
         assert running.process.wait(20) == code
         assert said in running.err
         assert "Traceback" not in running.err
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_on_a_terminal_the_failure_is_told_once(tmp_path: Path, both: bool) -> None:
+    """Where findings and messages go apart each has it."""
+    leader, follower = pty.openpty()
+    command = [*HVCOPY, "doctor", f"unix:{tmp_path}/none"]
+    with (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen(command, stdout=follower, stderr=follower if both else err)
+    os.close(follower)
+    said = (tmp_path / "err").read_bytes() if process.wait(20) == 4 else b""
+    with open(leader, "rb", buffering=0) as screen:
+        shown = screen.read(1 << 16)  # the kernel keeps it for the leader
+    assert shown.count(b"nobody listens there") == 1
+    assert said.count(b"nobody listens there") == (0 if both else 1)
 
 
 # ---- what it leaves behind

@@ -80,8 +80,10 @@ def test_unsafe_name_is_refused_with_its_reason(name: bytes, reason: str, window
 
 
 @pytest.mark.parametrize(("name", "reason"), UNSAFE_ON_WINDOWS)
-def test_name_that_windows_cannot_have_is_refused_there(name: bytes, reason: str) -> None:
-    assert reason in (check_name(name, windows=True) or "accepted")
+def test_name_that_windows_cannot_have_is_refused_there_with_what_to_do(name: bytes, reason: str) -> None:
+    said = check_name(name, windows=True) or "accepted"
+    assert reason in said
+    assert "(rename it where it comes from, or copy its folder as a tar file)" in said
 
 
 @pytest.mark.parametrize("name", SAFE_EVERYWHERE)
