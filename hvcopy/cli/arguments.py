@@ -132,6 +132,12 @@ def rate(text: str) -> int:
     return parse_size(text) if text else 0
 
 
+def check_paths(*paths: str) -> None:
+    """Raise BadUsage for a path that is empty: what follows would name no file, or mean a folder that nobody named."""
+    if "" in paths:
+        raise BadUsage("a path is empty", hint="a variable that is not set may stand for it; this folder is .")
+
+
 def existing(*, overwrite: bool, update: bool) -> str:
     """Return the policy for files that exist.  Raises BadUsage for both options at once."""
     if overwrite and update:

@@ -46,6 +46,7 @@ def cp(
         from hvcopy.cli import arguments
         from hvcopy.client import connect, open_sources
 
+        arguments.check_paths(*paths)
         sources, destination, remote = _sides(paths)
         command.report.peer = str(remote.address)
         job = arguments.copy_options(

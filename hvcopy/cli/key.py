@@ -17,8 +17,10 @@ def key(file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write
     from hvcopy.cli.running import Command, say
 
     def work() -> None:
+        from hvcopy.cli import arguments
         from hvcopy.transfer.greeting import new_key
 
+        arguments.check_paths(file)
         new_key(file)
         say(f"hvcopy: wrote a new key to {file}; give it to both sides with --key-file")
 

@@ -45,6 +45,7 @@ def recv(
         from hvcopy.transfer.tally import Tally
         from hvcopy.transport import dial, listen, pinned
 
+        arguments.check_paths(directory)
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         trying = arguments.wait_seconds(wait, listening=listening)
         where, alias_key = arguments.find(address)

@@ -39,6 +39,7 @@ def serve(
 
         if read_only and write_only:
             raise BadUsage("--read-only and --write-only exclude each other", hint="leave out both to serve both ways")
+        arguments.check_paths(root)
         where, alias_key = arguments.find(address)
         server = start(
             where,

@@ -220,6 +220,26 @@ def test_what_goes_together_wrongly_is_2_with_what_to_type(arguments: list[str],
     assert hint.startswith("  ")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cp", "", "unix:/x:/"],
+        ["cp", "SOURCE", "", "unix:/x:/"],
+        ["cp", "unix:/x:/a", ""],
+        ["send", "", "unix:/x"],
+        ["recv", "unix:/x", ""],
+        ["serve", "unix:/x", "--root", ""],
+        ["key", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_2_and_not_a_file_without_a_name(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.code == 2, done.err
+    assert "a path is empty" in done.err
+    assert "a variable that is not set" in done.err
+
+
 def test_a_two_field_vsock_address_is_refused_with_both_meanings() -> None:
     done = run("ls", "vsock:4711")
     assert done.code == 2
