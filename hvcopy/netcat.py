@@ -86,8 +86,9 @@ class Conversation:
         left = None if self._quits_at is None else max(0.0, self._quits_at - time.monotonic())
         try:
             return relay(going, idle=self._habits.idle if self._pause is None else self._pause, limit=left)
-        except TimedOut:
+        except TimedOut as error:
             if self._pause is None:
+                error.hint = "bytes may be missing at either end; a longer -w waits longer"
                 raise
             return False
 

@@ -7,6 +7,8 @@ import re
 
 from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicable
 from hvcopy.doctor.machine import Machine
+from hvcopy.errors import NotAllowed
+from hvcopy.transport.failures import LOW_PORT
 
 HYPERV, WSL1, WSL2, VMWARE, XEN, VIRTUALBOX, UML = (
     "Hyper-V",
@@ -181,11 +183,8 @@ def _ports(machine: Machine, low_port: int) -> Finding:
     if machine.may_bind_low:
         return Finding("system.ports", OK, "every port may be listened on")
     if low_port:
-        why = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
         what = f"port {low_port} may not be listened on by this user"
-        return Finding(
-            "system.ports", FAIL, what, why, "choose a port from 1024 on, such as 18518, or use sudo", exit_code=9
-        )
+        return Finding("system.ports", FAIL, what, *LOW_PORT, exit_code=NotAllowed.exit_code)
     return Finding("system.ports", OK, "ports from 1024 on may be listened on; those below need CAP_NET_BIND_SERVICE")
 
 

@@ -9,6 +9,12 @@ from hvcopy.wire.frames import HEADER, MAGIC, Type
 from hvcopy.wire.messages import Hello, Proof, decode, encode
 
 VERSION = 1
+_ROLES = {
+    "client": ("both sides want to send, or to ask for something", "on one of them run `hvcopy recv ADDRESS DIR` instead"),
+    "server": ("both sides want to receive, or to serve", "on one of them run `hvcopy send PATH ADDRESS` instead"),
+}
+"""What is wrong with two of the same role, and what to do."""
+_SAME_RELEASE = "install the same release of hvcopy on both sides"
 FEATURES = ("holes", "resume", "patch", "links", "owner", "xattrs", "stream")
 
 
@@ -69,13 +75,13 @@ class Handshake:
             raise NotHvcopy(
                 f"the peer ({printable(hello.software)}) speaks protocol versions {hello.lowest} to {hello.highest}, "
                 f"this side only {VERSION}",
-                hint="install the same release of hvcopy on both sides",
+                hint=_SAME_RELEASE,
             )
-        if {hello.role, self._own.role} != {"client", "server"}:
-            raise NotHvcopy(
-                f"both ends are {printable(hello.role)}s",
-                hint="one side runs `hvcopy send` or `cp`, the other `recv` or `serve`",
-            )
+        if hello.role not in _ROLES:
+            raise NotHvcopy(f"the peer is a '{printable(hello.role)}', which this release does not know", hint=_SAME_RELEASE)
+        if hello.role == self._own.role:
+            what, hint = _ROLES[hello.role]
+            raise NotHvcopy(what, hint=hint)
         if hello.keyed != self._own.keyed:
             raise NotAllowed(
                 "this side was given no key, but the peer wants one proven"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
 SERVERS = ("hvcopy serve {} --root DIR", "hvcopy recv -l {}", "hvcopy pipe -l {}")
+LOW_PORT = ("ports below 1024 need root or CAP_NET_BIND_SERVICE", "choose a port from 1024 on, such as 18518, or use sudo")
+"""Why one may not be listened on, and what to do."""
 KEEP_TRYING = "keep trying with --wait 30"
 
 
@@ -34,14 +36,14 @@ def not_connected(
     error: OSError,
     *,
     absent: Mapping[int, str],
-    forbidden: str,
+    forbidden: tuple[str, str],
     server: str,
     seconds: float,
 ) -> HvcopyError:
     """The failure to raise after *error* ended an attempt to connect to *address*.
 
     *absent* gives the words for each errno that means "nobody listens (yet)"; *forbidden* those for
-    EACCES; *server* is the address to serve there, for the hint; *seconds* is what the attempt had.
+    EACCES, and the hint; *server* is the address to serve there, for the hint; *seconds* is what the attempt had.
     """
     code = error.errno
     words = reason(error)
@@ -53,7 +55,7 @@ def not_connected(
             hint="see whether the machine there is up and not paused; --wait SECS keeps trying",
         )
     if code in FORBIDDEN:
-        return NotAllowed(f"{address}: connecting is not allowed: {forbidden} ({words})")
+        return NotAllowed(f"{address}: connecting is not allowed: {forbidden[0]} ({words})", hint=forbidden[1])
     if code == errno.EPROTOTYPE:
         return NotHvcopy(f"{address}: a socket of another kind than hvcopy's listens there ({words})")
     if code in EXHAUSTED:
@@ -62,14 +64,16 @@ def not_connected(
 
 
 def not_listening(
-    address: Address, error: OSError, *, forbidden: str, known: Mapping[int, str] | None = None
+    address: Address, error: OSError, *, forbidden: tuple[str, str] = LOW_PORT, known: Mapping[int, str] | None = None
 ) -> HvcopyError:
-    """The failure to raise after listening on *address* ended in *error*; *known* words go before ours."""
+    """The failure to raise after listening on *address* ended in *error*; *known* words go before ours, *forbidden* are those
+    for EACCES, and the hint.
+    """
     words = reason(error)
     if known and error.errno is not None and error.errno in known:
         return LocalFailure(f"{address}: {known[error.errno]} ({words})")
     if error.errno in FORBIDDEN:
-        return NotAllowed(f"{address}: listening is not allowed: {forbidden} ({words})")
+        return NotAllowed(f"{address}: listening is not allowed: {forbidden[0]} ({words})", hint=forbidden[1])
     if error.errno == errno.EADDRINUSE:
         return in_use(address)
     if error.errno == errno.EADDRNOTAVAIL:

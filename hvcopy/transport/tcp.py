@@ -24,7 +24,7 @@ _ABSENT = {
     errno.EHOSTUNREACH: "that machine cannot be reached",
     errno.ENETDOWN: "the network is down",
 }
-_FORBIDDEN = "a firewall or a security policy refused it"
+_FORBIDDEN = ("a firewall or a security policy refused it", "")
 
 
 def connect(address: TcpAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
@@ -58,8 +58,7 @@ def listen(address: TcpAddress, buffer: int | None, backlog: int) -> Bound:
             sock.listen(backlog)
             sock.setblocking(False)
     except OSError as error:
-        forbidden = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-        raise not_listening(address, error, forbidden=forbidden) from error
+        raise not_listening(address, error) from error
 
     def welcome(accepted: socket.socket, remote: Any) -> tuple[str, str]:
         tuning.tune_tcp(accepted, buffer)

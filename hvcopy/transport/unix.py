@@ -32,6 +32,7 @@ _ABSENT = {
     errno.ECONNRESET: "the process there closed the connection at once",
 }
 _FORBIDDEN = "the socket file or its folder belongs to another user"
+_AS_THAT_USER = "run hvcopy as that user (sudo -u USER hvcopy ...); hvcopy doctor {} says who it is"
 
 
 def connect(address: UnixAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
@@ -54,8 +55,9 @@ def connect_path(address: Address, path: str, patience: Patience, buffer: int | 
             raise LocalFailure(
                 f"{address}: {path} is not a socket", hint="give the path of the socket that the peer listens on"
             ) from error
+        forbidden = (_FORBIDDEN, _AS_THAT_USER.format(address))
         raise not_connected(
-            address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=server, seconds=patience.seconds
+            address, error, absent=_ABSENT, forbidden=forbidden, server=server, seconds=patience.seconds
         ) from error
 
 
@@ -209,6 +211,6 @@ def _explain_listen(address: Address, path: str, error: OSError) -> HvcopyError:
         errno.ENOTDIR: f"{folder} is not a folder",
         errno.EROFS: f"the file system of {folder} is read-only",
     }
-    failure = not_listening(address, error, forbidden=f"no permission to create a file in {folder}", known=known)
+    failure = not_listening(address, error, forbidden=(f"no permission to create a file in {folder}", ""), known=known)
     failure.hint = failure.hint or "choose another path for the socket, such as one in /run or /tmp"
     return failure

@@ -93,7 +93,7 @@ def _explain_connect(address: VsockAddress, error: OSError, seconds: float) -> H
     server = str(address) if address.cid == CID_LOCAL else f"vsock:any:{address.port}"
     if error.errno is None:  # our patience ended before the kernel's
         error = OSError(errno.ETIMEDOUT, "no answer")
-    forbidden = "a security policy refused it"
+    forbidden = ("a security policy refused it", "")
     if error.errno in (errno.ENODEV, errno.ENETUNREACH):
         module = _MODULES.get(address.cid, "vhost_vsock")
         return nobody_listens(
@@ -107,5 +107,4 @@ def _explain_connect(address: VsockAddress, error: OSError, seconds: float) -> H
 def _explain_listen(address: VsockAddress, error: OSError) -> HvcopyError:
     other = f"vsock:any:{address.port}"
     known = {errno.EADDRNOTAVAIL: f"this machine does not have CID {address.cid}; {other} listens on all it has"}
-    forbidden = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-    return not_listening(address, error, forbidden=forbidden, known=known)
+    return not_listening(address, error, known=known)

@@ -12,10 +12,13 @@ import pytest
 from commands import Finished, Server, run, serving
 from peers import Peer, Refused, client_of, connect
 
+from e2e.boxes import powerless
 from e2e.trees import leftovers, write
 from hvcopy.transfer.greeting import load_key
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import MAGIC
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -169,6 +172,24 @@ def test_listening_on_tcp_needs_a_decision_who_may_connect(command: str, here: P
 
 def test_a_unix_socket_is_private(server: Server) -> None:
     assert stat.S_IMODE(os.stat(server.address.removeprefix("unix:")).st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a socket to another user")
+def test_a_socket_of_another_user_is_9_with_what_to_do(server: Server) -> None:
+    os.chown(server.address.removeprefix("unix:"), NOBODY, NOBODY)
+    done = run("ls", server.address, prefix=powerless())
+    assert done.code == 9, done.err
+    assert "belongs to another user" in done.err
+    assert "sudo -u USER hvcopy" in done.err
+    assert f"hvcopy doctor {server.address}" in done.err
+
+
+def test_a_port_that_needs_a_right_is_9_with_what_to_choose(root: Path) -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 81:
+        pytest.skip("every user may listen on every port here")
+    done = run("serve", "tcp:127.0.0.1:81", "--root", root, "--open", prefix=powerless())
+    assert done.code == 9, done.err
+    assert "a port from 1024 on" in done.err
 
 
 def test_read_only_sends_and_accepts_nothing(serve: Callable[..., Server], here: Path) -> None:

@@ -406,7 +406,7 @@ def test_a_listener_that_was_looked_at_serves_its_peer_afterwards(
         found = doctor(socket_address, code=7 if command == "send" else 0)
         assert states(found, "connect", "greeting") == ["ok", "ok"]
         if command == "send":  # it waits for a receiver and for nobody else
-            assert "`recv`" in str(found["version"]["fix"])
+            assert "hvcopy recv" in str(found["version"]["fix"])
         assert not listener.ended, listener.err
         assert run(*peer).code == 0
         if command != "bench":

@@ -295,6 +295,7 @@ def test_w_ends_a_connection_on_which_nothing_moves_with_5(stage: Stage) -> None
     assert talker.hear(1) == b"x"
     assert talker.finish(SOON) == 5
     assert "nothing moved for 0.3 s" in talker.err
+    assert "a longer -w waits longer" in talker.err
 
 
 # ---- listening

@@ -63,6 +63,25 @@ def test_failures_are_told_on_both_sides(
     assert (root / "t/a").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(
+    ("listening", "connecting", "instead"),
+    [(["recv", "-l"], ["recv"], "hvcopy send"), (["send", "-l", "SOURCE"], ["send", "SOURCE"], "hvcopy recv")],
+    ids=["two receive", "two send"],
+)
+def test_two_of_one_kind_are_7_with_what_one_of_them_is_to_run(
+    listening: list[str], connecting: list[str], instead: str, socket_address: str, here: Path, processes: ExitStack
+) -> None:
+    source = str(write(here / "f"))
+    first, second = ([source if one == "SOURCE" else one for one in words] for words in (listening, connecting))
+    waiting = processes.enter_context(Running(*first, socket_address))
+    waiting.line("listening on")
+    done = run(*second, socket_address)
+    assert done.code == 7, done.err
+    assert "both sides want to" in done.err
+    assert instead in done.err
+    waiting.line("both sides want to")
+
+
 def test_a_key_is_proven_whoever_listens(
     tmp_path: Path, here: Path, root: Path, processes: ExitStack
 ) -> None:

@@ -65,6 +65,12 @@ def test_forbidden_connection_is_not_tried_again() -> None:
     assert type(explained(3, errno.EACCES)) is NotAllowed
 
 
+def test_a_forbidden_port_is_told_with_what_to_choose() -> None:
+    failure = vsock._explain_listen(VsockAddress(0xFFFFFFFF, 81), OSError(errno.EACCES, os.strerror(errno.EACCES)))
+    assert type(failure) is NotAllowed
+    assert "a port from 1024 on" in failure.hint
+
+
 def test_cid_that_hyper_v_lacks_is_never_printed_and_never_allowed() -> None:
     sock = socket.socket()
     identity, peer = vsock._welcome(sock, (0xFFFFFFFF, 7))

@@ -148,10 +148,21 @@ def test_an_empty_key_is_never_agreed_unproven() -> None:
     assert one.agreed is None
 
 
-@pytest.mark.parametrize("role", ["client", "host", "", "SERVER"])
-def test_two_ends_of_one_role_or_an_unknown_one_are_refused(role: str) -> None:
-    with pytest.raises(NotHvcopy):
+@pytest.mark.parametrize(
+    ("role", "what", "hint"),
+    [("client", "both sides want to send", "hvcopy recv"), ("server", "both sides want to receive", "hvcopy send")],
+)
+def test_two_ends_of_one_role_are_told_what_one_of_them_is_to_run(role: str, what: str, hint: str) -> None:
+    with pytest.raises(NotHvcopy, match=what) as caught:
+        end(connector=True, role=role).on_frame(Type.HELLO, hello(role=role))
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("role", ["host", "", "SERVER", "x\x1b[2J"])
+def test_an_end_of_an_unknown_role_is_refused(role: str) -> None:
+    with pytest.raises(NotHvcopy, match="does not know") as caught:
         end(connector=True).on_frame(Type.HELLO, hello(role=role))
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize(("lowest", "highest"), [(1, 1), (0, 1), (1, 9), (0, 2**32 - 1)])
