@@ -19,6 +19,7 @@ This file knows no socket and no path: it only carries what happened, to whom, a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 
 
@@ -156,6 +157,16 @@ BY_EXIT_CODE: dict[int, type[HvcopyError]] = {
     )
 }
 """The one table of exit codes; ``docs/exit-codes.md`` is generated from it."""
+
+
+def closed_output() -> LocalFailure:
+    """Return the failure of a command that has something for a standard output which was closed from the beginning."""
+    return LocalFailure("standard output is closed", hint="to throw away what comes: >/dev/null")
+
+
+def make_room(code: int | None) -> str:
+    """Return the hint for a write that ended with the errno *code*: empty unless there was no room."""
+    return "make room there and run the same command again" if code in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 def printable(text: bytes | str) -> str:

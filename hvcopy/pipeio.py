@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy._core import Meter, read_at, read_some, recv_some, send_all, share_pipe, write_all
 from hvcopy.descriptors import PIPE_SIZE, Watch, enlarge, is_pipe, lead_to_null, new_twin, own, waiting_in
-from hvcopy.errors import Interrupted, LocalFailure, ReaderGone, printable
+from hvcopy.errors import Interrupted, LocalFailure, ReaderGone, make_room, printable
 from hvcopy.wire.messages import PASSED
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ BACKSTOP_MS = 24 * 3600 * 1000
 def _failure(name: str, error: OSError) -> LocalFailure | Interrupted | ReaderGone:
     if error.errno == errno.ECANCELED:
         return Interrupted("interrupted")
-    hint = "make room there and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return LocalFailure(f"{printable(name)}: {error.strerror or error}", hint=hint)
+    return LocalFailure(f"{printable(name)}: {error.strerror or error}", hint=make_room(error.errno))
 
 
 def open_inlet(fd: int, name: str = "standard input", *, owned: bool = False) -> Inlet:

@@ -17,7 +17,7 @@ from hvcopy._core import DELIVERED, FLOWING, SINK_FAILED, SOURCE_FAILED, Flow, M
 from hvcopy._core import relay as core_relay
 from hvcopy.channel import Channel, broken
 from hvcopy.descriptors import in_relay, socket_words
-from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, TimedOut
+from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, TimedOut, make_room
 
 __all__ = ["Direction", "End", "Meter", "peer_end", "relay"]
 
@@ -108,10 +108,7 @@ class Direction:
         if end.local:
             if not reading and code == errno.EPIPE:
                 return ReaderGone(f"the reader of {end.name} closed it after {self._meter.moved} bytes")
-            room = code in (errno.ENOSPC, errno.EDQUOT)
-            return LocalFailure(
-                f"{end.name}: {words}", hint="make room there and run the same command again" if room else ""
-            )
+            return LocalFailure(f"{end.name}: {words}", hint=make_room(code))
         what = "the connection broke" if reading else "the connection broke before everything was sent"
         return broken(end.name, OSError(code, words), family=end.family, what=what)
 

@@ -12,7 +12,7 @@ import socket
 import stat
 
 from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own, will_have
-from hvcopy.errors import LocalFailure
+from hvcopy.errors import closed_output
 
 STDIN, STDOUT = 0, 1
 
@@ -25,7 +25,7 @@ class Stdio:
         if not _is_open(STDIN):  # or the next file that this process opens would be taken for it
             os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
         if not _is_open(STDOUT):
-            raise LocalFailure("standard output is closed", hint="to throw away what comes: >/dev/null")
+            raise closed_output()
         self.input = self._reopen(STDIN, os.O_RDONLY)
         self.output = self._reopen(STDOUT, os.O_WRONLY)
 

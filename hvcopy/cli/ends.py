@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hvcopy.descriptors import READ, WRITE, in_foreground
-from hvcopy.errors import LocalFailure, printable
+from hvcopy.errors import LocalFailure, closed_output, printable
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.wire.messages import PASSED
 
@@ -128,7 +128,7 @@ class Closed:
 
     def write(self, data: memoryview) -> None:
         """Raise LocalFailure."""
-        raise LocalFailure("standard output is closed", hint="open it, or give -o FILE")
+        raise closed_output()
 
     def lost(self) -> None:
         """Nothing: nobody was there that could leave."""

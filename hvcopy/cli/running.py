@@ -13,7 +13,17 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut, printable
+from hvcopy.errors import (
+    BadUsage,
+    ConnectionLost,
+    HvcopyError,
+    Interrupted,
+    LocalFailure,
+    TimedOut,
+    closed_output,
+    make_room,
+    printable,
+)
 from hvcopy.progress import KINDS, Progress
 from hvcopy.report import Report
 from hvcopy.transfer.tally import Tally
@@ -51,7 +61,7 @@ def show(text: str, file: TextIO | None = None) -> None:
         say(text)
         return
     if sys.stdout is None:
-        raise no_output(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+        raise closed_output()
     try:
         print(text, flush=True)
     except OSError as error:
@@ -69,9 +79,9 @@ def show_json(value: object, file: TextIO | None = None) -> None:
 
 def no_output(error: OSError) -> LocalFailure:
     """Return the failure of a command whose results find no room."""
-    closed = error.errno == errno.EBADF
-    hint = "to throw away what comes: >/dev/null" if closed else "make room there, or send it elsewhere"
-    return LocalFailure(f"standard output: {error.strerror}", hint=hint)
+    if error.errno == errno.EBADF:
+        return closed_output()
+    return LocalFailure(f"standard output: {error.strerror}", hint=make_room(error.errno))
 
 
 def mute(fd: int) -> None:

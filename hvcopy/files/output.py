@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hvcopy import fileio
-from hvcopy.errors import LocalFailure, printable
+from hvcopy.errors import LocalFailure, make_room, printable
 from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import open_directory
 from hvcopy.wire.frames import MIB
@@ -95,8 +95,5 @@ def _told_of(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise LocalFailure(
-            f"{printable(path)}: {error.strerror or error}",
-            hint="make room there and run the same command again" if full else "check the path, or choose another",
-        ) from error
+        hint = make_room(error.errno) or "check the path, or choose another"
+        raise LocalFailure(f"{printable(path)}: {error.strerror or error}", hint=hint) from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable
 
-from hvcopy.errors import LocalFailure, printable
+from hvcopy.errors import LocalFailure, make_room, printable
 from hvcopy.files import system
 from hvcopy.files.incoming import Incoming
 from hvcopy.files.names import check_path
@@ -80,8 +79,5 @@ class Inbox:
 
 def local_failure(error: OSError, path: bytes = b"") -> LocalFailure:
     """Return what ends a copy whose files cannot be written, *path* being the first of them if it is known."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return LocalFailure(
-        f"{printable(path) + ': ' if path else ''}{not_written(error.strerror or str(error))}",
-        hint="make room there and run the same command again" if full else "",
-    )
+    shown = f"{printable(path)}: " if path else ""
+    return LocalFailure(f"{shown}{not_written(error.strerror or str(error))}", hint=make_room(error.errno))
