@@ -24,7 +24,7 @@ from lanes.windows.made import RECIPES
 from lanes.windows.workers import WORK
 
 MIB = 1 << 20
-MINOR = "3.12"
+MINOR, NEXT = "3.12", "3.13"
 PYTHON = RECIPES[MINOR].python
 PURE = ["tests/golden", "tests/unit/test_digests.py"]
 
@@ -97,19 +97,29 @@ def with_package(package: Path) -> dict[str, str]:
     return names | {"PYTHONPATH": wine.windows_path(package)}
 
 
+def start(minor: str) -> list[str]:
+    """How a Python there is started; the test is skipped when it was not made."""
+    if minor == NEXT:
+        require(f"windows-{NEXT}")
+    return [*wine.command(), str(RECIPES[minor].python), "-P"]
+
+
 @pytest.mark.xdist_group("commands")  # beside all the others
 @pytest.mark.timeout(600)  # a whole file each
-@pytest.mark.parametrize("part", suite.COMMANDS)
-def test_commands_pass_their_tests_with_windows_processes(package: Path, part: str) -> None:
-    python = [*wine.command(), str(PYTHON), "-P"]
+@pytest.mark.parametrize(
+    ("minor", "part"), [*((MINOR, part) for part in suite.COMMANDS), *((NEXT, part) for part in suite.COMMANDS_ON_NEXT)]
+)
+def test_commands_pass_their_tests_with_windows_processes(package: Path, minor: str, part: str) -> None:
+    python = start(minor)
     worker = [*python, wine.windows_path(WORK)]
     command = {"argv": [*python, "-m", "hvcopy"], "worker": worker, "env": with_package(package)}
     assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(part))
 
 
 @pytest.mark.timeout(600)  # a process each
-def test_the_core_passes_its_tests_with_faults_there() -> None:
-    there = {"argv": [*wine.command(), str(PYTHON), "-P"], "env": with_package(link_package(MINOR, "faults"))}
+@pytest.mark.parametrize("minor", [MINOR, NEXT])
+def test_the_core_passes_its_tests_with_faults_there(minor: str) -> None:
+    there = {"argv": start(minor), "env": with_package(link_package(MINOR, "faults"))}
     said = run_here("HVCOPY_TEST_FAULTS", there, suite.faults())
     passed = re.search(r"(\d+) passed", said)
     assert passed
@@ -341,9 +351,9 @@ def test_the_wheel_installs_and_its_command_runs(wheel: Path, tmp_path: Path) ->
 
 
 def test_the_wheel_does_the_same_on_the_next_python(wheel: Path, tree: Path, tmp_path: Path) -> None:
-    require("windows-3.13")
-    python, target, back = RECIPES["3.13"].python, tmp_path / "installed", tmp_path / "back"
-    install(wheel, "3.13", target)
+    require(f"windows-{NEXT}")
+    python, target, back = RECIPES[NEXT].python, tmp_path / "installed", tmp_path / "back"
+    install(wheel, NEXT, target)
     env = {"PYTHONPATH": wine.windows_path(target)}
     said = wine.run([python, "-P", "-c", "import sys, hvcopy; print(sys.version_info[1], hvcopy.__file__)"], env=env)
     assert said.stdout.split() == ["13", wine.windows_path(target / "hvcopy/__init__.py")]

@@ -56,6 +56,9 @@ COMMANDS = (
 )
 """Files of tests/e2e.  Their commands are workers (work.py); a unix address in them stands for a port (tests/ports.py)."""
 
+COMMANDS_ON_NEXT = ("interrupts", "main_job", "nc", "one_shot", "pipe")
+"""Those of them that run on the newer of the lane's two Pythons, too: a file, a tree, both kinds of streams, Ctrl-C."""
+
 WINE_FOLLOWS = "Wine shows a link of this machine's file system as what it leads to; junctions: real-hyperv.ps1"
 NO_LINKS = "hvcopy makes no symbolic links on Windows"
 NO_MODES = "Windows has no such modes"
