@@ -119,7 +119,7 @@ def test_who_is_not_on_the_list_is_refused(kernel: Kernel, root: Path) -> None:
         refused = run_inside(kernel, "ls", DIALED)
         assert refused.code == 9
         assert "--allow vsock:1" in refused.err
-        assert "vsock:1 is not on the list" in server.output()
+        server.wait_output("vsock:1 is not on the list", PATIENCE)
 
 
 def test_nobody_listens_is_4(kernel: Kernel) -> None:
