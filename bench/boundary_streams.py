@@ -15,7 +15,7 @@ from bench.rounds import Contender, Sample, measure
 from bench.stream_tools import own_seconds
 from bench.workspace import Settings, Workspace
 
-SIZE = 1024 * MIB  # more than for files: both of hvcopy's ends are started anew
+SIZE = 2048 * MIB  # more than for files: both of hvcopy's ends are started anew
 
 
 def guest_streams(settings: Settings) -> list[Result]:

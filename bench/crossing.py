@@ -27,7 +27,7 @@ from bench.stream_tools import own_seconds
 from bench.tools import BLOCK, installed
 from bench.workspace import HERE, Settings, Workspace, workspace
 
-MEMORY = "6G"
+MEMORY = "12G"
 SMALL = 16 * MIB  # for tools whose block is 8 KiB or less
 PATIENCE = 300.0
 NOTES = ["User-Mode Linux guest with one processor, vhost-device-vsock", "defaults with a smaller file"]

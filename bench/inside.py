@@ -20,11 +20,11 @@ from bench.stream_tools import FileSource
 from bench.tools import BLOCK, Routes, Server, contender, floor_pair, installed, ncat_pair, socat_pair, stream_copy
 from bench.workspace import HERE, OUT, Settings, Workspace, workspace
 
-MEMORY = "6G"
+MEMORY = "12G"
 LIMIT = 1500  # seconds for the kernel
 PORT = 18518
 SIZE, SMALL = 1024 * MIB, 16 * MIB  # SMALL: for tools whose block is 8 KiB or less
-STREAM = 1024 * MIB  # more, for both of hvcopy's ends are started anew
+STREAM = 2048 * MIB  # more, for both of hvcopy's ends are started anew
 KERNEL = "User-Mode Linux kernel, one processor, CID 1"
 MISSING = 126  # kernel.py: a part of the lane is not there
 
