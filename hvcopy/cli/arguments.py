@@ -138,6 +138,11 @@ def check_paths(*paths: str) -> None:
         raise BadUsage("a path is empty", hint="a variable that is not set may stand for it; this folder is .")
 
 
+def given(options: dict[str, object]) -> list[str]:
+    """Return the names of those *options* that were given."""
+    return [name for name, value in options.items() if value]
+
+
 def existing(*, overwrite: bool, update: bool) -> str:
     """Return the policy for files that exist.  Raises BadUsage for both options at once."""
     if overwrite and update:

@@ -70,7 +70,7 @@ def bench(
         from hvcopy.cli.benching import Bench, Wishes, answer, sizes
         from hvcopy.measuring.sweep import BUFFERS, LENGTHS
 
-        of_sweep = _given({"--lengths": lengths, "--buffers": buffers, "--plot": plot})
+        of_sweep = arguments.given({"--lengths": lengths, "--buffers": buffers, "--plot": plot})
         measuring = {"--mode": mode, "--bidir": bidir, "--json": as_json, "--lanes": lanes > 1}
         sending = {"--reverse": reverse, "--time": seconds, "--length": length}  # a source heeds them
         _check(
@@ -83,7 +83,7 @@ def bench(
             key_file=key_file,
             allow=allow,
             everyone=open_to_all,
-            of_client=_given(measuring if raw and reverse else measuring | sending) + of_sweep,
+            of_client=arguments.given(measuring if raw and reverse else measuring | sending) + of_sweep,
         )
         trying = arguments.wait_seconds(wait, listening=serving)
         alone = "both" if bidir else "send" if reverse or raw else USUAL  # few raw peers are good for more than one
@@ -125,11 +125,6 @@ def bench(
     finally:
         for run in runs:  # an interrupted command does not wait for its thread
             run.close()
-
-
-def _given(options: dict[str, object]) -> list[str]:
-    """Return the names of those *options* that were given."""
-    return [name for name, value in options.items() if value]
 
 
 def _check(

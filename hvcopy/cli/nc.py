@@ -59,10 +59,10 @@ def nc(
             raise BadUsage("--send-only and --recv-only exclude each other", hint="leave out both to send and receive")
         if listening and probe:
             raise BadUsage("-z looks for a listener, and -l is one", hint=f"hvcopy nc -z {printable(address)}")
-        ending = [name for name, given in (("-N", fin), ("-q", quit_after)) if given]
-        moving = [name for name, given in (("--send-only", send_only), ("--recv-only", recv_only), ("--buffer", buffer)) if given]
-        if probe and ending + moving:
-            raise BadUsage(f"-z moves no bytes, so {(ending + moving)[0]} has no effect", hint="leave out one of them")
+        ending = arguments.given({"-N": fin, "-q": quit_after})
+        moving = ending + arguments.given({"--send-only": send_only, "--recv-only": recv_only, "--buffer": buffer})
+        if probe and moving:
+            raise BadUsage(f"-z moves no bytes, so {moving[0]} has no effect", hint="leave out one of them")
         if recv_only and ending:
             raise BadUsage(f"--recv-only reads no standard input, so {ending[0]} has no effect", hint="leave out one of them")
         if send_only and quit_after:

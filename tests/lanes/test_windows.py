@@ -97,7 +97,7 @@ def with_package(package: Path) -> dict[str, str]:
     return names | {"PYTHONPATH": wine.windows_path(package)}
 
 
-def start(minor: str) -> list[str]:
+def launcher(minor: str) -> list[str]:
     """How a Python there is started; the test is skipped when it was not made."""
     if minor == NEXT:
         require(f"windows-{NEXT}")
@@ -110,7 +110,7 @@ def start(minor: str) -> list[str]:
     ("minor", "part"), [*((MINOR, part) for part in suite.COMMANDS), *((NEXT, part) for part in suite.COMMANDS_ON_NEXT)]
 )
 def test_commands_pass_their_tests_with_windows_processes(package: Path, minor: str, part: str) -> None:
-    python = start(minor)
+    python = launcher(minor)
     worker = [*python, wine.windows_path(WORK)]
     command = {"argv": [*python, "-m", "hvcopy"], "worker": worker, "env": with_package(package)}
     assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(part))
@@ -119,7 +119,7 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path, minor: 
 @pytest.mark.timeout(600)  # a process each
 @pytest.mark.parametrize("minor", [MINOR, NEXT])
 def test_the_core_passes_its_tests_with_faults_there(minor: str) -> None:
-    there = {"argv": start(minor), "env": with_package(link_package(MINOR, "faults"))}
+    there = {"argv": launcher(minor), "env": with_package(link_package(MINOR, "faults"))}
     said = run_here("HVCOPY_TEST_FAULTS", there, suite.faults())
     passed = re.search(r"(\d+) passed", said)
     assert passed
