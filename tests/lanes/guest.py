@@ -110,6 +110,9 @@ class Guest:
         except TimeoutError as error:
             log_text = (work / "daemon").read_text(errors="replace")
             raise KernelDied(f"vhost-device-vsock: {error}; it says:\n{log_text}") from error
+        # vhost-device-vsock 0.3.0 serves nobody any more once it is asked for a port after it was given the
+        # guest's memory and before the queues (its handle_event ends the loop on QueueNotReady): keep callers away.
+        self.hybrid.rename(work / "hybrid")
         self._kernel = Kernel(
             "guest",
             work,
@@ -118,6 +121,7 @@ class Guest:
             cwd=self._cwd,
             arguments=[f"virtio_uml.device={front}:{VIRTIO_ID_VSOCK}"],
         )
+        (work / "hybrid").rename(self.hybrid)
 
     def start(
         self, command: Sequence[str] | str, env: Mapping[str, str] | None = None, *, cwd: Path | None = None

@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,28 @@ def dial(guest: Guest, port: int) -> socket.socket:
         answer += byte
     assert answer.startswith(b"OK ")
     return connection
+
+
+@contextmanager
+def dialling(guest: Guest, port: int) -> Iterator[None]:
+    """Somebody asks for a port of the guest again and again for the time of a `with`."""
+    over = threading.Event()
+
+    def dial_on() -> None:
+        while not over.wait(0.001):
+            with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(0.05)
+                connection.connect(str(guest.hybrid))
+                connection.sendall(f"CONNECT {port}\n".encode())
+                connection.recv(1)
+
+    dialler = threading.Thread(target=dial_on)
+    dialler.start()
+    try:
+        yield
+    finally:
+        over.set()
+        dialler.join()
 
 
 def exchange(connection: socket.socket, data: bytes) -> bytes:
@@ -204,6 +228,15 @@ def test_killed_guest_is_silent_and_boots_again() -> None:
             serve_echo(guest, 5005)
             with dial(guest, 5005) as again:
                 assert exchange(again, b"after") == b"after"
+
+
+def test_a_guest_that_is_dialled_while_it_boots_answers_afterwards() -> None:
+    require("guest")
+    guest = Guest(memory="512M")
+    with dialling(guest, 5006), guest:
+        serve_echo(guest, 5006)
+        with dial(guest, 5006) as connection:
+            assert exchange(connection, b"after") == b"after"
 
 
 def test_nothing_outlives_a_killed_owner() -> None:
