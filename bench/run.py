@@ -37,6 +37,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "startup": lambda settings: [startup.startup(settings)],
     "memory": lambda settings: [local.memory(settings)],
     "pipe-zero": lambda settings: [streams.pipe_zero(settings)],
+    "pipe-data": lambda settings: [streams.pipe_data(settings)],
     "pipe-file": lambda settings: [streams.pipe_file(settings)],
     "nc": streams.raw,
     "forward": relays.forward,

@@ -60,14 +60,24 @@ class FileSource:
 
 
 @dataclass(frozen=True, slots=True)
+class PipedFile(FileSource):
+    """A file through a pipe."""
+
+    def start(self, jobs: Jobs, argv: list[str]) -> list[Child]:
+        return jobs.pipeline([_dd(self.path), argv])
+
+    def tiny(self) -> Source:
+        return PipedFile(self.byte, self.byte)
+
+
+@dataclass(frozen=True, slots=True)
 class Zeroes:
-    """Zeroes through a pipe. dd writes 1 MiB at once: head(1) with its 8 KiB would be what is measured."""
+    """Zeroes through a pipe."""
 
     size: int
 
     def start(self, jobs: Jobs, argv: list[str]) -> list[Child]:
-        dd = ["dd", "if=/dev/zero", "bs=1M", f"count={self.size}", "iflag=count_bytes", "status=none"]
-        return jobs.pipeline([dd, argv])
+        return jobs.pipeline([[*_dd(Path("/dev/zero")), f"count={self.size}", "iflag=count_bytes"], argv])
 
     def check_same(self, copy: Path) -> None:
         if subprocess.run(["cmp", "-n", str(self.size), str(copy), "/dev/zero"], stdout=subprocess.DEVNULL).returncode:
@@ -75,6 +85,11 @@ class Zeroes:
 
     def tiny(self) -> Source:
         return Zeroes(1)
+
+
+def _dd(path: Path) -> list[str]:
+    """It writes 1 MiB at once: head(1) with its 8 KiB would be what is measured."""
+    return ["dd", f"if={path}", "bs=1M", "status=none"]
 
 
 @dataclass(frozen=True, slots=True)

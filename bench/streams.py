@@ -7,6 +7,7 @@ from bench.results import Result
 from bench.rounds import Series, measure
 from bench.stream_tools import (
     FileSource,
+    PipedFile,
     Source,
     Tool,
     Zeroes,
@@ -26,9 +27,16 @@ SIZE = 4 * GIB
 
 
 def pipe_zero(settings: Settings) -> Result:
-    """The verified stream, from a pipe."""
+    """The verified stream, zeroes from a pipe, which `hvcopy pipe` names and does not send."""
     with workspace(settings) as work:
         return _verified(work, "pipe-zero", _zeroes(work))
+
+
+def pipe_data(settings: Settings) -> Result:
+    """The verified stream, bytes from a pipe that have to be sent. No target names it."""
+    with workspace(settings) as work:
+        source = _file(work)
+        return _verified(work, "pipe-data", PipedFile(source.path, source.byte), kind="pipe-data")
 
 
 def pipe_file(settings: Settings) -> Result:
@@ -60,9 +68,9 @@ def _file(work: Workspace) -> FileSource:
     return FileSource(path, byte)
 
 
-def _verified(work: Workspace, name: str, source: Source) -> Result:
+def _verified(work: Workspace, name: str, source: Source, kind: str = "pipe") -> Result:
     tools = {"hvcopy pipe": hvcopy_pipe(work.settings.hvcopy)} | _peers(work)
-    return Result(name, "pipe", _measured(work, name, tools, source, to_file=False), _notes(source, "/dev/null"))
+    return Result(name, kind, _measured(work, name, tools, source, to_file=False), _notes(source, "/dev/null"))
 
 
 def _raw(work: Workspace, name: str, source: Source) -> Result:
@@ -88,5 +96,10 @@ def _peers(work: Workspace) -> dict[str, Tool]:
 
 
 def _notes(source: Source, sink: str) -> list[str]:
-    given = "dd bs=1M | tool" if isinstance(source, Zeroes) else "tool < file in memory"
+    if isinstance(source, Zeroes):
+        given = "dd bs=1M of zeroes | tool"
+    elif isinstance(source, PipedFile):
+        given = "dd bs=1M of a file in memory | tool"
+    else:
+        given = "tool < file in memory"
     return [f"{source.size} bytes", f"{given}, receiver > {sink}, over a unix socket"]

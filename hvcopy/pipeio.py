@@ -84,6 +84,9 @@ class Inlet:
         """Return (descriptor, offset or -1) from where the *count* bytes read since ``mark`` can be sent, None if they cannot."""
         return None
 
+    def pass_over(self) -> None:
+        """What was read since ``mark`` will not be sent after all: it is zeros."""
+
     @property
     def changed(self) -> bool:
         """Whether what was read has certainly been changed by somebody since."""
@@ -182,11 +185,13 @@ class PipeInlet(Inlet):
         self._twin: tuple[int, int] | None = None
         self._left = self._shared = 0
         self._tries = not self._blocking
+        self._after_zeros = False
 
     def mark(self) -> None:
         """Share what is there, if that pays; then no more than that is read until the next mark."""
         self._left = self._shared = 0
-        if not self._tries or waiting_in(self._own) < WORTH_SHARING:
+        after_zeros, self._after_zeros = self._after_zeros, False
+        if after_zeros or not self._tries or waiting_in(self._own) < WORTH_SHARING:
             return
         try:
             self._twin = self._twin or new_twin()
@@ -201,9 +206,19 @@ class PipeInlet(Inlet):
         """The second pipe, when it holds just what was read."""
         return (self._twin[0], -1) if self._twin and count == self._shared and not self._left else None
 
+    def pass_over(self) -> None:
+        """Let go of what is shared, and share nothing the next time: zeros come in long runs."""
+        self._after_zeros = True
+        if self._shared:
+            self._left = self._shared = 0
+            self._close_twin()
+
     def close(self) -> None:
         """Let go of all pipes."""
         super().close()
+        self._close_twin()
+
+    def _close_twin(self) -> None:
         for end in self._twin or ():
             os.close(end)
         self._twin = None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hvcopy import fileio
+from hvcopy.buffers import PAGE
 from hvcopy.errors import LocalFailure, make_room, printable
 from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import open_directory
@@ -53,10 +54,13 @@ class OutputFile:
                 attributes.set_mode(self._fd, os.stat(system.of_any_length(real)).st_mode)
 
     def write(self, data: ReadableBuffer) -> None:
-        """Add *data*.  Raises LocalFailure."""
+        """Add *data*, by a hole when it is a page or more of zeros and nothing else.  Raises LocalFailure."""
         with _told_of(self.name):
             size = memoryview(data).nbytes
-            fileio.write_at(self._fd, data, self._length, False)
+            if size >= PAGE and fileio.zero_runs(data, size):
+                fileio.set_size(self._fd, self._length + size, True)
+            else:
+                fileio.write_at(self._fd, data, self._length, False)
             before, self._length = self._length, self._length + size
             if self._sync and before // WRITEBACK != self._length // WRITEBACK:
                 start = before // WRITEBACK * WRITEBACK

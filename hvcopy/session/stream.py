@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from xxhash import xxh3_128
 
+from hvcopy.buffers import ZEROS
 from hvcopy.errors import DigestMismatch, NotHvcopy
-from hvcopy.wire.frames import CHUNK, MAX_CHUNK
+from hvcopy.wire.frames import CHUNK, HOLE, MAX_CHUNK, MIN_HOLE, unpack
 from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd
 
 
 class OutgoingStream:
-    """What this end sends.  ``add`` before the chunk leaves; ``end`` once."""
+    """What this end sends.  ``add`` or ``add_hole`` before the frame leaves; ``finish`` once."""
 
     def __init__(self) -> None:
         self._digest = xxh3_128()
@@ -33,6 +34,14 @@ class OutgoingStream:
         self._digest.update(contents)
         self.length += len(contents)
         return head
+
+    def add_hole(self, length: int) -> bytes:
+        """Count and hash *length* zeros, MIN_HOLE to MAX_CHUNK; returns the body of the frame in their place."""
+        assert self.end is None
+        body = HOLE.pack(0, self.length, length)
+        self._digest.update(ZEROS[:length])
+        self.length += length
+        return body
 
     def finish(self) -> ChunkEnd:
         """Return what is to be said when nothing more will be added."""
@@ -55,7 +64,7 @@ class OutgoingStream:
 
 
 class IncomingStream:
-    """What the peer sends.  ``expect`` for each chunk, ``add`` for its contents, ``ended`` once."""
+    """What the peer sends.  ``expect`` for each chunk, ``add`` for its contents, ``add_hole`` for zeros, ``ended`` once."""
 
     def __init__(self) -> None:
         self._digest = xxh3_128()
@@ -80,6 +89,14 @@ class IncomingStream:
         """Count and hash contents of the chunk, all at once or piece by piece."""
         self._digest.update(contents)
         self.length += len(contents)
+
+    def add_hole(self, body: memoryview | bytes) -> memoryview:
+        """Count, hash and return the zeros that the peer named.  Raises NotHvcopy unless they come next."""
+        zero, offset, length = unpack(HOLE, body, "HOLE")
+        if self.has_ended or zero or offset != self.length or not MIN_HOLE <= length <= MAX_CHUNK:
+            raise NotHvcopy("the peer sent a hole in its stream that does not come next")
+        self.add(ZEROS[:length])
+        return ZEROS[:length]
 
     def ended(self, end: ChunkEnd) -> None:
         """Take the peer's end.  Raises NotHvcopy out of turn, DigestMismatch when something else arrived."""

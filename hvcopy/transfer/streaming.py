@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from hvcopy.buffers import buffer
 from hvcopy.errors import DigestMismatch, HvcopyError, LocalFailure, NotHvcopy, printable
+from hvcopy.fileio import zero_runs
 from hvcopy.session.stream import IncomingStream, OutgoingStream
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import StreamTally
 from hvcopy.transfer.throttle import Throttle
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import LIVE, MAX_CHUNK, Frame, Type
+from hvcopy.wire.frames import LIVE, MAX_CHUNK, MIN_HOLE, Frame, Type
 
 if TYPE_CHECKING:
     from hvcopy.pipeio import Inlet
@@ -177,6 +178,11 @@ class Streaming:
             if not filled:
                 return
             chunk = work[:filled]
+            if filled >= MIN_HOLE and zero_runs(chunk, filled):
+                inlet.pass_over()
+                lanes.check()
+                link.send_frame(Type.HOLE, self._out.add_hole(filled))
+                continue
             head = self._out.add(chunk)
             if self._throttle.limited:
                 with lanes.watchdog.own_work():
@@ -217,6 +223,10 @@ class Streaming:
                     self._in.add(contents)
                     with watchdog.own_work():
                         self._sink.write(contents)
+            elif frame.type is Type.HOLE:
+                zeros = self._in.add_hole(frame.body)
+                with watchdog.own_work():
+                    self._sink.write(zeros)
             else:
                 self._message(frame)
 

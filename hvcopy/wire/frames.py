@@ -28,6 +28,8 @@ MAX_EARLY_BODY = 4096
 MAX_CONTROL_BODY = MIB
 MAX_PACK_BODY = 8 * MIB
 MAX_CHUNK = MIB
+MIN_HOLE = 4 * KIB
+"""Fewer zeros of a stream are sent as they are."""
 
 
 class Type(IntEnum):

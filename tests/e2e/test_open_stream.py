@@ -69,9 +69,9 @@ def test_leaving_the_block_is_the_end_and_waits_for_the_peer(left: Piped, addres
 
 
 def test_what_was_not_read_is_an_error_on_both_sides(left: Piped, address: hvcopy.Address) -> None:
-    feed(left, bytes(3 * MIB))
+    feed(left, noise(3 * MIB))
     with pytest.raises(ReaderGone, match="did not read it to its end"), hvcopy.open_stream(address) as stream:
-        assert stream.read(10) == bytes(10)
+        assert stream.read(10) == noise(3 * MIB)[:10]
     assert left.finish().code == 141
 
 
@@ -98,7 +98,7 @@ def test_a_peer_that_is_killed_is_told_to_whoever_reads_or_writes(left: Piped, a
         stream.read()
 
     def write() -> bool:
-        stream.write(bytes(MIB))
+        stream.write(noise(MIB))
         return False
 
     with pytest.raises(ConnectionLost):

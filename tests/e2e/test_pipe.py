@@ -25,7 +25,7 @@ from e2e.plumbing import Piped, feed, joined, listening, pipeline
 from e2e.test_damage import drop, flip, nth, twice
 from e2e.trees import KIB, MIB, noise, write
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import CHUNK, HEADER, Type
+from hvcopy.wire.frames import CHUNK, HEADER, HOLE, Type
 
 SOON = 4.0
 """Seconds: a fraction of one on an idle machine, with room for a busy one."""
@@ -117,6 +117,53 @@ def test_one_byte_at_a_time_is_gathered_before_the_socket(tmp_path: Path, proces
     assert left.finish().code == 0
     assert tap.all() == bytes(i % 251 for i in range(30000)) + b"x" * 600_000
     assert len(frames) < 1000, "33,000 writes became nearly as many frames"
+
+
+IMAGE = noise(MIB + 5) + bytes(9 * MIB) + noise(3 * MIB, 1) + bytes(2 * MIB) + b"the end"
+"""As a disk image is: most of it is zeros."""
+
+
+@pytest.mark.parametrize("from_pipe", [True, False], ids=["from a pipe", "from a file"])
+def test_zeros_are_named_and_not_sent(from_pipe: bool, tmp_path: Path, processes: ExitStack) -> None:
+    passed: list[int] = []
+
+    def count(kind: int, frame: bytes) -> bytes:
+        passed.append(len(frame))
+        return frame
+
+    source = write(tmp_path / "image", IMAGE)
+    left = processes.enter_context(listening(f"unix:{tmp_path}/d", "--digest"))
+    left.end()
+    tap = left.tap()
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", f"unix:{tmp_path}/d", up=lambda: Framed(count)))
+    command = f"{shlex.join(HVCOPY)} pipe {relay.address}"
+    shown = shlex.quote(str(source))
+    done = pipeline(f"cat {shown} | {command}" if from_pipe else f"{command} < {shown}", tmp_path)
+    assert done.code == 0, done.err
+    received = left.finish()
+    assert received.code == 0, received.err
+    assert xxh3_128_hexdigest(IMAGE) in received.err
+    assert tap.all() == IMAGE
+    assert sum(passed) < 9 * MIB, "15 MiB, of which 4 are no zeros"
+
+
+def test_the_file_of_o_has_holes_where_the_stream_has_zeros(tmp_path: Path, root: Path) -> None:
+    source = write(tmp_path / "image", IMAGE)
+    with listening(f"unix:{tmp_path}/s", "-o", root / "image") as left:
+        left.end()
+        assert run("pipe", f"unix:{tmp_path}/s", "-i", source).code == 0
+        assert left.finish().code == 0
+    assert (root / "image").read_bytes() == IMAGE
+    assert ELSEWHERE or (root / "image").stat().st_blocks * 512 < 9 * MIB
+
+
+def test_a_stream_that_ends_in_zeros_is_whole_in_a_file(tmp_path: Path, root: Path) -> None:
+    source = write(tmp_path / "image", b"x" * MIB + bytes(2 * MIB))
+    with listening(f"unix:{tmp_path}/s", "-o", root / "image") as left:
+        left.end()
+        assert run("pipe", f"unix:{tmp_path}/s", "-i", source).code == 0
+        assert left.finish().code == 0
+    assert (root / "image").read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("connector", [True, False], ids=["sent by the connector", "sent by the listener"])
@@ -358,6 +405,17 @@ HOSTILE = {
     "shorter than its head": ([(Type.CHUNK, b"x")], 7),
     "after the end": (
         [_message(m.ChunkEnd(0, bytes.fromhex(xxh3_128_hexdigest(b"")))), (Type.CHUNK, CHUNK.pack(0) + b"x")],
+        7,
+    ),
+    "a hole after a gap": ([(Type.HOLE, HOLE.pack(0, 5, MIB))], 7),
+    "a hole of nothing": ([(Type.HOLE, HOLE.pack(0, 0, 0))], 7),
+    "a hole that is not worth it": ([(Type.HOLE, HOLE.pack(0, 0, 4095))], 7),
+    "a hole that is larger than a chunk": ([(Type.HOLE, HOLE.pack(0, 0, MIB + 1))], 7),
+    "an endless hole": ([(Type.HOLE, HOLE.pack(0, 0, 2**64 - 1))], 7),
+    "a hole in a file": ([(Type.HOLE, HOLE.pack(1, 0, MIB))], 7),
+    "half a hole": ([(Type.HOLE, HOLE.pack(0, 0, MIB)[:16])], 7),
+    "a hole after the end": (
+        [_message(m.ChunkEnd(0, bytes.fromhex(xxh3_128_hexdigest(b"")))), (Type.HOLE, HOLE.pack(0, 0, MIB))],
         7,
     ),
     "another length": ([(Type.CHUNK, CHUNK.pack(0) + b"x"), _message(m.ChunkEnd(2, bytes(16)))], 8),

@@ -83,7 +83,7 @@ def test_a_full_disk_is_10_on_both_sides_and_leaves_nothing(tmp_path: Path) -> N
     script = f"{shlex.join(HVCOPY)} pipe -l unix:{tmp_path}/s -o {disk}/f; code=$?; ls -A {disk} >&2; exit $code"
     with Running("pipe", prefix=[*small_disk(disk, "2m"), "sh", "-c", script, "sh"]) as left:
         left.line("listening on")
-        done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", bytes(4 * MIB)))
+        done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", noise(4 * MIB)))
         received = left.finish()
     assert (done.code, received.code) == (10, 10), done.err + received.err
     assert f"{disk}/f: No space left on device" in received.err

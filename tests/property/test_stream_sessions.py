@@ -16,7 +16,9 @@ from hvcopy.wire import messages as m
 from hvcopy.wire.frames import HEADER, Type
 
 Sent = tuple[Type, bytes]
-CHUNKS = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
+ZEROS = st.sampled_from([frames.MIN_HOLE, frames.MIN_HOLE + 1, frames.MAX_CHUNK]).map(bytes)
+CHUNKS = st.lists(st.one_of(st.binary(min_size=1, max_size=40), ZEROS), max_size=6)
+"""Zeros travel as holes."""
 
 
 def message(one: m.Message) -> Sent:
@@ -44,6 +46,9 @@ class End:
         """Send what comes next."""
         if self.chunks:
             chunk = self.chunks.pop(0)
+            if len(chunk) >= frames.MIN_HOLE:
+                self.link.append((Type.HOLE, self.outgoing.add_hole(len(chunk))))
+                return
             self.link.append((Type.CHUNK, self.outgoing.add(memoryview(chunk)) + chunk))
         elif self.outgoing.end is None:
             self.link.append(message(self.outgoing.finish()))
@@ -61,6 +66,9 @@ class End:
             for start in range(0, len(contents), 3):
                 self.incoming.add(contents[start : start + 3])
             self.got += contents
+            return
+        if kind is Type.HOLE:
+            self.got += self.incoming.add_hole(body)
             return
         heard = m.decode(kind, body) if kind in m.SCHEMA else None
         if isinstance(heard, m.ChunkEnd):
@@ -132,6 +140,9 @@ FOREIGN = st.sampled_from(
         (Type.CHUNK, frames.CHUNK.pack(0) + b"again"),
         (Type.CHUNK, frames.CHUNK.pack(2**64 - 1) + b"far"),
         (Type.CHUNK, b"short"),
+        (Type.HOLE, frames.HOLE.pack(0, 0, frames.MIN_HOLE)),
+        (Type.HOLE, frames.HOLE.pack(0, 0, 2**64 - 1)),
+        (Type.HOLE, frames.HOLE.pack(1, 0, 0)),
         (Type.DATA, bytes(40)),
     ]
 )

@@ -47,6 +47,16 @@ def test_it_appears_whole_with_what_the_umask_leaves(tmp_path: Path, sync: bool)
     assert os.listdir(tmp_path) == ["f"]
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_zeros_become_a_hole_also_at_the_end(tmp_path: Path, sync: bool) -> None:
+    file = OutputFile(str(tmp_path / "f"), sync=sync)
+    for piece in (b"one ", bytes(20 << 20), b" two", bytes(4095), bytes(1 << 20)):
+        file.write(piece)
+    file.finish()
+    assert (tmp_path / "f").read_bytes() == b"one " + bytes(20 << 20) + b" two" + bytes(4095 + (1 << 20))
+    assert (tmp_path / "f").stat().st_blocks * 512 < 1 << 20
+
+
 def test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
     (tmp_path / "f").chmod(0o604)

@@ -246,6 +246,26 @@ def test_half_of_what_was_shared_is_not_sent_from_there(pipe: tuple[int, int]) -
     inlet.close()
 
 
+@pytest.mark.parametrize("taken", [MIB, MIB // 2])
+def test_what_is_passed_over_is_not_sent_later_and_the_next_is_copied(pipe: tuple[int, int], taken: int) -> None:
+    inlet = open_inlet(pipe[0])
+    work, data = memoryview(bytearray(MIB)), os.urandom(MIB)
+    os.write(pipe[1], bytes(taken) + data[taken:])
+    inlet.mark()
+    assert inlet.read(work[:taken]) == taken
+    inlet.pass_over()
+    os.write(pipe[1], data[:taken])
+    for shared in (False, True):
+        inlet.mark()
+        assert inlet.read(work) == MIB
+        assert work == data[taken:] + data[:taken]
+        reference = inlet.reference(MIB)
+        assert (reference is not None) == shared
+        assert reference is None or os.read(reference[0], MIB) == work
+        os.write(pipe[1], data[taken:] + data[:taken])
+    inlet.close()
+
+
 def test_no_descriptor_is_left_open(pipe: tuple[int, int]) -> None:
     gc.collect()  # what earlier tests forgot is not closed meanwhile
     before = os.listdir("/proc/self/fd")

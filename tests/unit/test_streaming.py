@@ -98,7 +98,7 @@ def meddled(path: Path, content: bytes, meddle: Callable[[int], object]) -> Medd
 
 
 def test_a_file_that_is_overwritten_between_reading_and_sending_is_told_as_changed(ends: Ends, tmp_path: Path) -> None:
-    inlet = meddled(tmp_path / "f", bytes(3 * MIB), lambda fd: os.pwrite(fd, b"changed", MIB // 2))
+    inlet = meddled(tmp_path / "f", os.urandom(3 * MIB), lambda fd: os.pwrite(fd, b"changed", MIB // 2))
     sending, receiving = ends.start(0, inlet, nowhere()), ends.start(1, None, into(tmp_path / "copy"))
     mismatch, told = receiving.exception(PATIENCE), sending.exception(PATIENCE)
     assert isinstance(mismatch, DigestMismatch)
