@@ -136,9 +136,10 @@ def test_zeros_are_named_and_not_sent(from_pipe: bool, tmp_path: Path, processes
     left.end()
     tap = left.tap()
     relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", f"unix:{tmp_path}/d", up=lambda: Framed(count)))
-    command = f"{shlex.join(HVCOPY)} pipe {relay.address}"
-    shown = shlex.quote(str(source))
-    done = pipeline(f"cat {shown} | {command}" if from_pipe else f"{command} < {shown}", tmp_path)
+    right = processes.enter_context(Piped(relay.address, *([] if from_pipe else ["-i", source])))
+    if from_pipe:
+        feed(right, IMAGE)
+    done = right.finish()
     assert done.code == 0, done.err
     received = left.finish()
     assert received.code == 0, received.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_zeros_become_a_hole_also_at_the_end(tmp_path: Path, sync: bool) -> None
         file.write(piece)
     file.finish()
     assert (tmp_path / "f").read_bytes() == b"one " + bytes(20 << 20) + b" two" + bytes(4095 + (1 << 20))
-    assert (tmp_path / "f").stat().st_blocks * 512 < 1 << 20
+    assert sys.platform == "win32" or (tmp_path / "f").stat().st_blocks * 512 < 1 << 20
 
 
 def test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode(tmp_path: Path) -> None:
