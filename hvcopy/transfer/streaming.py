@@ -13,7 +13,7 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import StreamTally
 from hvcopy.transfer.throttle import Throttle
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import LIVE, MAX_CHUNK, MIN_HOLE, Frame, Type
+from hvcopy.wire.frames import HEADER, LIVE, MAX_CHUNK, MIN_HOLE, Frame, Type
 
 if TYPE_CHECKING:
     from hvcopy.pipeio import Inlet
@@ -180,15 +180,21 @@ class Streaming:
             chunk = work[:filled]
             if filled >= MIN_HOLE and zero_runs(chunk, filled):
                 inlet.pass_over()
-                lanes.check()
-                link.send_frame(Type.HOLE, self._out.add_hole(filled))
-                continue
-            head = self._out.add(chunk)
-            if self._throttle.limited:
-                with lanes.watchdog.own_work():
-                    self._throttle.pass_through(filled, lambda: lanes.error is not None)
-            lanes.check()
-            self._leave(head, chunk, inlet.reference(filled))
+                hole = self._out.add_hole(filled)
+                self._pass_through(HEADER.size + len(hole))
+                link.send_frame(Type.HOLE, hole)
+            else:
+                head = self._out.add(chunk)
+                self._pass_through(filled)
+                self._leave(head, chunk, inlet.reference(filled))
+
+    def _pass_through(self, count: int) -> None:
+        """Wait until *count* more bytes may leave.  Raises what has ended the session meanwhile."""
+        lanes = self._lanes
+        if self._throttle.limited:
+            with lanes.watchdog.own_work():
+                self._throttle.pass_through(count, lambda: lanes.error is not None)
+        lanes.check()
 
     def _leave(self, head: bytes, chunk: memoryview, source: tuple[int, int] | None) -> None:
         """Send one chunk: from where it came, if that is possible, else from here."""

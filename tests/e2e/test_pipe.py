@@ -123,19 +123,24 @@ IMAGE = noise(MIB + 5) + bytes(9 * MIB) + noise(3 * MIB, 1) + bytes(2 * MIB) + b
 """As a disk image is: most of it is zeros."""
 
 
-@pytest.mark.parametrize("from_pipe", [True, False], ids=["from a pipe", "from a file"])
-def test_zeros_are_named_and_not_sent(from_pipe: bool, tmp_path: Path, processes: ExitStack) -> None:
-    passed: list[int] = []
+def _counting(passed: list[int]) -> Callable[[], Framed]:
+    """Passages that note the length of each frame."""
 
     def count(kind: int, frame: bytes) -> bytes:
         passed.append(len(frame))
         return frame
 
+    return lambda: Framed(count)
+
+
+@pytest.mark.parametrize("from_pipe", [True, False], ids=["from a pipe", "from a file"])
+def test_zeros_are_named_and_not_sent(from_pipe: bool, tmp_path: Path, processes: ExitStack) -> None:
+    passed: list[int] = []
     source = write(tmp_path / "image", IMAGE)
     left = processes.enter_context(listening(f"unix:{tmp_path}/d", "--digest"))
     left.end()
     tap = left.tap()
-    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", f"unix:{tmp_path}/d", up=lambda: Framed(count)))
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", f"unix:{tmp_path}/d", up=_counting(passed)))
     right = processes.enter_context(Piped(relay.address, *([] if from_pipe else ["-i", source])))
     if from_pipe:
         feed(right, IMAGE)
@@ -146,6 +151,17 @@ def test_zeros_are_named_and_not_sent(from_pipe: bool, tmp_path: Path, processes
     assert xxh3_128_hexdigest(IMAGE) in received.err
     assert tap.all() == IMAGE
     assert sum(passed) < 9 * MIB, "15 MiB, of which 4 are no zeros"
+
+
+def test_the_names_of_zeros_count_for_the_rate_limit(tmp_path: Path, processes: ExitStack) -> None:
+    passed: list[int] = []
+    left = processes.enter_context(listening(f"unix:{tmp_path}/d", "-o", os.devnull))
+    left.end()
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", f"unix:{tmp_path}/d", up=_counting(passed)))
+    source = write(tmp_path / "image", bytes(4 * MIB))
+    done = run("pipe", "-i", source, relay.address, "--bwlimit", "40K", "-o", os.devnull, "--json")
+    assert (done.code, left.finish().code) == (0, 0), done.err
+    assert sum(passed) < 40 * KIB * (done.result["seconds"] + 0.2), "a tenth of a second's worth leaves at once"
 
 
 def test_the_file_of_o_has_holes_where_the_stream_has_zeros(tmp_path: Path, root: Path) -> None:
