@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -451,6 +452,33 @@ def test_what_breaks_the_protocol_ends_the_session(what: str, tmp_path: Path) ->
         done = running.finish()
     assert done.code == code, done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [([], 6), ([_message(m.Error(10, "the disk is gone", ""))], 10)],
+    ids=["without a word", "with last words"],
+)
+def test_zeros_that_a_lost_peer_had_named_are_not_written_any_more(
+    last: list[tuple[Type, bytes]], code: int, tmp_path: Path
+) -> None:
+    """A socket holds the names of gigabytes: a slow reader would be busy for minutes with what is not whole anyway."""
+    gone = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Ready(b"", 1, "", []))
+        for kind, body in [*((Type.HOLE, HOLE.pack(0, number * MIB, MIB)) for number in range(50)), *last]:
+            peer.frame(kind, body)
+        peer.close()
+        gone.set()
+
+    with Listening(f"unix:{tmp_path}/s", server(script)) as scripted, Piped(scripted.address) as running:
+        assert gone.wait(20)
+        tap = running.tap(size=MIB)
+        done = running.finish()
+        assert done.code == code, done.err
+        assert ELSEWHERE or len(tap.all()) < 10 * MIB
 
 
 # ---- damage
