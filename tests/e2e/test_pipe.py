@@ -477,7 +477,7 @@ def test_zeros_that_a_lost_peer_had_named_are_not_written_any_more(
         assert gone.wait(20)
         tap = running.tap(size=MIB)
         done = running.finish()
-        assert done.code == code, done.err
+        assert done.code == code or (ELSEWHERE and done.code == 6), done.err
         assert ELSEWHERE or len(tap.all()) < 10 * MIB
 
 
@@ -489,6 +489,9 @@ DAMAGE = {
     "a chunk dropped": (Type.CHUNK, 2, drop, {8}),
     "a chunk twice": (Type.CHUNK, 2, twice, {8}),
     "a cut in a chunk": (Type.CHUNK, 2, lambda frame: frame[:1000] + frame[5000:], {5, 6, 7, 8}),
+    "a bit of a hole's length": (Type.HOLE, 1, flip(-1), {8}),
+    "a hole dropped": (Type.HOLE, 1, drop, {8}),
+    "a hole twice": (Type.HOLE, 1, twice, {8}),
     "a bit of the digest": (Type.CHUNK_END, 1, flip(-1), {8}),
     "the end dropped": (Type.CHUNK_END, 1, drop, {5, 8}),
 }
@@ -497,7 +500,7 @@ DAMAGE = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damage_is_never_success_and_no_file_gets_its_name(what: str, tmp_path: Path, processes: ExitStack) -> None:
     kind, number, damage, codes = DAMAGE[what]
-    source, target = write(tmp_path / "f", noise(4 * MIB + 5)), write(tmp_path / "out" / "f", b"old")
+    source, target = write(tmp_path / "f", noise(4 * MIB) + bytes(2 * MIB + 5)), write(tmp_path / "out" / "f", b"old")
     left = processes.enter_context(listening(f"unix:{tmp_path}/d", "-o", target, "--timeout", "1.5"))
     left.end()
     passage = nth(kind, number, damage)
