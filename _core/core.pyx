@@ -45,7 +45,6 @@ cdef enum:
     UNCLOCKED = 16      # calls between two looks at the clock while none of them has to wait
     PATROL_MS = 100     # signals are served this often, and one wait is this long; the contract says 200
     PAGE = 4096         # bytes; the grain of holes, and of what is copied
-    RUNS = 128          # runs found before they become Python objects
 
 
 cdef enum Turn:

@@ -1,4 +1,4 @@
-# Single files: positioned reads and writes, zero runs, a rename that replaces nothing.  Part of core.pyx.
+# Single files: positioned reads and writes, zeros, a rename that replaces nothing.  Part of core.pyx.
 
 cdef bint is_zero(const unsigned char *data, size_t size) noexcept nogil:
     """Each byte equals the one before it, and the first is zero."""
@@ -23,36 +23,17 @@ cdef size_t data_pages(const unsigned char *data, size_t size, size_t page) noex
     return size
 
 
-def zero_runs(data, size_t grain, /):
-    """Return (start, length) of the maximal runs of *grain*-aligned, *grain*-sized zero pieces of *data*."""
-    cdef size_t starts[RUNS]
-    cdef size_t sizes[RUNS]
-    cdef size_t at = 0, size
+def all_zeros(data, /):
+    """Say whether *data* has no byte but zeros."""
     cdef Py_buffer view
-    cdef const unsigned char *bytes_
-    cdef int found, i
-    cdef list runs = []
-    if grain == 0:
-        raise ValueError("grain must be positive")
+    cdef bint zeros
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        bytes_ = <const unsigned char *>view.buf
-        size = <size_t>view.len
-        while at < size:
-            found = 0
-            with nogil:
-                while at < size and found < RUNS:
-                    at += data_pages(bytes_ + at, size - at, grain)
-                    starts[found] = at
-                    sizes[found] = zero_pages(bytes_ + at, size - at, grain)
-                    at += sizes[found]
-                    found += sizes[found] != 0
-            for i in range(found):
-                runs.append((starts[i], sizes[i]))
-            PyErr_CheckSignals()
+        with nogil:
+            zeros = view.len == 0 or is_zero(<const unsigned char *>view.buf, <size_t>view.len)
     finally:
         PyBuffer_Release(&view)
-    return runs
+    return zeros
 
 
 cdef struct FileSpan:

@@ -189,8 +189,8 @@ def rename_new(dirfd: int, old: bytes, new: bytes, /) -> None:
 def sync_filesystem(fd: int, /) -> None:
     """Wait until everything written to the file system of *fd* is on disk (syncfs(2)).  Blocks."""
 
-def zero_runs(data: ReadableBuffer, grain: int, /) -> list[tuple[int, int]]:
-    """Return (start, length) of the maximal runs of *grain*-aligned, *grain*-sized all-zero pieces of *data*."""
+def all_zeros(data: ReadableBuffer, /) -> bool:
+    """Say whether *data* has no byte but zeros; of nothing, yes."""
 
 def read_files(
     dirfds: ReadableBuffer, names: Sequence[bytes], into: WriteableBuffer, limit: int, /

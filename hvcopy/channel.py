@@ -140,15 +140,6 @@ class Channel:
                 return bool(poller.poll(0))
         return False
 
-    def left_by_peer(self) -> bool:
-        """Say whether the peer sends no more, though some of it may still be waiting here; False where nobody can tell."""
-        with contextlib.suppress(OSError, ValueError):
-            if sys.platform != "win32":
-                poller = select.poll()
-                poller.register(self.sock.fileno(), select.POLLRDHUP)
-                return bool(poller.poll(0))
-        return False
-
     def receive_exact(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Fill *into*; returns its length, or fewer bytes when the peer's end of stream came first."""
         try:

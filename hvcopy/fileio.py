@@ -22,6 +22,7 @@ from hvcopy._core import (
     SET_OWNER,
     SYNC,
     TOO_LARGE,
+    all_zeros,
     describe,
     is_link,
     link_at,
@@ -41,7 +42,6 @@ from hvcopy._core import (
     sync_filesystem,
     write_at,
     write_files,
-    zero_runs,
 )
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "SET_OWNER",
     "SYNC",
     "TOO_LARGE",
+    "all_zeros",
     "is_link",
     "describe",
     "link_at",
@@ -83,5 +84,4 @@ __all__ = [
     "sync_filesystem",
     "write_at",
     "write_files",
-    "zero_runs",
 ]

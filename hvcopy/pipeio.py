@@ -84,7 +84,7 @@ class Inlet:
         """Return (descriptor, offset or -1) from where the *count* bytes read since ``mark`` can be sent, None if they cannot."""
         return None
 
-    def pass_over(self) -> None:
+    def forget(self) -> None:
         """What was read since ``mark`` will not be sent after all: it is zeros."""
 
     @property
@@ -206,7 +206,7 @@ class PipeInlet(Inlet):
         """The second pipe, when it holds just what was read."""
         return (self._twin[0], -1) if self._twin and count == self._shared and not self._left else None
 
-    def pass_over(self) -> None:
+    def forget(self) -> None:
         """Let go of what is shared, and share nothing the next time: zeros come in long runs."""
         self._after_zeros = True
         if self._shared:

@@ -57,7 +57,7 @@ class OutputFile:
         """Add *data*, by a hole when it is a page or more of zeros and nothing else.  Raises LocalFailure."""
         with _told_of(self.name):
             size = memoryview(data).nbytes
-            if size >= PAGE and fileio.zero_runs(data, size):
+            if size >= PAGE and fileio.all_zeros(data):
                 fileio.set_size(self._fd, self._length + size, True)
             else:
                 fileio.write_at(self._fd, data, self._length, False)

@@ -9,8 +9,8 @@ from xxhash import xxh3_128
 
 from hvcopy.buffers import ZEROS
 from hvcopy.errors import DigestMismatch, NotHvcopy
-from hvcopy.wire.frames import CHUNK, HOLE, MAX_CHUNK, MIN_HOLE, unpack
-from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd
+from hvcopy.wire.frames import CHUNK, HOLE, MAX_CHUNK, MAX_HOLES_AHEAD, MIN_HOLE, TELL_TAKEN, unpack
+from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd, Taken
 
 
 class OutgoingStream:
@@ -18,6 +18,7 @@ class OutgoingStream:
 
     def __init__(self) -> None:
         self._digest = xxh3_128()
+        self._holes = self._taken = 0
         self.length = 0
         self.end: ChunkEnd | None = None
         self.durability = ""
@@ -35,12 +36,24 @@ class OutgoingStream:
         self.length += len(contents)
         return head
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the peer must take some of the holes before another one is named."""
+        return self._holes - self._taken >= MAX_HOLES_AHEAD
+
+    def taken(self, said: Taken) -> None:
+        """Take the peer's word for holes.  Raises NotHvcopy when it cannot be true."""
+        if not self._taken < said.bytes <= self._holes:
+            raise NotHvcopy("the peer took zeros that it was not sent")
+        self._taken = said.bytes
+
     def add_hole(self, length: int) -> bytes:
         """Count and hash *length* zeros, MIN_HOLE to MAX_CHUNK; returns the body of the frame in their place."""
         assert self.end is None
         body = HOLE.pack(0, self.length, length)
         self._digest.update(ZEROS[:length])
         self.length += length
+        self._holes += length
         return body
 
     def finish(self) -> ChunkEnd:
@@ -64,12 +77,16 @@ class OutgoingStream:
 
 
 class IncomingStream:
-    """What the peer sends.  ``expect`` for each chunk, ``add`` for its contents, ``add_hole`` for zeros, ``ended`` once."""
+    """What the peer sends.  ``expect`` for each chunk, ``add`` for its contents, ``add_hole`` for zeros, ``ended`` once.
+
+    One thread may ``tell`` of holes while another takes what comes.
+    """
 
     def __init__(self) -> None:
         self._digest = xxh3_128()
         self.length = 0
         self.has_ended = False
+        self._written_holes = self._told_holes = 0
         self._live = False
         self.durability = ""
 
@@ -97,6 +114,20 @@ class IncomingStream:
             raise NotHvcopy("the peer sent a hole in its stream that does not come next")
         self.add(ZEROS[:length])
         return ZEROS[:length]
+
+    def wrote_hole(self, zeros: memoryview) -> None:
+        """Count what ``add_hole`` gave, once it is where it goes."""
+        self._written_holes += len(zeros)
+
+    @property
+    def owes_word(self) -> bool:
+        """Whether the peer is to hear how much of its holes is taken."""
+        return self._written_holes - self._told_holes >= TELL_TAKEN
+
+    def tell(self) -> Taken:
+        """Return what is to be said of holes."""
+        self._told_holes = self._written_holes
+        return Taken(self._told_holes)
 
     def ended(self, end: ChunkEnd) -> None:
         """Take the peer's end.  Raises NotHvcopy out of turn, DigestMismatch when something else arrived."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hvcopy.buffers import buffer
 from hvcopy.errors import DigestMismatch, HvcopyError, LocalFailure, NotHvcopy, printable
-from hvcopy.fileio import zero_runs
+from hvcopy.fileio import all_zeros
 from hvcopy.session.stream import IncomingStream, OutgoingStream
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import StreamTally
@@ -72,7 +72,7 @@ class Streaming:
         self._peers_size: int | None = None
         self._small_left = 0.0
         self._heard_then = 0
-        self._reading = False
+        self._reading = self._tells = False
         self._idle_since = time.monotonic()
         self._hinted = False
 
@@ -178,8 +178,9 @@ class Streaming:
             if not filled:
                 return
             chunk = work[:filled]
-            if filled >= MIN_HOLE and zero_runs(chunk, filled):
-                inlet.pass_over()
+            if filled >= MIN_HOLE and all_zeros(chunk):
+                inlet.forget()
+                self._await_taken()
                 hole = self._out.add_hole(filled)
                 self._pass_through(HEADER.size + len(hole))
                 link.send_frame(Type.HOLE, hole)
@@ -187,6 +188,12 @@ class Streaming:
                 head = self._out.add(chunk)
                 self._pass_through(filled)
                 self._leave(head, chunk, inlet.reference(filled))
+
+    def _await_taken(self) -> None:
+        """Wait while the peer's reader is behind with zeros, of which no socket holds it back."""
+        lanes = self._lanes
+        with lanes.changed:
+            lanes.changed.wait_for(lambda: not self._out.ahead or lanes.error or lanes.finished)
 
     def _pass_through(self, count: int) -> None:
         """Wait until *count* more bytes may leave.  Raises what has ended the session meanwhile."""
@@ -231,15 +238,34 @@ class Streaming:
                         self._sink.write(contents)
             elif frame.type is Type.HOLE:
                 zeros = self._in.add_hole(frame.body)
-                while link.channel.left_by_peer():  # gigabytes may have been named before that, and are not whole: hear why
-                    link.receive()
                 with watchdog.own_work():
                     self._sink.write(zeros)
+                self._wrote_hole(zeros)
             else:
                 self._message(frame)
 
+    def _wrote_hole(self, zeros: memoryview) -> None:
+        self._in.wrote_hole(zeros)
+        if self._in.owes_word:
+            if not self._tells:
+                self._tells = True
+                self._lanes.spawn(self._tell, "taken", sends=True)
+            with self._lanes.changed:
+                self._lanes.changed.notify_all()
+
+    def _tell(self) -> None:
+        """Tell the peer of its holes: not in the thread that receives, which must never wait until the peer does."""
+        lanes = self._lanes
+        while True:
+            with lanes.changed:
+                lanes.changed.wait_for(lambda: self._in.owes_word or lanes.error or lanes.finished)
+                if lanes.error or lanes.finished:
+                    return
+                word = self._in.tell()
+            lanes.control.send(word)
+
     def _message(self, frame: Frame) -> None:
-        if frame.type not in (Type.PING, Type.TOTALS, Type.CHUNK_END, Type.CHUNK_ACK):
+        if frame.type not in (Type.PING, Type.TOTALS, Type.CHUNK_END, Type.CHUNK_ACK, Type.TAKEN):
             raise NotHvcopy(f"the peer sent {frame.type.name}, which is no part of a stream")
         match m.decode(frame.type, frame.body):
             case m.Ping() as ping:
@@ -250,6 +276,10 @@ class Streaming:
                 self._ended(end)
             case m.ChunkAck() as ack:
                 self._acknowledged(ack)
+            case m.Taken() as taken:
+                with self._lanes.changed:
+                    self._out.taken(taken)
+                    self._lanes.changed.notify_all()
 
     def _ended(self, end: m.ChunkEnd) -> None:
         self._in.ended(end)

@@ -30,6 +30,10 @@ MAX_PACK_BODY = 8 * MIB
 MAX_CHUNK = MIB
 MIN_HOLE = 4 * KIB
 """Fewer zeros of a stream are sent as they are."""
+MAX_HOLES_AHEAD = 16 * MIB
+"""Bytes of holes that the peer has not taken, from which on no further one is named."""
+TELL_TAKEN = 4 * MIB
+"""Bytes of holes from which on the peer hears that they are taken."""
 
 
 class Type(IntEnum):
@@ -60,6 +64,7 @@ class Type(IntEnum):
     CHUNK = 0x40
     CHUNK_END = 0x41
     CHUNK_ACK = 0x42
+    TAKEN = 0x43
     MEASURE = 0x50
     FLOOD = 0x51
     LULL = 0x52

@@ -284,6 +284,12 @@ class ChunkAck(Message, frozen=True):
     durability: Word
 
 
+class Taken(Message, frozen=True):
+    """Section 10: so many bytes of holes, in all, are where they go."""
+
+    bytes: Count
+
+
 MAX_MEASURED_MILLIS = 3_600_000
 MAX_MEASURED_LENGTH = MIB
 """Bounds of one measurement, section 12."""
@@ -334,6 +340,7 @@ SCHEMA: dict[Type, type[Message]] = {
     Type.LISTING: Listing,
     Type.CHUNK_END: ChunkEnd,
     Type.CHUNK_ACK: ChunkAck,
+    Type.TAKEN: Taken,
     Type.MEASURE: Measure,
     Type.LULL: Lull,
     Type.FIGURES: Figures,

@@ -1,4 +1,4 @@
-"""read_at, write_at, start_writeback and zero_runs."""
+"""read_at, write_at, start_writeback and all_zeros."""
 
 from __future__ import annotations
 
@@ -159,51 +159,18 @@ def test_start_writeback_is_a_hint_that_never_fails(file: int) -> None:
     core.start_writeback(-1, -5, -5)
 
 
-def zero_runs_oracle(data: bytes, grain: int) -> list[tuple[int, int]]:
-    """zero_runs, in the plainest way."""
-    runs: list[tuple[int, int]] = []
-    for at in range(0, len(data) - grain + 1, grain):
-        if data[at : at + grain].count(0) == grain:
-            if runs and sum(runs[-1]) == at:
-                runs[-1] = (runs[-1][0], runs[-1][1] + grain)
-            else:
-                runs.append((at, grain))
-    return runs
-
-
-@given(
-    pieces=st.lists(st.tuples(st.sampled_from([b"\0", b"\0", b"x"]), st.integers(1, 40)), max_size=60),
-    grain=st.integers(1, 64),
-)
-def test_zero_runs_agrees_with_the_plainest_scan(pieces: list[tuple[bytes, int]], grain: int) -> None:
+@given(st.lists(st.tuples(st.sampled_from([b"\0", b"\0", b"x"]), st.integers(0, 40)), max_size=4))
+def test_all_zeros_agrees_with_counting_them(pieces: list[tuple[bytes, int]]) -> None:
     data = b"".join(byte * count for byte, count in pieces)
-    assert core.zero_runs(data, grain) == zero_runs_oracle(data, grain)
+    assert core.all_zeros(data) == (data.count(0) == len(data))
 
 
-def test_zero_runs_finds_more_runs_than_one_batch() -> None:
-    data = (bytes(64) + b"x" * 64) * 5000
-    assert core.zero_runs(data, 64) == zero_runs_oracle(data, 64)
-    assert len(core.zero_runs(data, 64)) == 5000
-
-
-@pytest.mark.parametrize("at", [0, 1, 2047, 4095])
-def test_zero_runs_sees_a_single_byte_anywhere_in_a_piece(at: int) -> None:
+@pytest.mark.parametrize("at", [0, 1, 2047, PAGE - 1, PAGE, 3 * PAGE - 1])
+@pytest.mark.parametrize("value", [1, 128, 255])
+def test_all_zeros_sees_a_single_byte_anywhere(at: int, value: int) -> None:
     data = bytearray(3 * PAGE)
-    data[PAGE + at] = 128
-    assert core.zero_runs(data, PAGE) == [(0, PAGE), (2 * PAGE, PAGE)]
-
-
-@pytest.mark.parametrize(("data", "grain"), [(b"", 1), (b"\0\0\0", 4), (b"x", 1)])
-def test_zero_runs_of_no_whole_zero_piece_is_empty(data: bytes, grain: int) -> None:
-    assert core.zero_runs(data, grain) == []
-
-
-def test_zero_runs_of_all_zeros_is_one_run() -> None:
-    assert core.zero_runs(bytes((5 << 20) + 1), 1 << 16) == [(0, 5 << 20)]
-
-
-def test_zero_runs_without_a_grain_is_misuse() -> None:
-    with pytest.raises(ValueError, match="grain"):
-        core.zero_runs(b"abc", 0)
-    with pytest.raises((ValueError, OverflowError)):
-        core.zero_runs(b"abc", -1)
+    assert core.all_zeros(data)
+    data[at] = value
+    assert not core.all_zeros(data)
+    assert not core.all_zeros(memoryview(data)[at:])
+    assert core.all_zeros(memoryview(data)[:at])

@@ -68,7 +68,7 @@ def exercise(folder: int, round_: int) -> None:
     for flags in (0, core.REPLACE, core.REPLACE | core.SYNC if round_ == 0 else core.REPLACE):
         core.write_files(handles, names, places, bytes(100), b".t", flags)
     core.read_files(handles, [*names[:-1], b"missing"], into, 1000)
-    core.zero_runs(into, 64)
+    core.all_zeros(into)
 
 
 def test_calls_leak_no_descriptor_and_no_memory(tmp_path: Path) -> None:

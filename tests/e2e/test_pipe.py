@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,7 +10,6 @@ import shlex
 import signal
 import sys
 import termios
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from commands import eventually, run, serving
-from peers import Framed, Gate, Listening, Peer, Relay, drain, says, server
+from peers import Framed, Gate, Listening, Peer, Refused, Relay, drain, says, server
 from ports import is_free
 from starting import ELSEWHERE, HVCOPY
 from xxhash import xxh3_128_hexdigest
@@ -394,7 +394,7 @@ def _takes_all_and_never_confirms(peer: Peer) -> None:
 
 @pytest.mark.parametrize("script", [_beats_and_never_reads, _takes_all_and_never_confirms])
 def test_a_peer_that_lives_and_does_nothing_is_5(script: Callable[[Peer], None], tmp_path: Path) -> None:
-    source = write(tmp_path / "f", bytes(8 * MIB))
+    source = write(tmp_path / "f", noise(8 * MIB))
     with Listening(f"unix:{tmp_path}/s", server(script)) as scripted:
         done = run("pipe", "-i", source, scripted.address, "--timeout", "1.5")
     assert done.code == 5, done.err
@@ -436,6 +436,8 @@ HOSTILE = {
         [_message(m.ChunkEnd(0, bytes.fromhex(xxh3_128_hexdigest(b"")))), (Type.HOLE, HOLE.pack(0, 0, MIB))],
         7,
     ),
+    "zeros are taken that were not sent": ([_message(m.Taken(1))], 7),
+    "none are taken": ([_message(m.Taken(0))], 7),
     "another length": ([(Type.CHUNK, CHUNK.pack(0) + b"x"), _message(m.ChunkEnd(2, bytes(16)))], 8),
     "an early acknowledgement": ([_message(m.ChunkAck(0, bytes.fromhex(xxh3_128_hexdigest(b"")), "passed"))], 7),
     "files": ([(Type.DATA, bytes(40))], 7),
@@ -454,31 +456,78 @@ def test_what_breaks_the_protocol_ends_the_session(what: str, tmp_path: Path) ->
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(
-    ("last", "code"),
-    [([], 6), ([_message(m.Error(10, "the disk is gone", ""))], 10)],
-    ids=["without a word", "with last words"],
-)
-def test_zeros_that_a_lost_peer_had_named_are_not_written_any_more(
-    last: list[tuple[Type, bytes]], code: int, tmp_path: Path
-) -> None:
-    """A socket holds the names of gigabytes: a slow reader would be busy for minutes with what is not whole anyway."""
-    gone = threading.Event()
+# ---- zeros that nobody has read yet
+
+
+def zeros(folder: Path) -> Path:
+    """A GiB of them."""
+    path = write(folder / "zeros", b"")
+    os.truncate(path, 1024 * MIB)
+    return path
+
+
+def test_a_sender_names_no_zeros_beyond_what_is_taken(tmp_path: Path) -> None:
+    """A socket would hold the names of gigabytes, and the sender's progress be as far ahead of a reader that rests."""
+    named: list[int] = []
 
     def script(peer: Peer) -> None:
         peer.expect(m.Job)
         peer.send(m.Ready(b"", 1, "", []))
-        for kind, body in [*((Type.HOLE, HOLE.pack(0, number * MIB, MIB)) for number in range(50)), *last]:
-            peer.frame(kind, body)
+        peer.beat()
+        with contextlib.suppress(Refused):
+            while True:
+                frame = peer.receive()
+                if frame.type is Type.HOLE:
+                    named.append(HOLE.unpack(frame.body)[2])
+
+    with Listening(f"unix:{tmp_path}/s", server(script)) as scripted:
+        done = run("pipe", "-i", zeros(tmp_path), scripted.address, "--timeout", "1.5")
+    assert done.code == 5, done.err
+    assert 16 * MIB <= sum(named) <= 17 * MIB
+
+
+def test_a_receiver_says_how_much_of_the_zeros_is_taken(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Ready(b"", 1, "", []))
+        for number in range(50):
+            peer.frame(Type.HOLE, HOLE.pack(0, number * MIB, MIB))
+        while not told or told[-1] < 47 * MIB:
+            told.append(peer.expect(m.Taken).bytes)
         peer.close()
-        gone.set()
 
     with Listening(f"unix:{tmp_path}/s", server(script)) as scripted, Piped(scripted.address) as running:
-        assert gone.wait(20)
-        tap = running.tap(size=MIB)
-        done = running.finish()
-        assert done.code == code or (ELSEWHERE and done.code == 6), done.err
-        assert ELSEWHERE or len(tap.all()) < 10 * MIB
+        tap = running.tap()
+        assert running.finish().code == 6
+        assert tap.all() == bytes(50 * MIB)
+    assert told[0] >= 4 * MIB
+    assert told == sorted(set(told))
+
+
+def test_zeros_go_both_ways_at_once_whoever_rests(tmp_path: Path) -> None:
+    """Both ends must tell the other how much they took while their own stream fills the connection."""
+    contents = [noise(MIB, seed) + bytes(40 * MIB) + noise(8 * MIB, seed) + bytes(40 * MIB) for seed in (0, 1)]
+    with joined(f"unix:{tmp_path}/s") as pair:
+        for one, content in zip(pair, contents, strict=True):
+            feed(one, content)
+        taps = [one.tap() for one in pair]
+        assert [one.finish().code for one in pair] == [0, 0]
+        assert [tap.all() for tap in taps] == contents[::-1]
+
+
+def test_of_a_lost_peer_few_zeros_are_written_that_nobody_had_read(tmp_path: Path) -> None:
+    with listening(f"unix:{tmp_path}/s") as left:
+        left.end()
+        with Piped(f"unix:{tmp_path}/s", "-i", zeros(tmp_path), "--progress", "json") as right:
+            told = [json.loads(right.line(r'(\{"event": "progress".*\})\n')[1])["bytes"]]
+            right.signal(signal.SIGKILL)
+            right.finish()
+        tap = left.tap()
+        assert left.finish().code == 6
+    assert told[0] <= 18 * MIB, "the reader has not begun"
+    assert len(tap.all()) <= 18 * MIB
 
 
 # ---- damage

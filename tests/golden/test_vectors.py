@@ -92,6 +92,7 @@ CONTROL: dict[str, m.Message] = {
     ),
     "chunk_end": m.ChunkEnd(MIB + 7, ID),
     "chunk_ack": m.ChunkAck(MIB + 7, ID, "passed"),
+    "taken": m.Taken(5 * MIB),
     "measure": m.Measure("flood", "down", 10_000, 65_536, 4, MIB),
     "lull": m.Lull(),
     "figures": m.Figures(5_000_000_123, 10_000_400, 0, 0, 700_000, 2_100_000, 212_992),

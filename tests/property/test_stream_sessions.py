@@ -68,7 +68,11 @@ class End:
             self.got += contents
             return
         if kind is Type.HOLE:
-            self.got += self.incoming.add_hole(body)
+            zeros = self.incoming.add_hole(body)
+            self.got += zeros
+            self.incoming.wrote_hole(zeros)
+            if self.incoming.owes_word:
+                self.link.append(message(self.incoming.tell()))
             return
         heard = m.decode(kind, body) if kind in m.SCHEMA else None
         if isinstance(heard, m.ChunkEnd):
@@ -76,6 +80,8 @@ class End:
             self.link.append(message(self.incoming.acknowledge("passed")))
         elif isinstance(heard, m.ChunkAck):
             self.outgoing.acknowledged(heard)
+        elif isinstance(heard, m.Taken):
+            self.outgoing.taken(heard)
         else:
             raise NotHvcopy("out of turn")
 
@@ -140,6 +146,9 @@ FOREIGN = st.sampled_from(
         (Type.CHUNK, frames.CHUNK.pack(0) + b"again"),
         (Type.CHUNK, frames.CHUNK.pack(2**64 - 1) + b"far"),
         (Type.CHUNK, b"short"),
+        message(m.Taken(0)),
+        message(m.Taken(frames.MIN_HOLE)),
+        message(m.Taken(2**63 - 1)),
         (Type.HOLE, frames.HOLE.pack(0, 0, frames.MIN_HOLE)),
         (Type.HOLE, frames.HOLE.pack(0, 0, 2**64 - 1)),
         (Type.HOLE, frames.HOLE.pack(1, 0, 0)),

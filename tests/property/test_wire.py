@@ -87,6 +87,7 @@ MESSAGES: dict[Type, st.SearchStrategy[Any]] = {
     ),
     Type.CHUNK_END: st.builds(m.ChunkEnd, COUNT, exactly(16)),
     Type.CHUNK_ACK: st.builds(m.ChunkAck, COUNT, exactly(16), WORD),
+    Type.TAKEN: st.builds(m.Taken, COUNT),
     Type.MEASURE: st.builds(
         m.Measure, WORD, WORD, st.integers(1, 3_600_000), st.integers(1, 2**20), st.integers(1, 16), st.integers(0, 2**31 - 1)
     ),

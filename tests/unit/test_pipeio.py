@@ -247,13 +247,13 @@ def test_half_of_what_was_shared_is_not_sent_from_there(pipe: tuple[int, int]) -
 
 
 @pytest.mark.parametrize("taken", [MIB, MIB // 2])
-def test_what_is_passed_over_is_not_sent_later_and_the_next_is_copied(pipe: tuple[int, int], taken: int) -> None:
+def test_what_is_forgotten_is_not_sent_later_and_the_next_is_copied(pipe: tuple[int, int], taken: int) -> None:
     inlet = open_inlet(pipe[0])
     work, data = memoryview(bytearray(MIB)), os.urandom(MIB)
     os.write(pipe[1], bytes(taken) + data[taken:])
     inlet.mark()
     assert inlet.read(work[:taken]) == taken
-    inlet.pass_over()
+    inlet.forget()
     os.write(pipe[1], data[:taken])
     for shared in (False, True):
         inlet.mark()
