@@ -512,7 +512,7 @@ def test_zeros_go_both_ways_at_once_whoever_rests(tmp_path: Path) -> None:
     with joined(f"unix:{tmp_path}/s") as pair:
         for one, content in zip(pair, contents, strict=True):
             feed(one, content)
-        taps = [one.tap() for one in pair]
+        taps = [one.tap(size=MIB) for one in pair]
         assert [one.finish().code for one in pair] == [0, 0]
         assert [tap.all() for tap in taps] == contents[::-1]
 
