@@ -20,21 +20,22 @@ class Tap:
 
     def __init__(self, fd: int, *, size: int = PIECE) -> None:
         self._fd, self._size = fd, size
-        self.content = b""
+        self._pieces: list[bytes] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        pieces = []
         try:
             while piece := os.read(self._fd, self._size):
-                pieces.append(piece)
-                if len(pieces) == 1 or self._size == PIECE:
-                    self.content = b"".join(pieces)
+                self._pieces.append(piece)
         except OSError:  # a terminal whose other side is closed
             pass
-        self.content = b"".join(pieces)
         os.close(self._fd)
+
+    @property
+    def content(self) -> bytes:
+        """What has come until now."""
+        return b"".join(self._pieces)
 
     def all(self) -> bytes:
         """Everything, when the other side has closed."""
