@@ -121,8 +121,8 @@ class IncomingStream:
 
     @property
     def owes_word(self) -> bool:
-        """Whether the peer is to hear how much of its holes is taken."""
-        return self._written_holes - self._told_holes >= TELL_TAKEN
+        """Whether the peer is to hear how much of its holes is taken: not after its end, for the acknowledgement says all."""
+        return not self.has_ended and self._written_holes - self._told_holes >= TELL_TAKEN
 
     def tell(self) -> Taken:
         """Return what is to be said of holes."""

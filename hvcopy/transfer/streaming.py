@@ -72,7 +72,7 @@ class Streaming:
         self._peers_size: int | None = None
         self._small_left = 0.0
         self._heard_then = 0
-        self._reading = self._tells = False
+        self._reading = self._tells = self._telling = False
         self._idle_since = time.monotonic()
         self._hinted = False
 
@@ -261,8 +261,11 @@ class Streaming:
                 lanes.changed.wait_for(lambda: self._in.owes_word or lanes.error or lanes.finished)
                 if lanes.error or lanes.finished:
                     return
-                word = self._in.tell()
+                word, self._telling = self._in.tell(), True
             lanes.control.send(word)
+            with lanes.changed:
+                self._telling = False
+                lanes.changed.notify_all()
 
     def _message(self, frame: Frame) -> None:
         if frame.type not in (Type.PING, Type.TOTALS, Type.CHUNK_END, Type.CHUNK_ACK, Type.TAKEN):
@@ -285,6 +288,8 @@ class Streaming:
         self._in.ended(end)
         with self._lanes.watchdog.own_work():
             durability = self._sink.finish()
+        with self._lanes.changed:  # a peer that has the acknowledgement may close, and what comes then would reset TCP
+            self._lanes.changed.wait_for(lambda: not self._telling or self._lanes.error)
         self._lanes.control.send(self._in.acknowledge(durability))
         self._settle()
         if self._inlet and self._inlet.is_terminal:

@@ -77,6 +77,7 @@ class End:
         heard = m.decode(kind, body) if kind in m.SCHEMA else None
         if isinstance(heard, m.ChunkEnd):
             self.incoming.ended(heard)
+            assert not self.incoming.owes_word, "the acknowledgement says it"
             self.link.append(message(self.incoming.acknowledge("passed")))
         elif isinstance(heard, m.ChunkAck):
             self.outgoing.acknowledged(heard)
