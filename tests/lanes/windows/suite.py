@@ -52,11 +52,12 @@ COMMANDS = (
     "output",
     "pipe",
     "pipe_ends",
+    "pipe_zeros",
     "wrong_peers",
 )
 """Files of tests/e2e.  Their commands are workers (work.py); a unix address in them stands for a port (tests/ports.py)."""
 
-COMMANDS_ON_NEXT = ("interrupts", "main_job", "nc", "one_shot", "pipe")
+COMMANDS_ON_NEXT = ("interrupts", "main_job", "nc", "one_shot", "pipe", "pipe_zeros")
 """Those of them that run on the newer of the lane's two Pythons, too: a file, a tree, both kinds of streams, Ctrl-C."""
 
 WINE_FOLLOWS = "Wine shows a link of this machine's file system as what it leads to; junctions: real-hyperv.ps1"
