@@ -1,4 +1,4 @@
-"""Memory that large pieces are copied into and out of at full speed, and zeros to read."""
+"""Memory that large pieces are copied into and out of at full speed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ APART = 64
 """Bytes from the start of a page.  A processor whose copy begins 1 to 31 bytes further into a page than its source does
 takes four times as long (AMD, ``rep movsb``: sourceware.org bug 30994; measured, docs/performance.md).  What comes from a
 pipe or a file begins with a page, and malloc gives large pieces 16 bytes into one."""
-
-
-ZEROS = memoryview(bytes(1 << 20))
-"""A MiB of zeros: never written to, so that the system has one page for all of it."""
 
 
 def buffer(size: int) -> memoryview:

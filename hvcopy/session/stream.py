@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from xxhash import xxh3_128
 
-from hvcopy.buffers import ZEROS
 from hvcopy.errors import DigestMismatch, NotHvcopy
 from hvcopy.wire.frames import CHUNK, HOLE, MAX_CHUNK, MAX_HOLES_AHEAD, MIN_HOLE, TELL_TAKEN, unpack
 from hvcopy.wire.messages import CACHED, PASSED, SYNCED, ChunkAck, ChunkEnd, Taken
+
+_ZEROS = memoryview(bytes(MAX_CHUNK))
+"""The largest hole.  Never written to, so that the system has one page for all of it."""
 
 
 class OutgoingStream:
@@ -51,7 +53,7 @@ class OutgoingStream:
         """Count and hash *length* zeros, MIN_HOLE to MAX_CHUNK; returns the body of the frame in their place."""
         assert self.end is None
         body = HOLE.pack(0, self.length, length)
-        self._digest.update(ZEROS[:length])
+        self._digest.update(_ZEROS[:length])
         self.length += length
         self._holes += length
         return body
@@ -112,8 +114,8 @@ class IncomingStream:
         zero, offset, length = unpack(HOLE, body, "HOLE")
         if self.has_ended or zero or offset != self.length or not MIN_HOLE <= length <= MAX_CHUNK:
             raise NotHvcopy("the peer sent a hole in its stream that does not come next")
-        self.add(ZEROS[:length])
-        return ZEROS[:length]
+        self.add(_ZEROS[:length])
+        return _ZEROS[:length]
 
     def wrote_hole(self, zeros: memoryview) -> None:
         """Count what ``add_hole`` gave, once it is where it goes."""

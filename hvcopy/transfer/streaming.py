@@ -190,7 +190,7 @@ class Streaming:
                 self._leave(head, chunk, inlet.reference(filled))
 
     def _await_taken(self) -> None:
-        """Wait while the peer's reader is behind with zeros, of which no socket holds it back."""
+        """Wait while the peer has taken too few of the zeros that were named: no full socket makes this end wait for them."""
         lanes = self._lanes
         with lanes.changed:
             lanes.changed.wait_for(lambda: not self._out.ahead or lanes.error or lanes.finished)
