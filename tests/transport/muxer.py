@@ -9,6 +9,7 @@ Each connection is served by the next behaviour given, the last one for all furt
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import queue
 import re
@@ -31,6 +32,7 @@ class Muxer:
         self._behaviours = list(behaviours)
         self._guests: queue.Queue[socket.socket] = queue.Queue()
         self._open: list[socket.socket] = []
+        self._relays: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(path)
         self._listener.listen()
@@ -45,6 +47,11 @@ class Muxer:
         self._thread.join()
         self._listener.close()
         for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # a close alone would not wake a thread that waits on it
+        for relay in self._relays:
+            relay.join()
+        for sock in self._open:
             sock.close()
 
     def guest(self) -> socket.socket:
@@ -57,6 +64,11 @@ class Muxer:
     def keep(self, sock: socket.socket) -> None:
         """Leave *sock* open until the end of the block."""
         self._open.append(sock)
+
+    def relay(self, source: socket.socket, sink: socket.socket, at_end: Callable[[socket.socket], None]) -> None:
+        """Pass on what comes from *source*, which is kept, until it ends and *at_end* has returned, or the block ends."""
+        self._relays.append(threading.Thread(target=_relay, args=(source, sink, at_end)))
+        self._relays[-1].start()
 
     def read_request(self, client: socket.socket) -> bool:
         """Firecracker's way: the whole line in one piece, at most 32 bytes; anything else is dropped."""
@@ -133,7 +145,7 @@ def _join(muxer: Muxer, client: socket.socket, at_end: Callable[[socket.socket],
     client.sendall(b"OK 5001\n")
     muxer.connected(guests)
     for source, sink in ((client, ours), (ours, client)):
-        threading.Thread(target=_relay, args=(source, sink, at_end), daemon=True).start()
+        muxer.relay(source, sink, at_end)
 
 
 def _relay(source: socket.socket, sink: socket.socket, at_end: Callable[[socket.socket], None]) -> None:
@@ -144,10 +156,8 @@ def _relay(source: socket.socket, sink: socket.socket, at_end: Callable[[socket.
     except OSError:
         pass
     for sock in (source, sink):
-        try:
+        with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
 
 def wait_until_closed(sock: socket.socket) -> None:
