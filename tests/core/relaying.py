@@ -11,12 +11,12 @@ from pathlib import Path
 
 from hvcopy import _core as core
 
+from .clock import SLOW_MS
 from .conftest import Pair, tcp_pair
 
 ALL = 1 << 62
 ROOM = 1 << 18
 KIB, MIB = 1 << 10, 1 << 20
-SLOW_MS = 20_000
 FOREVER = -1
 
 

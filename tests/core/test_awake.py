@@ -17,12 +17,12 @@ from hvcopy.address import parse_address
 from hvcopy.descriptors import in_relay
 from hvcopy.transport import tuning
 
+from .clock import IN_TIME, SLOW_MS
 from .conftest import Pair
 
 MIB = 1 << 20
 BULK = 64 << 10
-SLOW_MS, SHORT_MS = 20_000, 250
-IN_TIME = 3.0
+SHORT_MS = 250
 
 
 @pytest.fixture

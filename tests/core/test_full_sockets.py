@@ -13,13 +13,11 @@ import pytest
 
 from hvcopy import _core as core
 
+from .clock import IN_TIME, SLOW_MS
 from .conftest import Pair, tcp_pair
 
 MORE = 64 << 20
 """Bytes, above what the buffers of any system take."""
-SLOW_MS = 20_000
-PATIENCE = 10.0
-"""Seconds, well below SLOW_MS: what ends by then did not end by that."""
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def test_it_goes_on_when_the_peer_reads(ends: Pair) -> None:
     with full(near, data, core.Meter()) as sending:
         while len(got) < MORE:
             got += far.recv(1 << 20)
-        sending.result(PATIENCE)
+        sending.result(IN_TIME)
     assert got == data
 
 
@@ -61,9 +59,9 @@ def test_it_goes_on_while_another_thread_receives_from_the_same_socket(ends: Pai
         receiving = pool.submit(core.recv_exact, near.fileno(), answer, core.Meter(), SLOW_MS)
         while got < MORE:
             got += len(far.recv(1 << 20))
-        sending.result(PATIENCE)
+        sending.result(IN_TIME)
         far.sendall(b"yes")
-        receiving.result(PATIENCE)
+        receiving.result(IN_TIME)
     assert answer == b"yes"
 
 
@@ -71,7 +69,7 @@ def test_a_cancelled_meter_ends_it(ends: Pair) -> None:
     meter = core.Meter()
     with full(ends[0], bytes(MORE), meter) as sending:
         meter.cancel()
-        error = sending.exception(PATIENCE)
+        error = sending.exception(IN_TIME)
     assert isinstance(error, OSError)
     assert error.errno == errno.ECANCELED
 
@@ -80,11 +78,11 @@ def test_the_end_of_this_socket_ends_it(ends: Pair) -> None:
     with full(ends[0], bytes(MORE), core.Meter()) as sending:
         ends[0].shutdown(socket.SHUT_RDWR)
         with pytest.raises(BrokenPipeError):
-            sending.result(PATIENCE)
+            sending.result(IN_TIME)
 
 
 def test_a_peer_that_is_gone_ends_it(ends: Pair) -> None:
     with full(ends[0], bytes(MORE), core.Meter()) as sending:
         ends[1].close()  # with unread bytes: a reset
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            sending.result(PATIENCE)
+            sending.result(IN_TIME)

@@ -17,13 +17,12 @@ import pytest
 
 from hvcopy import _core as core
 
+from .clock import IN_TIME, SLOW_MS
 from .conftest import Pair
 
 MIB = 1 << 20
 PAGE = 4096
-SLOW_MS = 20_000
 SHORT_MS = 250
-IN_TIME = 3.0
 ALL = 1 << 40
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from hvcopy import _core as core
 
+from .clock import IN_TIME, SLOW_MS
+
 Pair = tuple[socket.socket, socket.socket]
-SLOW_MS = 20_000
-IN_TIME = 3.0
 SHORT_MS = 50
 
 

@@ -17,12 +17,11 @@ import pytest
 
 from hvcopy import _core as core
 
+from .clock import IN_TIME, SLOW_MS
 from .conftest import Pair, tcp_pair
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no send waits in the system on Windows")
 
-SLOW_MS = 20_000
-IN_TIME = 3.0
 SHORT_MS = 250
 
 

@@ -54,7 +54,7 @@ def test_what_a_sink_takes_is_counted(where: str) -> None:
     end = done.result["end"]
     assert end["sum_sent"]["bytes"] >= 128 * 1024
     assert end["sum_sent"]["bytes"] % 65536 == 0
-    assert 0.1 <= end["sum_sent"]["seconds"] < 2
+    assert 0.1 <= end["sum_sent"]["seconds"] < 10
     assert "sum_received" not in end
     assert "remote_total" not in end["cpu_utilization_percent"]
     assert sink.accepted == 2
