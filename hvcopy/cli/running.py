@@ -145,7 +145,8 @@ class Command:
     def run(self, work: Callable[[], None], *, here: bool = False) -> NoReturn:
         """Do *work* and exit the process with the status its outcome deserves.
 
-        *here*: in this thread, for what asks the user or starts programs and has no progress; a signal breaks it off at once.
+        *here*: in this thread, for what asks the user and has no progress; a signal breaks it off wherever it is, so that
+        it must start no program, which might be left behind.
         """
         signal.signal(signal.SIGTERM, _raise_interrupt)
         if sys.platform == "win32":

@@ -57,7 +57,7 @@ def vms(
         if not found and not failed and not quiet:
             say(f"hvcopy: {_NONE_WINDOWS if sys.platform == 'win32' else _NONE_LINUX}")
 
-    command.run(work, here=True)
+    command.run(work)
 
 
 def _lines(found: list[Machine]) -> list[str]:

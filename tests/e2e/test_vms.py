@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from commands import Finished, Running, eventually, run
-from programs import HANGS, process_called, program, says
+from programs import HANGS, is_over, process_called, program, says
 
 WEB = "aaaaaaaa-1111-2222-3333-444455556666"
 DOMAIN = f"<domain><name>web</name><uuid>{WEB}</uuid><devices><vsock><cid address='700001'/></vsock></devices></domain>"
@@ -131,6 +132,17 @@ def test_nonsense_is_2(vms: Vms, options: list[str]) -> None:
     assert done.err.strip()
 
 
+def test_a_ctrl_c_while_a_program_is_being_started_ends_that_too(virsh: Callable[[str], Path], tmp_path: Path) -> None:
+    preloaded, started = tmp_path / "interrupted_exec.so", tmp_path / "started"
+    source = Path(__file__).with_name("interrupted_exec.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", preloaded, source, "-ldl"], check=True, timeout=60)
+    virsh(HANGS)
+    env = {"PATH": str(tmp_path / "bin"), "LD_PRELOAD": str(preloaded), "STARTED": str(started)}
+    done = run("vms", env=env)
+    assert done.code == 130
+    eventually(lambda: is_over(int(started.read_text())), what="the end of virsh")
+
+
 def test_a_ctrl_c_ends_it_and_what_it_asks(vms: Vms, virsh: Callable[[str], Path], tmp_path: Path) -> None:
     virsh(f"echo $$ > {tmp_path}/pid.new; /bin/mv {tmp_path}/pid.new {tmp_path}/pid; {HANGS}")
     with Running("vms", env={"PATH": str(tmp_path / "bin")}) as running:
@@ -139,4 +151,4 @@ def test_a_ctrl_c_ends_it_and_what_it_asks(vms: Vms, virsh: Callable[[str], Path
         done = running.finish()
     assert done.code == 130
     pid = int((tmp_path / "pid").read_text())
-    eventually(lambda: not os.path.exists(f"/proc/{pid}"), what="the end of virsh")
+    eventually(lambda: is_over(pid), what="the end of virsh")
