@@ -29,10 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 OFFLINE = re.compile(
     r"No matching distribution found|NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError"
 )
-BUILD_SECONDS = 280
+BUILD_SECONDS = 560
 GENERATED = (".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "out", "__pycache__", "*.egg-info", "*.so")
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("artifacts")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("artifacts")]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from starting import HVCOPY
 
 from lanes.uml import GuestProcess, KernelDied
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 """Seconds that one command may take in there, far above what it does take; starting one takes 0.3 to 0.6 s."""
 MANIFEST = str(Path(__file__).resolve().with_name("manifest.py"))
 

@@ -29,7 +29,7 @@ RECORD_HEAD, RECORD_BLOCK = 64, 24  # hvcopy/files/blocks.py
 SILENCE = 3.0  # --timeout where it is to run out
 MARGIN = 15.0
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("guest"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("guest"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

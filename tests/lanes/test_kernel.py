@@ -28,7 +28,7 @@ assert ctypes.CDLL(None).prctl({PR_CAPBSET_DROP}, {NET_BIND_SERVICE}, 0, 0, 0) =
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("kernel"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("kernel"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,6 @@ def test_doctor_names_the_right_that_a_low_port_needs(kernel: Kernel) -> None:
     assert "likely: system.ports" in done.stdout
 
 
-@pytest.mark.timeout(240)
 def test_doctor_misses_each_module_that_is_taken_away(tmp_path: Path) -> None:
     """In a kernel of its own, where nothing is loaded, and then one after the other."""
     require("kernel")

@@ -23,7 +23,7 @@ PEER = [sys.executable, str(HERE / "vsock_peer.py")]
 QUIET_SECONDS = 0.5  # how long a connection is watched to see that nothing comes
 PATIENCE = 30.0
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("kernel"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("kernel"), pytest.mark.timeout(400)]
 
 
 def dial(guest: Guest, port: int) -> socket.socket:
