@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hvcopy.cli.strict import StrictCommand
+
 COMMANDS = ("cp", "ls", "serve", "send", "recv", "pipe", "nc", "forward", "bench", "doctor", "vms", "service", "key", "demo")
 """In the order of the help text; command NAME is the function, or the group of commands, NAME of module hvcopy.cli.NAME."""
 
@@ -45,6 +47,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         found = getattr(import_module(f"hvcopy.cli.{name}"), name)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
+            for command in found.registered_commands:
+                command.cls = StrictCommand
         else:
-            app.command(name)(found)
+            app.command(name, cls=StrictCommand)(found)
     return app

@@ -105,6 +105,29 @@ def test_a_client_that_proves_no_key_gets_no_job(
         assert isinstance(peer.push([b"x"], [False]), m.Ready)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["serve", "unix:s", "--root", ".", "--open", "--key-file", ""],
+        ["serve", "unix:s", "--root", ".", "--open", "--allow", ""],
+        ["ls", "unix:s", "--key-file="],
+        ["cp", "here", "unix:s:/", "--bwlimit", ""],
+        ["pipe", "unix:s", "-i", ""],
+        ["pipe", "unix:s", "-o", ""],
+        ["bench", ""],
+        ["doctor", ""],
+        ["service", "register", "1", "--name", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_as_of_a_variable_that_is_not_set_is_2(words: list[str], tmp_path: Path) -> None:
+    """Taken for "not given" it would serve without the key, or measure and examine this machine instead of the peer."""
+    done = run(*words, cwd=tmp_path)
+    assert done.code == 2
+    assert "it is empty, as of a variable that is not set" in done.err
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_key_file_that_others_can_read_is_9(keys: tuple[Path, Path], server: Server) -> None:
     keys[0].chmod(0o644)
     done = run("ls", server.address, "--key-file", keys[0])
