@@ -55,9 +55,19 @@ def aliases() -> dict[str, dict[str, Any]]:
             f"{printable(path)}: hosts is not a table", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
         )
     for name, host in hosts.items():
-        if not isinstance(host, dict) or not isinstance(host.get("address"), str):
-            raise BadUsage(f"{printable(path)}: hosts.{name} has no address", hint="address = 'vsock:3:18518'")
+        _check_host(f"{printable(path)}: hosts.{printable(name)}", host)
     return dict(hosts)
+
+
+def _check_host(where: str, host: object) -> None:
+    """Raise BadUsage unless every word is known and has a value: one that was passed over might be the key's."""
+    if not isinstance(host, dict) or not isinstance(host.get("address"), str):
+        raise BadUsage(f"{where} has no address", hint="address = 'vsock:3:18518'")
+    unknown = [name for name in host if name not in ("address", "key_file")]
+    if unknown:
+        raise BadUsage(f"{where}: {printable(unknown[0])} means nothing", hint="a host has an address, and may have a key_file")
+    if "key_file" in host and not (isinstance(host["key_file"], str) and host["key_file"]):
+        raise BadUsage(f"{where}: key_file names no file", hint="key_file = '~/.config/hvcopy/web1.key', or leave it out")
 
 
 def find(text: str) -> tuple[Address, str]:
@@ -69,7 +79,7 @@ def find(text: str) -> tuple[Address, str]:
         address = parse_address(host["address"])
     except BadUsage as error:
         raise BadUsage(f"{printable(config_path())}: hosts.{text}: {error.message}", hint=error.hint) from None
-    return address, os.path.expanduser(str(host.get("key_file", "")))
+    return address, os.path.expanduser(host.get("key_file", ""))
 
 
 def find_remote(text: str) -> Remote | None:
@@ -206,13 +216,19 @@ def admission(
     *raw*: nobody can prove a key there.
     """
     from hvcopy.admission import Admission
-    from hvcopy.transport.peer import rules_for
+    from hvcopy.transport.peer import example, rules_for
 
+    if raw and alias_key:
+        raise BadUsage(
+            f"the configuration file asks for a key at {address}, and a raw peer can prove none",
+            hint="name it by its address, and say who may connect",
+        )
     key = key_of(key_file, alias_key)
     decided = key is not None or allow or open_to_all
     if not decided and not isinstance(address, UnixAddress):
         raise BadUsage(
             f"listening on {address} without saying who may connect",
-            hint=f"add {'' if raw else '--key-file FILE, '}--allow PEER (as vsock:3), or --open to let in whoever can connect",
+            hint=f"add {'' if raw else '--key-file FILE, '}--allow PEER (as {example(address)}),"
+            " or --open to let in whoever can connect",
         )
     return Admission(allow=rules_for(address, allow) if allow else None, key=key)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hvcopy.cli import options
+
+if TYPE_CHECKING:
+    from hvcopy.address import Address
 
 MaxConnections = Annotated[
     int, typer.Option("-m", "--max-conns", metavar="N", min=1, max=1000, help="Connections at once; more of them wait.")
@@ -53,15 +57,15 @@ def forward(
         from hvcopy.forwarding import Forwarder
         from hvcopy.transport import check_dialable, listen
 
-        where, _ = arguments.find(listen_at)
+        where, alias_key = arguments.find(listen_at)
         to, _ = arguments.find(target)
-        if where == to:
+        if _same(where, to):
             raise BadUsage(
                 "LISTEN and TARGET are the same, so that each connection would make another",
                 hint="hvcopy forward tcp:127.0.0.1:2222 vsock:3:22 --open",
             )
         check_dialable(to)
-        who = arguments.admission(where, allow=allow, open_to_all=open_to_all, raw=True)
+        who = arguments.admission(where, allow=allow, open_to_all=open_to_all, alias_key=alias_key, raw=True)
         size = arguments.size(buffer)
         idle = arguments.timeout_seconds(idle_timeout, "--idle-timeout") if idle_timeout else None
         trying, patience = arguments.seconds(wait), arguments.timeout_seconds(timeout)
@@ -84,3 +88,12 @@ def forward(
 
     command.stops_cleanly = True
     command.run(work)
+
+
+def _same(one: Address, other: Address) -> bool:
+    """Whether two addresses lead to one socket, as far as their names tell."""
+    from hvcopy.address import UnixAddress
+
+    if isinstance(one, UnixAddress) and isinstance(other, UnixAddress):
+        return os.path.realpath(one.path) == os.path.realpath(other.path)
+    return one == other

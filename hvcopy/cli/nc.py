@@ -71,7 +71,7 @@ def nc(
             raise BadUsage("-k keeps listening", hint="add -l")
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         trying = arguments.wait_seconds(wait, listening=listening)
-        where, _ = arguments.find(address)
+        where, alias_key = arguments.find(address)
         after = arguments.seconds(quit_after) if quit_after and not quit_after.startswith("-") else None
         idle = arguments.timeout_seconds(patience, "-w") if patience else None
         patient, size = idle or CONNECT_SECONDS, arguments.size(buffer)
@@ -82,7 +82,8 @@ def nc(
         with Stdio() as stdio:
             talks = Talks(command, where, stdio, habits, verbose=verbose)
             if listening:
-                talks.listen(arguments.admission(where, allow=allow, open_to_all=open_to_all, raw=True), buffer=size)
+                who = arguments.admission(where, allow=allow, open_to_all=open_to_all, alias_key=alias_key, raw=True)
+                talks.listen(who, buffer=size)
             else:
                 talks.dial(wait=trying, timeout=patient, buffer=size)
 

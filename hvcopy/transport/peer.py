@@ -52,9 +52,14 @@ def parse_rule(text: str) -> str:
     return f"{family}:{rule}"
 
 
+def example(address: Address) -> str:
+    """How a peer that comes to *address* is named in a rule."""
+    return _KNOWN_AS[address.scheme]
+
+
 def rules_for(address: Address, texts: Sequence[str]) -> list[str]:
     """The rules of a listener on *address*.  Raises BadUsage for nonsense, and for a peer that can never come there."""
-    known = _KNOWN_AS[address.scheme]
+    known = example(address)
     rules = [parse_rule(text) for text in texts]
     for text, rule in zip(texts, rules, strict=True):
         if rule.partition(":")[0] != known.partition(":")[0]:

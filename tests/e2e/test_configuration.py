@@ -54,6 +54,14 @@ def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path
         assert run("cp", write(here / "f"), "here:/").code == 0
 
 
+@pytest.mark.parametrize("words", [["nc", "-l", "near"], ["forward", "near", "tcp:127.0.0.1:9"]], ids=" ".join)
+def test_raw_peers_are_not_let_in_where_a_key_is_to_be_proven(words: list[str], tmp_path: Path, config: Path) -> None:
+    config.write_text(f'[hosts.near]\naddress = "{real(f"unix:{tmp_path}/s")}"\nkey_file = "~/key"\n')
+    done = run(*words, cwd=tmp_path)
+    assert done.code == 2
+    assert "a raw peer can prove none" in done.err
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -64,6 +72,9 @@ def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path
         "[hosts]\nweb1 = 'x'\n",
         "# na\xefve\n[hosts.web1]\naddress = 'unix:/x'\n",
         "[hosts.web1]\naddress = 'vsock:4711'\n",
+        "[hosts.web1]\naddress = 'unix:/x'\nkey_file = ''\n",
+        "[hosts.web1]\naddress = 'unix:/x'\nkey_file = false\n",
+        "[hosts.web1]\naddress = 'unix:/x'\nkeyfile = '/key'\n",
     ],
 )
 @pytest.mark.parametrize("where", ["web1", "web1:/x"])

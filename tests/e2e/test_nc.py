@@ -340,7 +340,7 @@ def test_who_is_not_on_the_list_is_closed_and_the_next_one_may_come(stage: Stage
 def test_a_listener_that_anybody_reaches_must_say_who_may_connect() -> None:
     done = run("nc", "-l", "tcp:127.0.0.1:0")
     assert done.code == 2
-    assert "--allow PEER (as vsock:3), or --open" in done.err
+    assert "--allow PEER (as tcp:127.0.0.1), or --open" in done.err
     assert "key" not in done.err
 
 
