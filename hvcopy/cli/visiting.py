@@ -59,15 +59,15 @@ class Visit:
             return
         if not visit.accept(address):
             return
-        if listening:
-            visit.listen(address, timeout=seconds)
-            return
         try:
             key = arguments.key_of(key_file, alias_key)
         except HvcopyError as error:
             visit.refuse(KEY_FILE, error)
             return
-        visit.connect(address, key=key, timeout=seconds)
+        if listening:
+            visit.listen(address, timeout=seconds)
+        else:
+            visit.connect(address, key=key, timeout=seconds)
 
     def _show(self, error: HvcopyError | None) -> None:
         visit = self._examination

@@ -271,8 +271,9 @@ def test_a_key_file_that_is_none(server: Server, here: Path, mode: int | None, t
     if mode:
         (here / "key").write_text(text)
         (here / "key").chmod(mode)
-    found = doctor(server.address, "--key-file", here / "key", code=code)
-    assert list(found) == ["address", "key-file"]
+    for asked in ([server.address], ["-l", f"{server.address}2"]):
+        found = doctor(*asked, "--key-file", here / "key", code=code)
+        assert list(found) == ["address", "key-file"]
 
 
 def test_who_is_not_on_the_list_fails_its_access(serve: Callable[..., Server]) -> None:
