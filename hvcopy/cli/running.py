@@ -44,9 +44,10 @@ def _allow_many_files() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people, on stderr.  When nobody can be told, that changes nothing."""
+    """Print a line for people, on stderr, whole, whichever thread says it.  When nobody can be told, that changes nothing."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
     except OSError:
         mute(STDERR)
 

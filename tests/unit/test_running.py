@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from commands import eventually
 from programs import HANGS, is_over, program
 
-from hvcopy.cli.running import Command
+from hvcopy.cli.running import Command, say
 from hvcopy.machines import programs
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -87,3 +88,17 @@ def test_a_signal_ends_the_program_that_is_asked_too(words: str, code: int, tmp_
     if not over:
         os.killpg(asked, signal.SIGKILL)
     assert over
+
+
+def test_what_several_threads_say_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [f"{number} failed\n  hint {number}" for number in range(400)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with open(tmp_path / "err", "w", buffering=1) as err, ThreadPoolExecutor(8) as pool:
+            monkeypatch.setattr(sys, "stderr", err)
+            list(pool.map(say, said))
+    finally:
+        sys.setswitchinterval(before)
+    lines = iter((tmp_path / "err").read_text().splitlines())
+    assert sorted(map("\n".join, zip(lines, lines, strict=True))) == sorted(said)
