@@ -32,6 +32,19 @@ def fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def descriptor_called(output: str) -> int | None:
+    """Return the open descriptor that *output* is a name of, standard output by default; None for a file's own name.
+
+    What others write to it stays: to open it anew, or to replace what it leads to, would cut that off.
+    """
+    if output in ("", "-"):
+        return STDOUT
+    folder, _, number = output.rpartition("/")
+    if folder in ("/dev/fd", "/proc/self/fd") and number.isdecimal():
+        return int(number)
+    return {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}.get(output)
+
+
 class Ends:
     """Opens both ends: once, or for each of *many* sessions, which then read no standard input.
 
@@ -75,16 +88,19 @@ class Ends:
         """Whether somebody sits at a terminal, reads there what comes, and has no other program to type to."""
         with contextlib.suppress(OSError):
             here = in_foreground(STDIN)
-            return here and self._output in ("", "-") and os.isatty(STDOUT)
+            return here and descriptor_called(self._output) == STDOUT and os.isatty(STDOUT)
         return False
 
     def _sink(self) -> Sink:
-        if self._output not in ("", "-"):
+        opened = descriptor_called(self._output)
+        if opened is None:
             from hvcopy.files.output import OutputFile, is_replaceable
 
             if is_replaceable(self._output):
                 return OutputFile(self._output, sync=self._sync)
             return Outlet(_open(self._output, WRITE), self._output, owned=True)
+        if opened != STDOUT:
+            return Outlet(_duplicate(opened, self._output), self._output, owned=True)
         if sys.stdout is None:
             return Closed()
         outlet = Outlet(STDOUT, stays=self._many)
@@ -99,6 +115,13 @@ def _open(path: str, flags: int) -> int:
     except OSError as error:
         hint = "check the path, or choose another" if flags == WRITE else "nothing was sent; check the path"
         raise LocalFailure(f"{printable(path)}: {error.strerror}", hint=hint) from None
+
+
+def _duplicate(fd: int, name: str) -> int:
+    try:
+        return os.dup(fd)
+    except OSError as error:
+        raise LocalFailure(f"{printable(name)}: {error.strerror}", hint="open it, as 3>FILE does for /dev/fd/3") from None
 
 
 class Screen:

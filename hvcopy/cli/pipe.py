@@ -53,7 +53,7 @@ def pipe(
 
     On the other side: hvcopy pipe -l vsock:any:18518 --allow vsock:2 | tar x
     """
-    from hvcopy.cli.ends import Ends, fill_standard_descriptors
+    from hvcopy.cli.ends import STDOUT, Ends, descriptor_called, fill_standard_descriptors
     from hvcopy.cli.running import Command, say
     from hvcopy.report import StreamReport
     from hvcopy.transfer.tally import StreamTally
@@ -62,7 +62,7 @@ def pipe(
     command = Command("pipe", progress="none" if keep_open else progress, as_json=as_json, quiet=quiet)
     command.report = StreamReport("pipe")
     command.tally = tally = StreamTally(observer=command)
-    command.results_to = sys.stderr if output_file in ("", "-") else sys.stdout
+    command.results_to = sys.stderr if descriptor_called(output_file) == STDOUT else sys.stdout
 
     def work() -> None:
         from hvcopy.cli import arguments

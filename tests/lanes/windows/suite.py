@@ -192,6 +192,8 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_file_that_says_it_is_longer_than_it_is_is_sent_as_it_is": NO_PROC,
         "test_a_full_disk_is_10_on_both_sides_and_leaves_nothing": NO_SMALL_DISKS,
         "test_devices_and_fifos_are_written_to_as_they_are": NO_FIFOS,
+        "test_what_others_write_to_a_descriptor_that_o_names_stays": NO_FIFOS,
+        "test_a_descriptor_that_is_not_open_is_10": NO_FIFOS,
         "test_an_input_with_nothing_in_it_is_one_direction_only": NO_SHELL,
         "test_a_closed_output_is_fine_until_something_comes": NO_SHELL,
         "test_two_people_at_terminals_talk_until_one_of_them_ends": NO_TERMINAL,
