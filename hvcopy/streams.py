@@ -14,12 +14,13 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NotAllowed, NotHvcopy, ReaderGone, printable
+from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NotAllowed, NotHvcopy, ReaderGone, TimedOut, printable
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import refuse
@@ -216,12 +217,24 @@ def open_stream(
     try:
         _check(agreed)
         link.send(m.Job(KIND, [], m.Options(), b"", 1))
-        expect(link, Type.READY)
+        _await_turn(link, timeout)
     except HvcopyError as error:
         link.refuse(error)
         raise
     link.deadline = 0.0
     return Stream(link, timeout, client=True)
+
+
+def _await_turn(link: Link, timeout: float) -> None:
+    """Wait for READY, which a listener that serves one after the other says when it is this one's turn."""
+    link.deadline = time.monotonic() + timeout
+    try:
+        expect(link, Type.READY)
+    except TimedOut:
+        raise TimedOut(
+            f"{link.channel.peer}: the peer talks to another one, whose end did not come within {timeout:g} s",
+            hint="nothing was sent; try again later, or wait longer with a larger --timeout",
+        ) from None
 
 
 def _check(agreed: Agreed) -> None:

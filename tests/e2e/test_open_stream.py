@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import hvcopy
 from e2e.plumbing import Piped, feed, listening
 from e2e.trees import MIB, noise
 from hvcopy.errors import BadUsage, ConnectionLost, Interrupted, NobodyListens, ReaderGone
+from hvcopy.transfer import greeting
 from hvcopy.wire import messages as m
 
 
@@ -45,6 +47,21 @@ def test_a_question_and_its_answer(left: Piped, address: hvcopy.Address) -> None
         assert stream.read() == b"te\n"
         assert stream.read() == b""
     assert left.finish().code == 0
+
+
+def test_a_turn_may_come_later_than_a_greeting(
+    tmp_path: Path, processes: ExitStack, address: hvcopy.Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(greeting, "HANDSHAKE_SECONDS", 0.5)
+    processes.enter_context(listening(str(address), "-k"))
+    with ExitStack() as first, ThreadPoolExecutor(1) as pool:
+        first.enter_context(hvcopy.open_stream(address))
+        second = pool.submit(hvcopy.open_stream, address)
+        with pytest.raises(TimeoutError):
+            second.result(1.0)
+        first.close()
+        with second.result():
+            pass
 
 
 def test_much_goes_both_ways_at_once(left: Piped, address: hvcopy.Address) -> None:

@@ -122,6 +122,26 @@ def test_devices_and_fifos_are_written_to_as_they_are(tmp_path: Path, processes:
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/3", "/proc/self/fd/3"])
+@pytest.mark.parametrize("opens", [">", ">>"])
+def test_what_others_write_to_a_descriptor_that_o_names_stays(name: str, opens: str, tmp_path: Path) -> None:
+    left = f"{shlex.join(HVCOPY)} pipe -q -l unix:s -o {name}"
+    write(tmp_path / "out", b"before\n")
+    around = f"{{ echo header; {left}; echo trailer; }} {opens} out 3>&1"
+    with Running("--version", prefix=["bash", "-c", around, "bash"], cwd=tmp_path) as running:
+        eventually((tmp_path / "s").exists, what="the listener")
+        done = run("pipe", "unix:s", "-i", write(tmp_path / "f"), cwd=tmp_path)
+        assert (done.code, running.finish().code) == (0, 0), done.err
+    before = b"before\n" if opens == ">>" else b""
+    assert (tmp_path / "out").read_bytes() == before + b"header\ncontent\ntrailer\n"
+
+
+def test_a_descriptor_that_is_not_open_is_10(tmp_path: Path) -> None:
+    done = run("pipe", "-l", f"unix:{tmp_path}/s", "-o", "/dev/fd/99")
+    assert done.code == 10
+    assert "/dev/fd/99: Bad file descriptor" in done.err
+
+
 # ---- standard input and output of every kind
 
 
@@ -376,6 +396,16 @@ def test_ten_peers_at_once_are_taken_one_after_the_other(tmp_path: Path, process
     assert sorted(found) == sorted(b"".join(contents))
     assert sum(found[at] != found[at - 1] for at in range(1, len(found))) == 9, "streams were mixed"
     assert all(f"{xxh3_128_hexdigest(content)}  received" in done.err for content in contents)
+
+
+def test_a_peer_whose_turn_does_not_come_is_told_what_it_waited_for(tmp_path: Path, processes: ExitStack) -> None:
+    left = processes.enter_context(listening(f"unix:{tmp_path}/s", "-k"))
+    first = processes.enter_context(Piped(f"unix:{tmp_path}/s", "-v"))
+    first.line("connected to")
+    second = run("pipe", f"unix:{tmp_path}/s", "--timeout", "1", "-i", write(tmp_path / "f"))
+    assert second.code == 5
+    assert "the peer talks to another one, whose end did not come within 1 s" in second.err
+    assert not left.ended
 
 
 def test_a_failure_does_not_end_a_listener_that_goes_on(tmp_path: Path, processes: ExitStack) -> None:
