@@ -7,6 +7,7 @@ link swapped in while we work leads out (CVE-2026-29518, CVE-2019-11251); no pat
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections import OrderedDict
@@ -59,6 +60,15 @@ def _entered(parent: Handle, name: bytes) -> Handle:
         raise
 
 
+def check_component(name: bytes) -> None:
+    """Raise PermissionError for what is no entry of a folder but leads elsewhere.
+
+    Names were judged long before (``names``); this is the last wall, for one that was forgotten.
+    """
+    if name in (b"", b".", b"..") or (system.WINDOWS and (b"\\" in name or b":" in name)):
+        raise PermissionError(errno.EPERM, "the name leads out of its folder")
+
+
 class Directories:
     """Handles of directories below *root*, the last *keep* of them kept open.  For one thread."""
 
@@ -76,6 +86,7 @@ class Directories:
             self._open.move_to_end(path)
             return found
         parent, _, name = path.rpartition(b"/")
+        check_component(name)
         handle = enter(self.get(parent, create=create), name, create=create)
         self._open[path] = handle
         if len(self._open) > self._keep:

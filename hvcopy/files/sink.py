@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hvcopy import fileio
+from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure
 from hvcopy.files import attributes, place, system
-from hvcopy.files.confined import Directories, Handle, enter
+from hvcopy.files.confined import Directories, Handle, check_component, enter
 from hvcopy.files.names import check_names, collision_key
-from hvcopy.wire.frames import LINKED, PACK_RECORD
-from hvcopy.wire.messages import Entry, Group
+from hvcopy.wire.frames import LINKED, MIB, PACK_RECORD
+from hvcopy.wire.messages import DONE, SAME, SKIPPED, Entry, Group
 
 REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
 _TWINS = "of two names that differ only in case rename one"
@@ -94,6 +95,7 @@ class Sink:
         directory, _, name = self._plan.path(source, path).rpartition(b"/")
         if not name:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        check_component(name)
         return self._directories.get(directory, create=create), name
 
     def make_directory(self, entry: Entry) -> None:
@@ -111,12 +113,14 @@ class Sink:
             handle.fd, mode=entry.mode, mtime_ns=entry.mtime, uid=extra.uid, gid=extra.gid, xattrs=extra.xattrs
         )
 
-    def make_symlink(self, entry: Entry) -> bool:
-        """Recreate a symbolic link; returns True when the same one stands there already.  Raises OSError."""
+    def make_symlink(self, entry: Entry) -> int:
+        """Recreate a symbolic link; returns SAME when it stands there already, SKIPPED for what is not older.  Raises OSError."""
         directory, name = self.parent(entry.source, entry.path)
         with contextlib.suppress(OSError):
             if system.read_link(directory.fd, name) == entry.extra.target:
-                return True
+                return SAME
+        if self._leaves(directory, name, entry):
+            return SKIPPED
         temporary = place.temporary_name()
         system.symlink(entry.extra.target, directory.fd, temporary)
         if entry.extra.uid is not None and entry.extra.gid is not None:
@@ -129,10 +133,13 @@ class Sink:
         with contextlib.suppress(OSError):
             system.set_link_time(directory.fd, temporary, entry.mtime)
         self._name(directory, temporary, name, entry)
-        return False
+        return DONE
 
-    def make_hardlink(self, entry: Entry) -> bool:
-        """Link to a file that was delivered in this session; returns True when that link stands already.  Raises OSError."""
+    def make_hardlink(self, entry: Entry) -> int:
+        """Link to a file that was delivered in this session.  Raises OSError.
+
+        Returns SAME when that link, or a file with the same contents that is to stay, stands there; else as ``make_symlink``.
+        """
         to = entry.extra.to
         if to is None or to not in self._plan.linkable:
             raise LocalFailure("the file it is a hard link to was not delivered")
@@ -142,11 +149,19 @@ class Sink:
         with contextlib.suppress(OSError):
             found = system.stat(directory.fd, name)
             if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-                return True
+                return SAME
+        if self._leaves(directory, name, entry):
+            return SKIPPED
+        if not self._plan.replace and _are_same((directory, name), (old_directory, old)):
+            return SAME
         temporary = place.temporary_name()
         system.link(old_directory.fd, old, directory.fd, temporary)
         self._name(directory, temporary, name, entry)
-        return False
+        return DONE
+
+    def _leaves(self, directory: Handle, name: bytes, entry: Entry) -> bool:
+        """Whether what stands there stays, for it is not older."""
+        return self._plan.existing == UPDATE and _not_older(directory, name, entry.mtime) is not None
 
     def _name(self, directory: Handle, temporary: bytes, name: bytes, entry: Entry) -> None:
         replace = self._plan.replace and self._plan.first_time(self._plan.path(entry.source, entry.path))
@@ -239,10 +254,10 @@ class Sink:
             index = start + position
             if position in refused:
                 result.failures.append((index, 11, refused[position]))
-            elif plan.existing == UPDATE and _not_older(handle, name, record[1]):
+            elif plan.existing == UPDATE and (found := _not_older(handle, name, record[1])):
                 result.skipped += 1
-                if record[5] & LINKED:
-                    plan.linkable.add((group.source, group.directory + b"/" + name if group.directory else name))
+                if record[5] & LINKED and looks_the_same(found, record[0], record[1]):
+                    plan.linkable.add(_sent_as(group, position))
             elif plan.replace and not plan.first_time(where + b"/" + name if where else name):
                 result.failures.append((index, 11, SENT_TWICE))
             else:
@@ -253,9 +268,7 @@ class Sink:
     def _note_links(self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int) -> None:
         for position, record in enumerate(records):
             if record[5] & LINKED:
-                name = group.names[position]
-                path = group.directory + b"/" + name if group.directory else name
-                todo.linked[start + position] = (group.source, path)
+                todo.linked[start + position] = _sent_as(group, position)
 
     def _write_batch(self, todo: _Batch, result: Packed) -> None:
         plan = self._plan
@@ -269,7 +282,7 @@ class Sink:
         if not any(statuses):
             result.files += len(todo.names)
             with plan.lock:
-                plan.linkable.update(todo.linked.values())
+                plan.linkable.update(todo.linked[index] for index in todo.indexes if index in todo.linked)
             return
         for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
             if status == 0:
@@ -361,12 +374,44 @@ def not_written(why: str) -> str:
     return f"writing failed: {why}"
 
 
-def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> bool:
-    try:
+def _sent_as(group: Group, position: int) -> tuple[int, bytes]:
+    """The source and path by which the peer names a file of a pack."""
+    name = group.names[position]
+    return group.source, group.directory + b"/" + name if group.directory else name
+
+
+def looks_the_same(found: os.stat_result, size: int, mtime_ns: int) -> bool:
+    """Whether what stands there is a file that has these contents, as far as size and time tell."""
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size, mtime_ns)
+
+
+def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> os.stat_result | None:
+    """The status of what stands there, unless that is older, a folder, or nothing."""
+    with contextlib.suppress(OSError):
         found = system.stat(handle.fd, name)
-        return found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode)
-    except OSError:
-        return False
+        if found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode):
+            return found
+    return None
+
+
+def _are_same(one: tuple[Handle, bytes], other: tuple[Handle, bytes]) -> bool:
+    """Compare two files byte by byte; False for what is no file, or cannot be read."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        fds = []
+        for handle, name in (one, other):
+            fds.append(system.open_file(handle.fd, name))
+            stack.callback(os.close, fds[-1])
+        if not all(stat.S_ISREG(os.fstat(fd).st_mode) for fd in fds):
+            return False
+        left, right, at = buffer(MIB), buffer(MIB), 0
+        while True:
+            count = fileio.read_at(fds[0], left, at)
+            if fileio.read_at(fds[1], right, at) != count or left[:count] != right[:count]:
+                return False
+            if count < MIB:
+                return True
+            at += count
+    return False
 
 
 def _check_fatal(status: int) -> None:

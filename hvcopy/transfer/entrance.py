@@ -13,7 +13,17 @@ from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
-from hvcopy.files.sink import A_DIRECTORY, EXISTS, FATAL, OVERWRITE, SENT_TWICE, UPDATE, Sink, not_written
+from hvcopy.files.sink import (
+    A_DIRECTORY,
+    EXISTS,
+    FATAL,
+    OVERWRITE,
+    SENT_TWICE,
+    UPDATE,
+    Sink,
+    looks_the_same,
+    not_written,
+)
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
@@ -137,13 +147,12 @@ class Entrance:
             return self._refuse(entry, 10, A_DIRECTORY)
         if plan.existing == UPDATE and found.st_mtime_ns >= entry.mtime:
             self._inbox.tally.add(skipped=1)
-            if entry.extra.linked:
+            if entry.extra.linked and looks_the_same(found, entry.size, entry.mtime):
                 plan.linkable.add((entry.source, entry.path))
             return m.Answer(entry.id, m.SKIP, 0, "not older")
         if plan.existing in (OVERWRITE, UPDATE):
             return None
-        same_shape = found.st_size == entry.size and found.st_mtime_ns == entry.mtime
-        if stat.S_ISREG(found.st_mode) and same_shape:
+        if looks_the_same(found, entry.size, entry.mtime):
             if self._inbox.dry:
                 self._inbox.tally.add(same=1)
                 return m.Answer(entry.id, m.SKIP, 0, "it looks the same")
@@ -207,9 +216,10 @@ class Entrance:
             code = 10
             try:
                 make = sink.make_symlink if entry.kind == m.SYMLINK else sink.make_hardlink
-                same = make(entry)
-                self._inbox.tally.add(links=1)
-                return m.Ack(entry.id, m.SAME if same else m.DONE)
+                with self._inbox.lanes.watchdog.own_work():
+                    state = make(entry)
+                self._inbox.tally.add(links=int(state != m.SKIPPED), skipped=int(state == m.SKIPPED))
+                return m.Ack(entry.id, state)
             except FileExistsError:
                 reason = EXISTS
             except LocalFailure as error:

@@ -245,7 +245,8 @@ class Sending:
         if ack.state == m.FAILED:
             self._fail(asked, ack.code, ack.message)
         else:
-            self._tally.add(links=1)
+            skipped = ack.state == m.SKIPPED
+            self._tally.add(links=int(not skipped), skipped=int(skipped))
 
     def _on_file_ack(self, asked: Asked, ack: m.Ack) -> None:
         file = self._outbox.outgoing.pop(asked.id, None)

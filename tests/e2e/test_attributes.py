@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -127,6 +128,42 @@ def test_hard_links_are_kept_by_a_second_copy(
     assert done.code == 0, done.err
     assert (server.root / "t/second").samefile(server.root / "t/first")
     assert (server.root / "t/first").stat().st_nlink == 2
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_hard_link_does_not_replace_what_is_not_older(size: int, server: Server, here: Path) -> None:
+    """Nor is what stands there, and was skipped, taken for the source's contents."""
+    first = write(here / "t/a", noise(size))
+    os.link(first, here / "t/b")
+    for newer, older in (("a", "b"), ("b", "a")):
+        there = server.root / newer / "t"
+        write(there / newer, b"precious")
+        os.utime(write(there / older, b"old"), (1, 1))
+        run("cp", "-r", "--update", here / "t", server.at(newer))
+        assert (there / newer).read_bytes() == b"precious"
+        assert (there / older).read_bytes() in (b"old", first.read_bytes())
+
+
+def test_a_symbolic_link_does_not_replace_what_is_not_older(server: Server, here: Path) -> None:
+    (here / "t").mkdir()
+    (here / "t/x").symlink_to("elsewhere")
+    os.utime(here / "t/x", (1, 1), follow_symlinks=False)
+    write(server.root / "t/x", b"precious")
+    done = run("cp", "-r", "--links", "--update", here / "t", server.at(), "--json")
+    assert (done.code, done.result["skipped"], done.result["links"]) == (0, 1, 0)
+    assert (server.root / "t/x").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("size", [10, 2 * MIB, 9 * MIB + 1])
+def test_files_that_are_no_links_but_the_same_are_left_alone(size: int, server: Server, here: Path) -> None:
+    first = write(here / "t/a", noise(size))
+    os.link(first, here / "t/b")
+    for name in ("a", "b"):
+        shutil.copy2(first, write(server.root / "t" / name))
+    done = run("cp", "-r", here / "t", server.at())
+    assert done.code == 0, done.err
+    (server.root / "t/b").write_bytes(noise(size, 1))
+    assert run("cp", "-r", here / "t", server.at()).code == 10
 
 
 # ---- owners and extended attributes

@@ -243,6 +243,23 @@ def test_a_hard_link_only_leads_to_what_this_session_delivered(server: Server) -
     assert not leftovers(server.root)
 
 
+@pytest.mark.parametrize("existing", ["refuse", "overwrite", "update"])
+@pytest.mark.parametrize("secret", [b"../outside/x", b"../../outside/x", b"t/../../outside/x"])
+def test_a_name_that_was_refused_is_no_target_of_a_hard_link(
+    existing: str, secret: bytes, server: Server, outside: Path
+) -> None:
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True], existing=existing)
+        peer.pack(1, [(0, b"", {secret: b"", b"good": b""})], flags=frames.LINKED)
+        assert [failure[:2] for failure in peer.expect(m.Acks).acks[0].failures] == [(0, 11)]
+        peer.send(m.Entries([m.Entry(m.HARDLINK, 2, 0, b"stolen", extra=m.Extra(to=(0, secret)))]))
+        ack = peer.expect(m.Acks).acks[0]
+        assert (ack.state, ack.code) == (m.FAILED, 10)
+        finish(peer)
+    assert os.listdir(server.root / "t") == ["good"]
+    assert (outside / "x").stat().st_nlink == 1
+
+
 # ---- what nobody asked for
 
 

@@ -151,6 +151,7 @@ def test_make_symlink_that_stands_there_is_the_same(root: Path) -> None:
 @pytest.mark.parametrize("existing", [REFUSE, OVERWRITE, UPDATE])
 def test_make_symlink_over_a_file_only_when_asked(root: Path, existing: str) -> None:
     (root / "l").write_bytes(b"mine")
+    os.utime(root / "l", ns=(0, TIME - 1))
     sink = Sink(plan(root, existing))
     if existing == REFUSE:
         with pytest.raises(FileExistsError):
