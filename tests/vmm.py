@@ -1,24 +1,48 @@
 """Looks like a VMM to /proc, and answers on a unix socket what its plan says.  Started by programs.vmm_called.
 
 The plan is JSON: ``socket`` where to listen, ``answers`` bodies by resource, ``status`` of all, ``chroot`` where to be locked up,
-``silent`` to accept and say nothing.
+``silent`` to accept and say nothing, ``drip`` the seconds before each byte.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
 
 PLAN = json.loads(Path(sys.argv[1]).read_text())
 
 
+class Drip(io.RawIOBase):
+    """Writes to a socket one byte after the other, as long as somebody is there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(BrokenPipeError):
+            for byte in bytes(data):
+                time.sleep(PLAN["drip"])
+                self._sock.sendall(bytes([byte]))
+        return len(data)
+
+
 class Api(BaseHTTPRequestHandler):
     """Answers GET."""
+
+    def setup(self) -> None:
+        super().setup()
+        if "drip" in PLAN:
+            self.wfile = Drip(self.connection)
 
     def do_GET(self) -> None:
         if PLAN.get("silent"):

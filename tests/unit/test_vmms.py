@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -199,6 +200,16 @@ def test_an_api_that_is_silent_is_passed_over_in_time(vmm: Callable[..., Machine
     assert (found.state, found.address) == ("running", None)
     assert "neither its API nor its configuration" in found.note
     found = vmm("cloud-hypervisor", f"--api-socket={short}/b", seconds=0.3, socket=str(short / "b"), silent=True)
+    assert "neither its API nor its configuration" in found.note
+
+
+def test_an_api_that_drips_its_answer_is_passed_over_in_time(vmm: Callable[..., Machine], short: Path) -> None:
+    """Each byte comes long before one wait is over; the head of the answer would take half a minute."""
+    plan = {"socket": str(short / "a"), "drip": 0.3, "answers": {"/": {"state": "Paused"}}}
+    began = time.monotonic()
+    found = vmm("firecracker", "--api-sock", short / "a", seconds=1, **plan)
+    assert time.monotonic() - began < 10
+    assert (found.state, found.address) == ("running", None)
     assert "neither its API nor its configuration" in found.note
 
 
