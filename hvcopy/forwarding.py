@@ -16,6 +16,7 @@ from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.relay import Direction, peer_end, relay
 from hvcopy.transport import Listener, dial
 from hvcopy.transport.closing import closed_here, half_closes
+from hvcopy.transport.connecting import load
 
 MAX_CONNECTIONS = 64
 POLL_SECONDS = 0.2
@@ -160,6 +161,7 @@ class Forwarder:
 
     def run(self) -> None:
         """Accept and join until stopped; then end what is under way."""
+        load(self.target)
         while self._wait_for_slot():
             channel = self.listener.accept(POLL_SECONDS)
             if channel is None:

@@ -11,7 +11,8 @@ from typing import TypeVar, cast
 from hvcopy.address import HypervAddress, TcpAddress
 from hvcopy.doctor.finding import ADDRESS
 from hvcopy.doctor.trail import LOOKUP, Trail
-from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, printable
+from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NobodyListens, printable
+from hvcopy.transport.failures import reason
 from hvcopy.transport.patience import Patience
 
 T = TypeVar("T")
@@ -30,6 +31,9 @@ def host(trail: Trail, address: TcpAddress, patience: Patience) -> bool:
         words = getattr(error, "strerror", None) or str(error) or f"no answer within {patience.seconds:g} s"
         what = f"the name {printable(address.host)} cannot be resolved ({words})"
         trail.fail(LOOKUP, NobodyListens(what, hint="give the IP address in place of the name"))
+        return False
+    except OSError as error:  # EAI_SYSTEM is no word on the name
+        trail.fail(LOOKUP, LocalFailure(f"the name {printable(address.host)} cannot be looked up: {reason(error)}"))
         return False
     trail.well(LOOKUP, f"{address.host} is {', '.join(found)}")
     return True

@@ -5,6 +5,7 @@ It knows when to try again; how one attempt goes is the family's business.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -17,7 +18,7 @@ from hvcopy.address import CID_ANY, Address, HybridAddress, HypervAddress, TcpAd
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
-from hvcopy.transport.failures import KEEP_TRYING, SERVERS, no_unix_sockets
+from hvcopy.transport.failures import KEEP_TRYING, SERVERS, no_unix_sockets, not_connected
 from hvcopy.transport.patience import Patience, never
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ def check_dialable(address: Address) -> None:
     raise BadUsage(f"{address}: {what} is for listening, not for connecting", hint=hint)
 
 
+def load(address: Address) -> None:
+    """Import what connects to *address*, for whoever does that later, in threads, and perhaps with no descriptor left for it."""
+    if sys.platform != "win32" or not isinstance(address, UnixAddress | HybridAddress):
+        importlib.import_module(f"hvcopy.transport.{str(address).partition(':')[0]}")
+
+
 def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: float) -> Channel:
     """Return the channel over what an attempt gave: the socket, and who is at its other end."""
     sock, identity = connected
@@ -105,6 +112,16 @@ def pinned(address: Address, channel: Channel) -> Address:
 def attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     """One attempt; returns the connected socket and the peer's identity.  Raises as ``dial``, and Interrupted."""
     check_dialable(address)
+    try:
+        return _connect(address, patience, buffer)
+    except OSError as error:  # without descriptors nothing can be imported, nor names be looked up
+        refused = ("the system refused it", "")
+        raise not_connected(
+            address, error, absent={}, forbidden=refused, server="", seconds=patience.seconds
+        ) from error
+
+
+def _connect(address: Address, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     match address:
         case UnixAddress():
             if sys.platform == "win32":

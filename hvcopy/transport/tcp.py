@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401  getaddrinfo's: were it first wanted when descriptors lack, Python would never find it again
 import errno
 import ipaddress
 import os
@@ -46,8 +47,8 @@ def connect(address: TcpAddress, patience: Patience, buffer: int | None) -> tupl
 
 def listen(address: TcpAddress, buffer: int | None, backlog: int) -> Bound:
     """Listen on the host's first address; for port 0 the system chooses one, to be found in ``address``."""
-    family, kind, protocol, _name, target = _lookup(address, socket.AI_PASSIVE)[0]
     try:
+        family, kind, protocol, _name, target = _lookup(address, socket.AI_PASSIVE)[0]
         with closed_on_failure(socket.socket(family, kind, protocol)) as sock:
             if os.name == "posix":  # elsewhere it would let two processes share a port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,6 +84,7 @@ def _explain_connect(address: TcpAddress, error: OSError, seconds: float) -> Hvc
 
 
 def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, Any]]:
+    """Raises OSError for what is no word on the name (EAI_SYSTEM)."""
     try:
         return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
     except (socket.gaierror, UnicodeError) as error:

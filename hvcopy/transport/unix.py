@@ -18,7 +18,7 @@ from hvcopy.errors import BadUsage, HvcopyError, LocalFailure
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure
 from hvcopy.transport.bound import Bound
-from hvcopy.transport.failures import in_use, not_connected, not_listening
+from hvcopy.transport.failures import EXHAUSTED, in_use, not_connected, not_listening
 from hvcopy.transport.patience import Patience
 
 assert sys.platform != "win32"  # CPython has no AF_UNIX there; `dial` and `listen` say so
@@ -44,9 +44,8 @@ def connect(address: UnixAddress, patience: Patience, buffer: int | None) -> tup
 def connect_path(address: Address, path: str, patience: Patience, buffer: int | None, *, server: str) -> socket.socket:
     """One attempt to connect to the socket file *path*, with failures told of *address*."""
     _check_length(address, path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with closed_on_failure(sock):
+        with closed_on_failure(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock:
             tuning.tune_unix(sock, buffer)
             _connect_when_queue_has_room(sock, path, patience)
             return sock
@@ -80,9 +79,8 @@ def listen(address: UnixAddress, buffer: int | None, backlog: int) -> Bound:
 def listen_path(address: Address, path: str, buffer: int | None, backlog: int) -> Bound:
     """Listen on the socket file *path*, with failures and peers told of *address*."""
     _check_length(address, path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with closed_on_failure(sock), _folder_lock(path):
+        with closed_on_failure(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock, _folder_lock(path):
             _remove_stale(address, path)
             _bind_private(sock, path)
             release = _remover(path)
@@ -212,5 +210,6 @@ def _explain_listen(address: Address, path: str, error: OSError) -> HvcopyError:
         errno.EROFS: f"the file system of {folder} is read-only",
     }
     failure = not_listening(address, error, forbidden=(f"no permission to create a file in {folder}", ""), known=known)
-    failure.hint = failure.hint or "choose another path for the socket, such as one in /run or /tmp"
+    if error.errno not in EXHAUSTED:
+        failure.hint = failure.hint or "choose another path for the socket, such as one in /run or /tmp"
     return failure

@@ -15,7 +15,7 @@ from hvcopy.errors import BadUsage, HvcopyError, NotAllowed
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
-from hvcopy.transport.failures import nobody_listens, not_connected, not_listening, reason
+from hvcopy.transport.failures import EXHAUSTED, nobody_listens, not_connected, not_listening, reason
 from hvcopy.transport.patience import Patience
 
 CID_LOCAL, CID_HOST = 1, 2  # linux/vm_sockets.h
@@ -41,10 +41,9 @@ _MODULES = {CID_LOCAL: "vsock_loopback", CID_HOST: "vmw_vsock_virtio_transport"}
 
 def connect(address: VsockAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     """One attempt; returns the socket and ``vsock:CID``."""
-    sock = _open(address)
     seconds = min(patience.seconds, LONGEST_ATTEMPT)
     try:
-        with closed_on_failure(sock):
+        with closed_on_failure(_open(address)) as sock:
             tuning.tune_vsock(sock, buffer)
             tuning.limit_vsock_connect(sock, seconds)
             connect_socket(sock, (address.cid, address.port), Patience(seconds, patience.cancelled))
@@ -55,9 +54,8 @@ def connect(address: VsockAddress, patience: Patience, buffer: int | None) -> tu
 
 def listen(address: VsockAddress, buffer: int | None, backlog: int) -> Bound:
     """Listen on a local CID or on all; for port 0 the system chooses one.  vsock knows no SO_REUSEADDR."""
-    sock = _open(address)
     try:
-        with closed_on_failure(sock):
+        with closed_on_failure(_open(address)) as sock:
             tuning.tune_vsock(sock, buffer)
             tuning.tune_hv_sock_listener(sock)
             sock.bind((address.cid, address.port or PORT_ANY))
@@ -83,6 +81,8 @@ def _open(address: VsockAddress) -> socket.socket:
     try:
         return socket.socket(tuning.AF_VSOCK, socket.SOCK_STREAM)
     except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         raise NotAllowed(
             f"{address}: this system has no AF_VSOCK ({reason(error)})",
             hint="load the kernel module: sudo modprobe vsock; a container may have to be allowed to use it (hvcopy doctor)",

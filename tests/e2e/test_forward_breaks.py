@@ -16,7 +16,7 @@ from peers import PIECE, Listening, connect, drain, sends_zeros
 from starting import HVCOPY
 from talkers import Talker, hear, quiet
 
-from e2e.routes import Flood, Route, how_it_ends, in_thread, reset, stalled, visited
+from e2e.routes import Flood, Route, how_it_ends, in_thread, place, reset, stalled, visited
 
 MIB = 1 << 20
 SOON = 10.0
@@ -323,6 +323,50 @@ def test_without_descriptors_for_more_the_connections_that_are_there_go_on(
         client.close()
     assert eventually(served, what="the next client")
     assert not process.ended
+
+
+@pytest.mark.parametrize(
+    ("kind", "warm"), [(kind, warm) for kind in ("unix", "hybrid", "tcp") for warm in (True, False)] + [("name", True)]
+)
+def test_a_client_for_whose_target_no_descriptor_is_left_is_closed_and_told_in_one_line(
+    processes: ExitStack, tmp_path: Path, kind: str, *, warm: bool
+) -> None:
+    """The first client of a process is one, too; only that the C library then takes every name for an unknown one."""
+
+    def answers(sock: socket.socket) -> None:
+        if kind == "hybrid":
+            assert hear(sock, len("CONNECT 5\n")) == b"CONNECT 5\n"
+            sock.sendall(b"OK 5\n")
+        sock.sendall(b"yes")
+
+    far, near = ("unix", "tcp") if kind in ("unix", "hybrid") else ("tcp", "unix")
+    where = processes.enter_context(Listening(place(far, tmp_path, "far"), answers)).address
+    target = {"hybrid": f"hybrid:{tmp_path}/far:5", "name": where.replace("127.0.0.1", "localhost")}.get(kind, where)
+    access = () if near == "unix" else (OPEN,)
+    anew = forwarding(place(near, tmp_path, "near"), target, *access, prefix=["env"])
+    process, address = processes.enter_context(anew)
+    idle = descriptors(process.pid)
+    if warm:
+        with connect(address) as first:
+            assert hear(first, 3) == b"yes"
+        eventually(lambda: descriptors(process.pid) == idle, what="the end of the first one")
+    limits = leave_descriptors(process.pid, 1)
+    assert visited(address, b"") == ("end" if near == "unix" else "reset")
+    process.line(rf"(?m)^hvcopy: {near}:.*: {target}: this machine cannot open one more connection: Too many open files$")
+    assert process.err.count("\n") == 2, process.err
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+    assert hear(processes.enter_context(connect(address)), 3) == b"yes"
+
+
+def leave_descriptors(pid: int, count: int) -> tuple[int, int]:
+    """Let a process open *count* more, and return what it might before."""
+    taken, (_, most) = descriptors(pid), resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    free = [number for number in range(max(taken) + count + 2) if number not in taken]
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[count], most))
+
+
+def descriptors(pid: int) -> set[int]:
+    return {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
 
 
 def served_by(processes: ExitStack, address: str, patience: float) -> socket.socket | None:

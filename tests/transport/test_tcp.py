@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
+from descriptors import none_left
 
 from hvcopy.address import TcpAddress
+from hvcopy.doctor import lookup
+from hvcopy.doctor.trail import Trail
 from hvcopy.errors import LocalFailure, NobodyListens
 from hvcopy.transport import dial, listen
+from hvcopy.transport.patience import Patience, never
 from hvcopy.transport.peer import allowed
 from transport.pairs import LOOPBACK, close, connected, meet
 
@@ -63,6 +68,24 @@ def test_name_with_several_addresses_reaches_the_one_that_listens() -> None:
     with listen(LOOPBACK) as listener:
         assert isinstance(listener.address, TcpAddress)
         close(meet(TcpAddress("localhost", listener.address.port), listener))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors to set")
+def test_without_descriptors_no_name_is_looked_up_which_says_nothing_of_the_name() -> None:
+    with listen(LOOPBACK) as listener:
+        assert isinstance(listener.address, TcpAddress)
+        address = TcpAddress("localhost", listener.address.port)
+        trail = Trail(address, [])
+        close(meet(address, listener))  # loads what the C library looks names up with; lacking that it calls them unknown
+        with none_left():
+            with pytest.raises(LocalFailure, match="cannot open one more connection: Too many open files"):
+                dial(address)
+            with pytest.raises(LocalFailure, match="listening failed: Too many open files"):
+                listen(address)
+            assert not lookup.host(trail, address, Patience(20, never))
+        (found,) = trail.found
+        assert "the name localhost cannot be looked up: Too many open files" in found.what
+        close(meet(address, listener))
 
 
 def test_port_in_use_is_said_to_be() -> None:

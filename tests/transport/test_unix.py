@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from descriptors import none_left
 
 from hvcopy.address import HybridAddress, UnixAddress
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NobodyListens, TimedOut
@@ -262,23 +263,25 @@ def test_close_in_another_thread_ends_accept(tmp_path: Path) -> None:
 
 
 def test_accept_without_descriptors_returns_none_and_loses_nothing(tmp_path: Path) -> None:
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with listen(unix_address(tmp_path)) as listener:
         dialled = dial(listener.address)
-        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-        taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest + 8)]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, hard))
-        try:
+        with none_left():
             assert listener.accept(0.1) is None
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for descriptor in taken:
-                os.close(descriptor)
         accepted = listener.accept(10)
         assert accepted is not None
         close((dialled, accepted))
+
+
+@pytest.mark.parametrize("kind", ["unix", "hybrid"])
+def test_without_descriptors_neither_connecting_nor_listening_is_possible_and_both_say_so(tmp_path: Path, kind: str) -> None:
+    path = str(tmp_path / "v.sock")
+    address = UnixAddress(path) if kind == "unix" else HybridAddress(path, 5)
+    with listen(address), none_left():
+        with pytest.raises(LocalFailure, match="cannot open one more connection: Too many open files"):
+            dial(address)
+        with pytest.raises(LocalFailure, match="listening failed: Too many open files") as caught:
+            listen(address)
+    assert caught.value.hint == ""
 
 
 def test_hybrid_listen_is_at_path_and_port_with_mode_0600(tmp_path: Path) -> None:
