@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -86,21 +87,30 @@ def _from_files(folders: tuple[str, ...]) -> list[Machine]:
     """Those that run come first, and stand for themselves among the definitions."""
     found: dict[str, Machine] = {}
     for folder in folders:
-        names = []
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            try:
-                names = sorted(name for name in os.listdir(folder) if name.endswith(".xml"))
-            except PermissionError:
-                raise NotAllowed(
-                    f"you may not read {folder}, where libvirt keeps its VMs",
-                    hint="install virsh" if is_root() else "sudo hvcopy vms, or install virsh",
-                ) from None
-        for name in names[:MOST]:
-            with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
-                one = read_domain(file.read(LARGEST_FILE))
-                if one:
-                    found.setdefault(one.id or one.name, one)
+        try:
+            for one in filter(None, map(read_domain, _contents(folder))):
+                found.setdefault(one.id or one.name, one)
+        except PermissionError:
+            raise NotAllowed(
+                f"you may not read {folder}, where libvirt keeps its VMs",
+                hint="install virsh" if is_root() else "sudo hvcopy vms, or install virsh",
+            ) from None
     return list(found.values())
+
+
+def _contents(folder: str) -> Iterator[bytes]:
+    """Yield what is in the folder's XML files.  Raises PermissionError; what is missing or no file is passed over."""
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".xml"))
+    for name in names[:MOST]:
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                yield file.read(LARGEST_FILE)
+        except PermissionError:
+            raise
+        except OSError:
+            continue
 
 
 def read_domain(raw: bytes) -> Machine | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,35 @@ def test_without_virsh_the_files_are_read_and_what_runs_comes_first(folders: tup
 
 def test_where_libvirt_is_not_installed_there_are_no_domains(folders: tuple[str, str]) -> None:
     assert libvirt.find(20, ("/nowhere", "/dev/null")) == []
+
+
+@pytest.mark.parametrize("forbidden", ["etc", "etc/web.xml"])
+def test_without_virsh_a_folder_or_a_file_that_may_not_be_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, forbidden: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's alone
+        top = Path(name)
+        (top / "etc").mkdir()
+        (top / "etc/web.xml").write_text(xml())
+        top.chmod(0o755)
+        (top / forbidden).chmod(0)
+        with without_roots_powers(), pytest.raises(NotAllowed, match=f"you may not read {top}/etc, where") as caught:
+            libvirt.find(20, (f"{top}/run", f"{top}/etc"))
+        (top / forbidden).chmod(0o700)
+    assert caught.value.hint == "sudo hvcopy vms, or install virsh"
+
+
+@contextmanager
+def without_roots_powers() -> Iterator[None]:
+    """Be nobody for a moment, where root runs the tests."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 # ---- beside others
