@@ -50,17 +50,23 @@ def _from_virsh(program: str, seconds: float) -> list[Machine]:
         if uri != chosen and re.search(_ABSENT, stats.err.decode("utf-8", "replace")):
             return []
         raise _explain(stats)
+    states = dict(read_states(stats.out.decode("utf-8", "surrogateescape")))
+    if not states:
+        return []
+    listed = ask([*virsh, "list", "--all", "--uuid"], seconds, env=_ENGLISH)
+    if listed.code:
+        raise _explain(listed)
     found: list[Machine] = []
-    for name, state in read_states(stats.out.decode("utf-8", "surrogateescape"))[:MOST]:
-        told = ask([*virsh, "dumpxml", f"--domain={name}"], seconds, env=_ENGLISH)
+    for uuid in read_uuids(listed.out.decode("utf-8", "replace"))[:MOST]:
+        told = ask([*virsh, "dumpxml", f"--domain={uuid}"], seconds, env=_ENGLISH)  # a name could be another's id or UUID
         if told.code == 0:  # else it is gone meanwhile
             one = read_domain(told.out)
             if one is None:
                 raise LocalFailure(
-                    f"virsh's answer about {printable(name)} makes no sense",
-                    hint="see what it says: virsh dumpxml NAME",
+                    f"virsh's answer about {uuid} makes no sense",
+                    hint=f"see what it says: virsh dumpxml {uuid}",
                 )
-            one.state = state
+            one.state = states.get(one.name, "unknown")
             found.append(one)
     return found
 
@@ -73,6 +79,16 @@ def read_states(text: str) -> list[tuple[str, str]]:
             f"virsh's answer makes no sense: {printable(text[:200])}", hint="see what it says: virsh domstats --state"
         )
     return [(name, _STATES.get(int(number), "unknown")) for name, number in found]
+
+
+def read_uuids(text: str) -> list[str]:
+    """Return the UUIDs that ``virsh list --all --uuid`` printed.  Raises LocalFailure."""
+    found = text.split()
+    if not all(re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", one) for one in found):
+        raise LocalFailure(
+            f"virsh's answer makes no sense: {printable(text[:200])}", hint="see what it says: virsh list --all --uuid"
+        )
+    return found
 
 
 def _explain(answer: Answer) -> HvcopyError:

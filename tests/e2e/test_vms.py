@@ -51,7 +51,7 @@ def mine(found: Finished, *pids: int) -> list[dict[str, Any]]:
 def test_every_kind_is_listed_with_its_address(
     vms: Vms, virsh: Callable[[str], Path], folder: Path, processes: ExitStack
 ) -> None:
-    virsh(f'case "$*" in *domstats*) {says(STATS)};; *) {says(DOMAIN)};; esac')
+    virsh(f'case "$*" in *domstats*) {says(STATS)};; *list*) {says(WEB)};; *) {says(DOMAIN)};; esac')
     (folder / "c").write_text(json.dumps({"vsock": {"uds_path": "v.sock"}}))
     same, qemu, fire, cloud, lacking = (
         processes.enter_context(process_called(*words, cwd=folder))

@@ -17,7 +17,7 @@ from hvcopy.machines import libvirt
 from hvcopy.machines.finding import find_all
 from hvcopy.machines.machine import Machine, vsock
 
-ID, OTHER = (f"{letter * 8}-1111-2222-3333-444455556666" for letter in "ab")
+ID, OTHER, GONE = (f"{letter * 8}-1111-2222-3333-444455556666" for letter in "abc")
 
 
 def xml(
@@ -30,13 +30,21 @@ def xml(
 
 @pytest.fixture
 def virsh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Make virsh a script that answers ``domstats`` and, by domain, ``dumpxml``."""
+    """Make virsh a script that answers ``domstats``, ``list`` and ``dumpxml``.
+
+    It takes what it is asked about for an id first, then for a UUID, then for a name, as virsh does: the ids are 1, 2 and so on.
+    """
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
 
     def make(stats: str, **domains: str) -> Path:
-        cases = "".join(f"'dumpxml --domain={name}') {body};;" for name, body in domains.items())
-        body = f'shift 4; case "$*" in "domstats --state") {stats};; {cases} *) echo gone >&2; exit 1;; esac'
+        asked = [list(map(str, range(1, len(domains) + 1))), [ID, OTHER, GONE], list(domains)]
+        cases = "".join(
+            f"'dumpxml --domain={word}') {body};;" for words in asked for word, body in zip(words, domains.values(), strict=False)
+        )
+        uuids = says("".join(f"{uuid}\n" for uuid in asked[1][: len(domains)]) + "\n")
+        cases = f'"domstats --state") {stats};; "list --all --uuid") {uuids};; {cases}'
+        body = f'shift 4; case "$*" in {cases} *) echo gone >&2; exit 1;; esac'
         return program(tmp_path / "bin/virsh", body)
 
     return make
@@ -98,8 +106,18 @@ def test_virsh_is_asked_to_read_only_in_english_and_of_the_right_daemon(
     ]
 
 
+def test_a_domain_whose_name_is_anothers_id_or_uuid_is_taken_for_no_other(virsh: Callable[..., Path]) -> None:
+    names = {"web": 7, "1": 8, ID: 9}
+    domains = {
+        name: says(xml(name, uuid, f"<vsock><cid address='{cid}'/></vsock>"))
+        for (name, cid), uuid in zip(names.items(), (ID, OTHER, GONE), strict=True)
+    }
+    virsh(stats(**dict.fromkeys(names, 1)), **domains)
+    assert [(one.name, one.address) for one in libvirt.find(20)] == [(name, vsock(cid)) for name, cid in names.items()]
+
+
 def test_a_domain_that_is_gone_meanwhile_is_left_out(virsh: Callable[..., Path]) -> None:
-    virsh(stats(web=1, gone=1), web=says(xml()))
+    virsh(stats(web=1, gone=1), web=says(xml()), gone="echo gone >&2; exit 1")
     assert [one.name for one in libvirt.find(20)] == ["web"]
 
 
@@ -158,7 +176,19 @@ def test_each_way_in_which_virsh_fails_has_its_message(
 )
 def test_a_description_that_makes_no_sense_is_told(virsh: Callable[..., Path], body: str) -> None:
     virsh(stats(web=1), web=says(body))
-    with pytest.raises(LocalFailure, match="about web makes no sense"):
+    with pytest.raises(LocalFailure, match=f"about {ID} makes no sense"):
+        libvirt.find(20)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [(says("junk"), "makes no sense: junk"), (says("", code=1, err="error: lost"), "VMs: lost")]
+)
+def test_a_list_of_uuids_that_fails_or_makes_no_sense_is_told(
+    tmp_path: Path, virsh: Callable[..., Path], body: str, words: str
+) -> None:
+    virsh(stats(web=1), web=says(xml()))
+    program(tmp_path / "bin/virsh", f'shift 4; case "$*" in list*) {body};; *) {stats(web=1)};; esac')
+    with pytest.raises(LocalFailure, match=words):
         libvirt.find(20)
 
 
