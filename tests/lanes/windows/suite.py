@@ -124,6 +124,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_v_tells_of_each_connection_and_q_of_none": NO_SOCKET_FILES,
         "test_what_cannot_be_is_told_before_anything_starts[unix:missing": NO_SOCKET_FILES,
         "test_what_cannot_be_is_told_before_anything_starts[unix:taken": NO_SOCKET_FILES,
+        "test_a_client_for_whose_target_no_descriptor_is_left_": NO_LIMITS,
         "test_without_descriptors_for_more_": NO_LIMITS,
         "test_without_memory_for_more_": NO_LIMITS,
     },
