@@ -39,6 +39,8 @@ def aliases() -> dict[str, dict[str, Any]]:
     path = config_path()
     if not os.path.exists(path):
         return {}
+    if not os.path.isfile(path):
+        raise BadUsage(f"{printable(path)}: it is no file", hint="move it away, or write a configuration file there")
     import tomllib
 
     try:

@@ -176,11 +176,11 @@ class Sink:
             raise
 
     def standing(self, source: int, path: bytes) -> os.stat_result | None:
-        """Return the status of what stands at (source, path), not following a link; None when nothing does."""
+        """Return the status of what stands at (source, path), not following a link; None when nothing does.  Raises OSError."""
         try:
             directory, name = self.parent(source, path, create=False)
             return system.stat(directory.fd, name)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
 
     def open_standing(self, source: int, path: bytes) -> int:

@@ -166,6 +166,15 @@ def test_files_that_are_no_links_but_the_same_are_left_alone(size: int, server: 
     assert run("cp", "-r", here / "t", server.at()).code == 10
 
 
+def test_a_small_file_with_an_extended_attribute_is_compared_whatever_its_time(server: Server, here: Path) -> None:
+    os.setxattr(write(here / "t/f", b"same"), "user.a", b"1")
+    push(here, server, "t", "-a")
+    os.utime(server.root / "t/f", (1, 1))
+    push(here, server, "t", "-a")
+    (server.root / "t/f").write_bytes(b"else")
+    assert run("cp", "-a", here / "t", server.at()).code == 10
+
+
 # ---- owners and extended attributes
 
 

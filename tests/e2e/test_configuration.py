@@ -54,6 +54,14 @@ def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path
         assert run("cp", write(here / "f"), "here:/").code == 0
 
 
+@pytest.mark.skipif(bool(ELSEWHERE), reason="Windows has no FIFOs in folders")
+def test_a_fifo_for_a_configuration_is_2_and_not_waited_for(config: Path) -> None:
+    os.mkfifo(config)
+    done = run("ls", "web1")
+    assert done.code == 2
+    assert "it is no file" in done.err
+
+
 @pytest.mark.parametrize("words", [["nc", "-l", "near"], ["forward", "near", "tcp:127.0.0.1:9"]], ids=" ".join)
 def test_raw_peers_are_not_let_in_where_a_key_is_to_be_proven(words: list[str], tmp_path: Path, config: Path) -> None:
     config.write_text(f'[hosts.near]\naddress = "{real(f"unix:{tmp_path}/s")}"\nkey_file = "~/key"\n')

@@ -95,6 +95,13 @@ def test_overwrite_and_update_exclude_each_other(server: Server, here: Path) -> 
     assert run("cp", "--overwrite", "--update", write(here / "f"), server.at()).code == 2
 
 
+def test_a_dry_run_sees_a_file_where_a_folder_would_go(server: Server, here: Path) -> None:
+    write(here / "t/d/f")
+    write(server.root / "t/d", b"a file")
+    for options in (["-n"], []):
+        assert run("cp", "-r", *options, here / "t", server.at()).code == 10
+
+
 @pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
 def test_a_dry_run_writes_nothing_and_says_what_would_be(

@@ -244,11 +244,16 @@ def test_standing_does_not_follow_links(root: Path) -> None:
     assert stat.S_ISLNK(found.st_mode)
 
 
-@pytest.mark.parametrize("path", [b"x", b"d/x", b"file/x"])
+@pytest.mark.parametrize("path", [b"x", b"d/x"])
 def test_standing_of_nothing_is_nothing_and_makes_nothing(root: Path, path: bytes) -> None:
-    (root / "file").write_bytes(b"")
     assert Sink(plan(root)).standing(0, path) is None
-    assert tree(root) == ["file"]
+    assert tree(root) == []
+
+
+def test_standing_below_a_file_is_an_error(root: Path) -> None:
+    (root / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        Sink(plan(root)).standing(0, b"file/x")
 
 
 def test_open_standing_does_not_follow_links(root: Path) -> None:
