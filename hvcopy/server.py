@@ -102,11 +102,12 @@ class Reception:
         self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
         self._lock = threading.Lock()
         self._channels: set[Channel] = set()
+        self._taken = False
         self._outcome: HvcopyError | None = None
         self._terms = Terms("server", str(self.listener.address), self.admission.key, self.timeout)
 
     def run(self) -> None:
-        """Accept and serve until stopped; with *once*, until the first job is over, whose failure is raised."""
+        """Accept and serve until stopped; with *once*, until the only job is over, whose failure is raised."""
         while not self._stopping.is_set():
             channel = self.listener.accept(POLL_SECONDS)
             if channel is None:
@@ -168,17 +169,15 @@ class Reception:
             self._job(link, agreed, order)
 
     def _job(self, link: Link, agreed: Agreed, job: m.Job) -> None:
+        try:
+            self._take(job)
+        except HvcopyError as error:
+            link.refuse(error)
+            raise
         lanes = Lanes(link, granted=clamp_lanes(job.lanes), token=new_token(), timeout=self.timeout)
         tally = self.events.tally()
         self._registry.enter(lanes)
         try:
-            if job.kind not in self.kinds:
-                error = BadUsage(
-                    f"the other side only takes {' and '.join(sorted(self.kinds))}, not {job.kind!r:.20}",
-                    hint=f"start `{TAKERS.get(job.kind, 'hvcopy serve')}` there",
-                )
-                link.refuse(error)
-                raise error
             tally.window = link.channel.window
             self.carry_out(link, agreed, job, lanes, tally)
             tally.lanes = len(lanes.links)
@@ -191,6 +190,21 @@ class Reception:
             self._registry.leave(lanes)
             if self.once:
                 self.stop()
+
+    def _take(self, job: m.Job) -> None:
+        """Raise BadUsage for a job of another kind, and with *once* NotAllowed for any but the first of the others."""
+        if job.kind not in self.kinds:
+            raise BadUsage(
+                f"the other side only takes {' and '.join(sorted(self.kinds))}, not {job.kind!r:.20}",
+                hint=f"start `{TAKERS.get(job.kind, 'hvcopy serve')}` there",
+            )
+        with self._lock:
+            if self._taken:
+                raise NotAllowed(
+                    "another copy is under way there, the only one that the other side takes",
+                    hint="when it is over, start `hvcopy recv -l` there once more; `hvcopy serve` takes many at once",
+                )
+            self._taken = self.once
 
     def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:
         """Do *job*, answer it with READY or ERROR, and close *lanes*.  Raises HvcopyError; blocks."""

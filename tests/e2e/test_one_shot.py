@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from commands import Finished, Running, run
+from peers import client_of
 
+from e2e.hostile import finish, send_file
 from e2e.trees import MIB, leftovers, noise, picture, plant, write
+from hvcopy.wire import messages as m
 
 
 def one_shot(
@@ -99,16 +102,47 @@ def test_a_key_is_proven_whoever_listens(
     assert os.listdir(root) == ["f"]
 
 
-def test_recv_takes_no_other_job(tmp_path: Path, root: Path, processes: ExitStack) -> None:
+def test_recv_takes_no_other_job_and_goes_on_waiting_for_its_own(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
     write(root / "f")
-    receiver = processes.enter_context(Running("recv", "-l", f"unix:{tmp_path}/s", root))
+    receiver = processes.enter_context(Running("recv", "-l", f"unix:{tmp_path}/s", root, "--no-fsync", "--json"))
     receiver.line("listening on")
     listed = run("ls", f"unix:{tmp_path}/s")
-    assert listed.code in (2, 7, 9), listed.err
+    assert listed.code == 2, listed.err
+    assert "only takes push" in listed.err
     assert listed.out == ""
     pulled = run("cp", f"unix:{tmp_path}/s:/f", tmp_path / "got")
-    assert pulled.code != 0
+    assert pulled.code == 2, pulled.err
     assert not (tmp_path / "got").exists()
+    sent = run("send", write(here / "wanted"), f"unix:{tmp_path}/s")
+    received = receiver.finish()
+    assert (sent.code, received.code) == (0, 0), sent.err + received.err
+    assert received.result["files"] == 1
+    assert sorted(os.listdir(root)) == ["f", "wanted"]
+
+
+def test_a_second_sender_is_refused_and_the_copy_under_way_goes_on(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    address, content = f"unix:{tmp_path}/s", noise(3 * MIB)
+    receiver = processes.enter_context(Running("recv", "-l", address, root, "--no-fsync", "--json"))
+    receiver.line("listening on")
+    with client_of(address) as first:
+        first.push([b"first"], [False])
+        second = run("send", write(here / "second"), address)
+        assert second.code == 9, second.err
+        assert "another copy is under way" in second.err
+        assert "hvcopy recv -l" in second.err
+        send_file(first, 1, b"", content)
+        assert first.expect(m.Acks).acks[0].state == m.DONE
+        assert finish(first).failed == 0
+    received = receiver.finish()
+    assert received.code == 0, received.err
+    assert "another copy is under way" in received.err
+    assert (received.result["files"], received.result["bytes"]) == (1, len(content))
+    assert os.listdir(root) == ["first"]
+    assert (root / "first").read_bytes() == content
 
 
 def test_recv_waits_for_a_sender_that_starts_later(
