@@ -18,10 +18,11 @@ def key(file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write
 
     def work() -> None:
         from hvcopy.cli import arguments
+        from hvcopy.errors import printable
         from hvcopy.transfer.greeting import new_key
 
         arguments.check_paths(file)
         new_key(file)
-        say(f"hvcopy: wrote a new key to {file}; give it to both sides with --key-file")
+        say(f"hvcopy: wrote a new key to {printable(file)}; give it to both sides with --key-file")
 
     Command("key").run(work)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
 
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, printable
+from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, make_room, printable
 from hvcopy.session.handshake import Agreed, Handshake
 from hvcopy.transfer.link import Link, named
 
@@ -67,12 +68,17 @@ def new_key(path: str) -> None:
     """Write a new key to *path*, mode 0600.  Raises LocalFailure; never replaces a file."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(fd, "w") as file:
+                file.write(_KEY_PREFIX + os.urandom(KEY_SIZE).hex() + "\n")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # what there was no room for is no key
+            raise
     except FileExistsError:
         raise LocalFailure(f"{printable(path)} exists already and was left alone", hint="choose another name") from None
     except OSError as error:
-        raise LocalFailure(f"{printable(path)}: {error.strerror}") from None
-    with os.fdopen(fd, "w") as file:
-        file.write(_KEY_PREFIX + os.urandom(KEY_SIZE).hex() + "\n")
+        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint=make_room(error.errno)) from None
 
 
 def load_key(path: str) -> bytes:

@@ -40,6 +40,13 @@ def test_key_makes_a_private_file_and_never_replaces_one(tmp_path: Path) -> None
     assert (tmp_path / "k").read_bytes() == before
 
 
+def test_key_tells_of_a_name_that_could_drive_a_terminal_without_doing_so(tmp_path: Path) -> None:
+    done = run("key", tmp_path / "k\x1b[2J")
+    assert done.code == 0
+    assert r"k\x1b[2J" in done.err
+    assert "\x1b" not in done.err
+
+
 def test_key_in_a_missing_folder_is_10(tmp_path: Path) -> None:
     assert run("key", tmp_path / "no" / "k").code == 10
 

@@ -49,6 +49,19 @@ def test_a_full_disk_of_the_server_is_10(
     assert run("ls", server.address).code == 0
 
 
+def test_a_full_disk_leaves_no_key_and_the_same_command_makes_one_when_there_is_room(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f'head -c 4096 /dev/zero >{disk}/full; "$@"; code=$?; ls {disk}; rm {disk}/full; "$@" >&2 || exit; exit $code'
+    done = run("key", disk / "k", prefix=[*small_disk(disk, "4k"), "sh", "-c", script, "sh"])
+    assert done.code == 10, done.err
+    assert done.out == "full\n"
+    failed, hint, *again = done.err.splitlines()
+    assert failed == f"hvcopy: {disk}/k: No space left on device"
+    assert "make room" in hint
+    assert "wrote a new key" in again[-1]
+
+
 def test_a_full_disk_of_the_puller_is_10_and_goes_on_where_there_is_room(
     tmp_path: Path, server: Server, here: Path
 ) -> None:
