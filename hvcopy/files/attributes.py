@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 
@@ -26,9 +27,9 @@ def identity(size: int, mtime_ns: int, ctime_ns: int, inode: int) -> bytes:
     return digest(_IDENTITY.pack(size, mtime_ns, ctime_ns, inode & _LOW_HALF))
 
 
-def identity_of(stat: os.stat_result) -> bytes:
+def identity_of(found: os.stat_result) -> bytes:
     """Return the identity of an open file."""
-    return identity(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    return identity(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def read_xattrs(target: int | str) -> dict[bytes, bytes]:
@@ -67,7 +68,13 @@ def apply(
             raise PermissionError(errno.EPERM, "it has an extended attribute outside of user.*")
         with keeping(f"its extended attribute {printable(name)}"):
             system.set_xattr(fd, name, value)
-    system.set_attributes(fd, mode & (FULL_MODE if uid is not None else PLAIN_MODE), mtime_ns)
+    system.set_attributes(fd, mode & FULL_MODE if uid is not None else mode & PLAIN_MODE | _upper_bits(fd), mtime_ns)
+
+
+def _upper_bits(fd: int) -> int:
+    """Return the set-id and sticky bits of a directory: they come from who made it, or from the one above it, and stay."""
+    found = system.fstat(fd).st_mode
+    return found & FULL_MODE & ~PLAIN_MODE if stat.S_ISDIR(found) else 0
 
 
 def not_kept(what: str, why: str) -> str:

@@ -59,6 +59,43 @@ def test_set_id_bits_are_not_kept_without_ownership(server: Server, here: Path) 
     assert {stat.S_IMODE(path.stat().st_mode) for path in (server.root / "t").iterdir()} == {0o755}
 
 
+
+@pytest.mark.parametrize("bits", [0o1000, 0o2000, 0o3000], ids=["sticky", "set-gid", "both"])
+def test_a_folder_that_stands_there_keeps_its_upper_bits_unless_owners_are_kept(
+    bits: int, server: Server, here: Path
+) -> None:
+    plant(here / "t", {"shared/f": b"x", "shared/new/f": b"x"})
+    for folder in ("t", "t/shared", "t/shared/new"):
+        (here / folder).chmod(0o755)
+    (server.root / "t/shared").mkdir(parents=True)
+    (server.root / "t/shared").chmod(bits | 0o777)
+    push(here, server, "t")
+    assert stat.S_IMODE((server.root / "t/shared").stat().st_mode) == bits | 0o755
+    inherited = bits & stat.S_ISGID  # mkdir(2)
+    assert stat.S_IMODE((server.root / "t/shared/new").stat().st_mode) == inherited | 0o755
+    push(here, server, "t", "-a", "--overwrite")
+    assert stat.S_IMODE((server.root / "t/shared").stat().st_mode) == 0o755
+    assert stat.S_IMODE((server.root / "t/shared/new").stat().st_mode) == 0o755
+
+
+def test_a_pull_into_a_folder_that_stands_there_leaves_its_sticky_bit(server: Server, here: Path) -> None:
+    plant(server.root, {"f": b"x"})
+    server.root.chmod(0o755)
+    (here / "shared").mkdir()
+    (here / "shared").chmod(0o1777)
+    done = run("cp", "-r", server.at(), here / "shared", "--no-fsync")
+    assert done.code == 0, done.err
+    assert (here / "shared/f").read_bytes() == b"x"
+    assert stat.S_IMODE((here / "shared").stat().st_mode) == 0o1755
+
+
+def test_set_id_bits_of_folders_are_not_taken_without_ownership(server: Server, here: Path) -> None:
+    plant(here / "t", {"d/f": b"x"})
+    (here / "t/d").chmod(0o3750)
+    push(here, server, "t")
+    assert stat.S_IMODE((server.root / "t/d").stat().st_mode) == 0o750
+
+
 # ---- links
 
 
