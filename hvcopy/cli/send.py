@@ -90,6 +90,7 @@ def send(
                 )
             )
             return
+        from hvcopy.cli.serving import ServerLog
         from hvcopy.oneshot import SendingListener
         from hvcopy.transport import listen
 
@@ -102,7 +103,7 @@ def send(
                 admission,
                 timeout=patience,
                 lanes=lanes,
-                on_refused=lambda peer, error: say(f"hvcopy: {peer}: {error.message}"),
+                on_refused=ServerLog(verbose=verbose, quiet=quiet).failed,
             )
             command.interruptible(lambda error: ear.close())
             if not quiet:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import Finished, Running, run
-from peers import client_of
+from peers import client_of, connect
 
 from e2e.hostile import finish, send_file
 from e2e.trees import MIB, leftovers, noise, picture, plant, write
@@ -143,6 +143,18 @@ def test_a_second_sender_is_refused_and_the_copy_under_way_goes_on(
     assert (received.result["files"], received.result["bytes"]) == (1, len(content))
     assert os.listdir(root) == ["first"]
     assert (root / "first").read_bytes() == content
+
+
+def test_a_stranger_is_named_once_by_a_sender_that_listens_and_does_not_end_it(
+    socket_address: str, here: Path, root: Path, processes: ExitStack
+) -> None:
+    sender = processes.enter_context(Running("send", "-l", write(here / "f"), socket_address))
+    sender.line("listening on")
+    with connect(socket_address) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        told = sender.line("hvcopy: (.*the peer .*hvcopy.*)\n")[1]
+    assert told.count(told.partition(": ")[0]) == 1, told
+    assert (run("recv", socket_address, root, "--no-fsync").code, sender.finish().code) == (0, 0)
 
 
 def test_recv_waits_for_a_sender_that_starts_later(
