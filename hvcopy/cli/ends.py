@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import errno
 import os
+import re
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hvcopy.transfer.streaming import Sink
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+LINKS = 40  # path_resolution(7)
 PLAIN_CONTROLS = frozenset("\t\n\r\b\f\a")
 
 
@@ -39,10 +41,16 @@ def descriptor_called(output: str) -> int | None:
     """
     if output in ("", "-"):
         return STDOUT
-    folder, _, number = output.rpartition("/")
-    if folder in ("/dev/fd", "/proc/self/fd") and number.isdecimal():
-        return int(number)
-    return {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}.get(output)
+    mine = f"/proc/{os.getpid()}/fd"
+    for _ in range(LINKS):
+        folder, _, number = output.rpartition("/")
+        if re.fullmatch("[0-9]{1,9}", number) and os.path.realpath(folder) == mine:
+            return int(number)
+        try:
+            output = os.path.join(folder, os.readlink(output))
+        except OSError:
+            break
+    return None
 
 
 class Ends:

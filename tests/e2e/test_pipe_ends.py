@@ -122,11 +122,12 @@ def test_devices_and_fifos_are_written_to_as_they_are(tmp_path: Path, processes:
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
 
 
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/3", "/proc/self/fd/3"])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/3", "/proc/self/fd/3", "link"])
 @pytest.mark.parametrize("opens", [">", ">>"])
 def test_what_others_write_to_a_descriptor_that_o_names_stays(name: str, opens: str, tmp_path: Path) -> None:
     left = f"{shlex.join(HVCOPY)} pipe -q -l unix:s -o {name}"
     write(tmp_path / "out", b"before\n")
+    (tmp_path / "link").symlink_to("/dev/stdout")
     around = f"{{ echo header; {left}; echo trailer; }} {opens} out 3>&1"
     with Running("--version", prefix=["bash", "-c", around, "bash"], cwd=tmp_path) as running:
         eventually((tmp_path / "s").exists, what="the listener")
