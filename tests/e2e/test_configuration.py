@@ -54,7 +54,6 @@ def test_serve_and_one_shot_take_an_alias(tmp_path: Path, root: Path, here: Path
         assert run("cp", write(here / "f"), "here:/").code == 0
 
 
-@pytest.mark.skipif(bool(ELSEWHERE), reason="Windows has no FIFOs in folders")
 def test_a_fifo_for_a_configuration_is_2_and_not_waited_for(config: Path) -> None:
     os.mkfifo(config)
     done = run("ls", "web1")

@@ -106,6 +106,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         for way in ("push", "pull")
         for share in (0, 60)
     },
+    "configuration": {"test_a_fifo_for_a_configuration_": NO_FIFOS},
     "damage": {"test_damage_of_a_name_or_attribute_is_found[old-target]": WINE_FOLLOWS},
     "existing_files": {"test_a_dry_run_writes_nothing_and_says_what_would_be": WINE_FOLLOWS},
     "forward_breaks": {
