@@ -129,7 +129,8 @@ def visited(address: str, said: bytes) -> str:
     """Connect, say something, and hear how that ends; the end may come before it is connected."""
     try:
         with connect(address) as sock:
-            sock.sendall(said)
+            if said:  # to send nothing fails, too, where the peer has closed already
+                sock.sendall(said)
             return how_it_ends(sock)
     except ConnectionError:
         return "reset"
