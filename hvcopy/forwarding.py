@@ -158,10 +158,10 @@ class Forwarder:
         self._slots = threading.BoundedSemaphore(self.limit)
         self._lock = threading.Lock()
         self._joins: set[Join] = set()
+        load(self.target)
 
     def run(self) -> None:
         """Accept and join until stopped; then end what is under way."""
-        load(self.target)
         while self._wait_for_slot():
             channel = self.listener.accept(POLL_SECONDS)
             if channel is None:
