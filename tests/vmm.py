@@ -1,7 +1,7 @@
 """Looks like a VMM to /proc, and answers on a unix socket what its plan says.  Started by programs.vmm_called.
 
 The plan is JSON: ``socket`` where to listen, ``answers`` bodies by resource, ``status`` of all, ``chroot`` where to be locked up,
-``silent`` to accept and say nothing, ``drip`` the seconds before each byte.
+``silent`` to accept and say nothing, ``drip`` the seconds between two bytes.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import contextlib
 import io
 import json
 import os
+import select
 import socket
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -31,7 +31,8 @@ class Drip(io.RawIOBase):
     def write(self, data: Any) -> int:
         with contextlib.suppress(BrokenPipeError):
             for byte in bytes(data):
-                time.sleep(PLAN["drip"])
+                if select.select([self._sock], [], [], PLAN["drip"])[0]:  # all was asked, so this is the client's end
+                    break
                 self._sock.sendall(bytes([byte]))
         return len(data)
 
