@@ -80,7 +80,7 @@ def check_dialable(address: Address) -> None:
 def load(address: Address) -> None:
     """Import what connects to *address*, for whoever does that later, in threads, and perhaps with no descriptor left for it."""
     if sys.platform != "win32" or not isinstance(address, UnixAddress | HybridAddress):
-        importlib.import_module(f"hvcopy.transport.{str(address).partition(':')[0]}")
+        importlib.import_module(f"hvcopy.transport.{address.scheme}")
 
 
 def as_channel(address: Address, connected: tuple[socket.socket, str], timeout: float) -> Channel:
