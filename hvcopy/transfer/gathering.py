@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from hvcopy.files import attributes, system
+from hvcopy.files.confined import Directories
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Entered, Found, walk
-from hvcopy.transfer.outbox import LinkEntry, Names, Outbox
+from hvcopy.transfer.linking import LinkEntry
+from hvcopy.transfer.outbox import Names, Outbox
 from hvcopy.wire import messages as m
 
 JOB_NAMES = 1024
@@ -76,7 +78,26 @@ class Gathering:
                 continue
             uid, gid = (own.st_uid, own.st_gid) if self._outbox.options.owner else (None, None)
             extra = m.Extra(target=target, uid=uid, gid=gid)
-            self._outbox.links.append(LinkEntry(m.SYMLINK, source, path, own.st_mtime_ns, extra))
+            with self._outbox.lanes.changed:
+                self._outbox.linking.add(LinkEntry(m.SYMLINK, source, path, own.st_mtime_ns, extra))
+
+    def requeue(self, orphans: list[LinkEntry]) -> None:
+        """Queue hard links again, as files: what they were to be linked to was not delivered."""
+        opened: dict[int, Directories] = {}
+        found: list[Names] = []
+        for link in orphans:
+            source = self._outbox.sources[link.source]
+            directory, _, name = link.path.rpartition(b"/")
+            try:
+                handle = opened.setdefault(source.index, Directories(source.handle)).get(directory)
+            except OSError as error:
+                self._outbox.fail(source.index, link.path, 10, error.strerror or str(error))
+                continue
+            found.append(Names(source.index, handle, directory, [name or source.name]))
+        lanes = self._outbox.lanes
+        with lanes.changed:
+            self._outbox.jobs += [found[start : start + JOB_DIRECTORIES] for start in range(0, len(found), JOB_DIRECTORIES)]
+            lanes.changed.notify_all()
 
     def _add(self, names: Names) -> None:
         self._gathered.append(names)

@@ -12,6 +12,7 @@ from hvcopy.files.outgoing import Outgoing
 from hvcopy.files.source import Source
 from hvcopy.session.sender import SenderBook
 from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.linking import Linking
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.throttle import Throttle
 from hvcopy.wire import messages as m
@@ -55,16 +56,6 @@ class Candidate(Struct):
     sparse: bool
 
 
-class LinkEntry(Struct):
-    """A symbolic or hard link, created when all files are delivered."""
-
-    kind: int
-    source: int
-    path: bytes
-    mtime: int
-    extra: m.Extra
-
-
 class Outbox(Struct):
     """Everything that waits to be sent or acknowledged.  Queues change under ``lanes.changed``."""
 
@@ -80,15 +71,14 @@ class Outbox(Struct):
     ready: deque[Outgoing] = field(default_factory=deque)
     active: deque[Outgoing] = field(default_factory=deque)
     doubted: deque[tuple[Outgoing, int]] = field(default_factory=deque)
-    links: list[LinkEntry] = field(default_factory=list)
-    inodes: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
+    linking: Linking = field(default_factory=Linking)
     working: int = 0
     walked: bool = False
 
     @property
     def drained(self) -> bool:
         """True when every file was found, sent and acknowledged."""
-        waiting = self.jobs or self.candidates or self.ready or self.active or self.working
+        waiting = self.jobs or self.candidates or self.ready or self.active or self.linking.orphans or self.working
         return self.walked and not waiting and self.book.idle
 
     def shown(self, source: int, path: bytes) -> bytes:
@@ -103,6 +93,8 @@ class Outbox(Struct):
     def fail(self, source: int, path: bytes, code: int, message: str) -> None:
         """Count a failure of this side and tell the receiver."""
         path = self.wire_path(source, path)
+        with self.lanes.changed:
+            self.linking.lost((source, path))
         self.tally.fail(self.shown(source, path), code, message)
         extra = m.Extra(code=code, message=message[:500])
         self.lanes.control.send(m.Entries([m.Entry(m.FAILURE, 0, source, path, extra=extra)]))
@@ -117,9 +109,3 @@ class Outbox(Struct):
         """Report something that is skipped, which is no failure."""
         self.tally.add(skipped=1)
         self.tally.observer.noted(self.shown(source, self.wire_path(source, path)), message)
-
-    def linked(self, source: int, path: bytes, device: int, inode: int) -> tuple[int, bytes] | None:
-        """Return the (source, path) sent first of a file with several names, None if this is the first."""
-        with self.lanes.changed:
-            known = self.inodes.setdefault((device, inode), (source, path))
-        return None if known == (source, path) else known

@@ -14,7 +14,8 @@ from hvcopy.files import attributes
 from hvcopy.files.outgoing import CHANGED
 from hvcopy.session.sender import Packed
 from hvcopy.transfer.link import Link
-from hvcopy.transfer.outbox import Candidate, LinkEntry, Names, Outbox, Scratch
+from hvcopy.transfer.linking import LinkEntry
+from hvcopy.transfer.outbox import Candidate, Names, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import LINKED, MIB, SMALL, Type
@@ -48,7 +49,8 @@ class Packing:
         outbox = self._outbox
         with outbox.lanes.changed:
             outbox.candidates += self._candidates
-            outbox.links += self._links
+            for one in self._links:
+                outbox.linking.add(one)
             if self._rest:
                 outbox.jobs.appendleft(self._rest)
             outbox.lanes.changed.notify_all()
@@ -107,7 +109,8 @@ class Packing:
 
     def _is_known(self, names: Names, name: bytes, record: tuple[int, ...]) -> bool:
         path = self._outbox.wire_path(names.source, names.path(name))
-        first = self._outbox.linked(names.source, path, record[9], record[8])
+        with self._outbox.lanes.changed:
+            first = self._outbox.linking.first((record[9], record[8]), (names.source, path))
         if first is None:
             return False
         self._links.append(LinkEntry(m.HARDLINK, names.source, path, record[6], m.Extra(to=first)))

@@ -15,7 +15,8 @@ from hvcopy.transfer.counting import count
 from hvcopy.transfer.gathering import Gathering
 from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
-from hvcopy.transfer.outbox import LinkEntry, Outbox, Scratch
+from hvcopy.transfer.linking import LinkEntry
+from hvcopy.transfer.outbox import Outbox, Scratch
 from hvcopy.transfer.packing import Packing
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.throttle import Throttle
@@ -26,6 +27,8 @@ from hvcopy.wire.frames import Frame, Type
 ENOUGH_CANDIDATES = 256
 """Files waiting to be asked about beyond which no more names are read: each may hold a directory open."""
 LINK_BATCH = 128
+ORPHANS = 256
+"""Hard links queued again at once: each may hold a directory open."""
 
 Step = Callable[[Link, Scratch], None]
 
@@ -151,6 +154,9 @@ class Sending:
             job = outbox.jobs.popleft()
             self._packs += 1
             return lambda link, work: Packing(outbox, work).run(link, job)
+        if outbox.linking.orphans and not outbox.jobs:
+            orphans = outbox.linking.take_orphans(ORPHANS)
+            return lambda link, work: self._gathering.requeue(orphans)
         return None
 
     def _consider_growing(self) -> None:
@@ -239,6 +245,7 @@ class Sending:
         self._tally.add(files=ack.files, same=ack.same, skipped=ack.skipped)
         for index, code, message in ack.failures:
             source, path = m.place_in_pack(pack.groups, index)
+            self._outbox.linking.lost((source, path))
             self._tally.fail(self._outbox.shown(source, path), code, printable(message))
 
     def _on_link_ack(self, asked: Asked, ack: m.Ack) -> None:
@@ -260,12 +267,13 @@ class Sending:
             self._tally.add(same=int(ack.state == m.SAME), files=int(ack.state != m.SAME))
 
     def _fail(self, asked: Asked, code: int, message: str) -> None:
+        self._outbox.linking.lost((asked.source, asked.path))
         self._tally.fail(self._outbox.shown(asked.source, asked.path), code, printable(message))
 
     # ---- links, when all files are there
 
     def _send_links(self) -> None:
-        waiting, outbox = self._outbox.links, self._outbox
+        waiting, outbox = self._outbox.linking.all(), self._outbox
         for start in range(0, len(waiting), LINK_BATCH):
             entries = []
             with self._lanes.changed:

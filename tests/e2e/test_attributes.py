@@ -152,6 +152,23 @@ def test_hard_links_are_kept(size: int, server: Server, here: Path) -> None:
     assert (here / "back/sub/third").stat().st_nlink == 3
 
 
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_name_that_fails_takes_none_of_its_hard_links_along(size: int, server: Server, here: Path) -> None:
+    """Of four names of one file the first two fail, one refused and one taken; the next goes as a file, the last is linked."""
+    bad = write(here / "t" / "bad\x01", noise(size))
+    for name in ("sub/taken", "sub/sub/third", "sub/sub/sub/fourth"):
+        (here / "t" / name).parent.mkdir(exist_ok=True)
+        os.link(bad, here / "t" / name)
+    write(server.root / "t/sub/taken", b"precious")
+    done = run("cp", "-r", here / "t", server.at(), "--json")
+    assert done.code == 3, done.err
+    assert {Path(one["path"]).name for one in done.result["failures"]} == {"bad\\x01", "taken"}, done.result
+    assert (done.result["files"], done.result["links"]) == (1, 1)
+    assert (server.root / "t/sub/sub/third").read_bytes() == bad.read_bytes()
+    assert (server.root / "t/sub/sub/sub/fourth").samefile(server.root / "t/sub/sub/third")
+    assert (server.root / "t/sub/taken").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
 @pytest.mark.parametrize("size", [10, 9 * MIB])
 def test_hard_links_are_kept_by_a_second_copy(
@@ -200,7 +217,8 @@ def test_files_that_are_no_links_but_the_same_are_left_alone(size: int, server: 
     done = run("cp", "-r", here / "t", server.at())
     assert done.code == 0, done.err
     (server.root / "t/b").write_bytes(noise(size, 1))
-    assert run("cp", "-r", here / "t", server.at()).code == 10
+    done = run("cp", "-r", here / "t", server.at(), "--json")
+    assert (done.code, done.result["same"]) == (3, 1), "only the one that differs is refused, whichever of the two is read first"
 
 
 def test_a_small_file_with_an_extended_attribute_is_compared_whatever_its_time(server: Server, here: Path) -> None:
