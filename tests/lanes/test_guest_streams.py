@@ -32,7 +32,7 @@ SERVED = f"vsock:any:{PORT}"
 NC = shlex.join([*HVCOPY, "nc"])
 PEER = [sys.executable, str(Path(__file__).resolve().with_name("vsock_peer.py"))]
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("guest"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("guest-streams"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
