@@ -44,7 +44,7 @@ class Incoming:
         if assembly.size >= RESUMABLE and entry.extra.identity:
             self._open_resumable(assembly)
         else:
-            self._fd, self.part = place.open_temporary(directory, part_name(name))
+            self._open_anew()
         try:
             if not self.reused:
                 system.set_size(self._fd, 0, sparse=False)
@@ -52,6 +52,14 @@ class Incoming:
         except BaseException:
             self.abandon(keep=False)
             raise
+
+    def _open_anew(self) -> None:
+        """Without a name where that can be had; else under the one that two copies of the same file cannot both have."""
+        fd = place.open_anonymous(self._directory)
+        if fd is None:
+            self.part = part_name(self._name)
+            fd = _open_own(self._directory, self.part)
+        self._fd = fd
 
     def _open_resumable(self, assembly: Assembly) -> None:
         self.part = part_name(self._name)

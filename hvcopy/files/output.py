@@ -49,7 +49,7 @@ class OutputFile:
             if path.endswith(os.sep):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._directory = open_directory(os.path.dirname(real))
-            self._fd, self._temporary = place.open_temporary(self._directory, place.temporary_name(), mode=0o666)
+            self._fd, self._temporary = place.open_temporary(self._directory, mode=0o666)
             with contextlib.suppress(FileNotFoundError):
                 attributes.set_mode(self._fd, os.stat(system.of_any_length(real)).st_mode)
 

@@ -13,19 +13,25 @@ from hvcopy.files.confined import Handle
 _NO_ANONYMOUS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS}
 
 
-def open_temporary(directory: Handle, name: bytes, *, mode: int = 0o600) -> tuple[int, bytes | None]:
-    """Open a new file in *directory* for writing; returns (descriptor, its name or None when it has none).
+def open_anonymous(directory: Handle, *, mode: int = 0o600) -> int | None:
+    """Open a new file without a name (O_TMPFILE, open(2)), so that a kill leaves nothing; None where that is not known.
 
-    It is anonymous (O_TMPFILE, open(2)) where the file system knows that, so that a kill leaves nothing; else it is *name*.
-    Its mode is what the umask leaves of *mode*.
+    Its mode is what the umask leaves of *mode*.  Raises OSError.
     """
     try:
-        return system.anonymous(directory.fd, mode), None
+        return system.anonymous(directory.fd, mode)
     except OSError as error:
         if error.errno not in _NO_ANONYMOUS:
             raise
-    with contextlib.suppress(FileNotFoundError):
-        system.remove(directory.fd, name)
+    return None
+
+
+def open_temporary(directory: Handle, *, mode: int = 0o600) -> tuple[int, bytes | None]:
+    """Open a new file in *directory* for writing; returns (descriptor, its name or None when it is anonymous)."""
+    fd = open_anonymous(directory, mode=mode)
+    if fd is not None:
+        return fd, None
+    name = temporary_name()
     return system.create(directory.fd, name, mode), name
 
 

@@ -366,6 +366,46 @@ def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system where every file has a name, as NTFS, NFS and vfat are."""
+
+    def unknown(*_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(place.system, "anonymous", unknown)
+
+
+@pytest.mark.usefixtures("nameless")
+@pytest.mark.parametrize("size", [3 * MIB + 1, SIZE])
+def test_two_copies_of_one_file_keep_apart_without_anonymous_files(handle: Handle, folder: Path, size: int) -> None:
+    first = Copy(handle, entry(size)).write(0)
+    with pytest.raises(LocalFailure, match="another copy is writing"):
+        Copy(handle, entry(size))
+    first.write_rest().incoming.finish(replace=False)
+    assert (folder / "disk.img").read_bytes() == contents(size)
+    assert os.listdir(folder) == ["disk.img"]
+
+
+@pytest.mark.usefixtures("nameless")
+def test_what_a_killed_copy_of_a_small_file_left_is_written_over(handle: Handle, folder: Path) -> None:
+    (folder / PART).write_bytes(b"left by a killed copy" * MIB)
+    Copy(handle, entry(3 * MIB)).write_rest().incoming.finish(replace=False)
+    assert (folder / "disk.img").read_bytes() == contents(3 * MIB)
+    assert os.listdir(folder) == ["disk.img"]
+
+
+@pytest.mark.usefixtures("nameless")
+@pytest.mark.parametrize("plant", [_link, _hard_link, _fifo])
+def test_something_else_under_our_name_is_removed_also_for_a_small_file(
+    handle: Handle, folder: Path, plant: Callable[[Path], None]
+) -> None:
+    plant(folder / PART)
+    Copy(handle, entry(3 * MIB)).write_rest().incoming.finish(replace=False)
+    assert (folder / "victim").read_bytes() == b"mine"
+    assert sorted(os.listdir(folder)) == ["disk.img", "victim"]
+
+
 @pytest.mark.parametrize("name", [PART, BLOCKS])
 @pytest.mark.parametrize("plant", [_link, _hard_link, _fifo])
 def test_something_else_under_our_names_is_removed_and_never_written(

@@ -32,7 +32,7 @@ def make(request: pytest.FixtureRequest, handle: Handle, monkeypatch: pytest.Mon
         monkeypatch.setattr(fileio, "rename_new", _no_rename)
 
     def made(contents: bytes) -> tuple[int, bytes | None]:
-        fd, temporary = place.open_temporary(handle, b".temporary")
+        fd, temporary = place.open_temporary(handle)
         assert (temporary is None) == (kind == "anonymous")
         os.write(fd, contents)
         return fd, temporary
@@ -61,26 +61,13 @@ def test_open_temporary_is_for_its_owner_only(make: Make) -> None:
     os.close(fd)
 
 
-def test_open_temporary_with_a_name_never_writes_what_stands_there(
-    handle: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _forget_anonymous(monkeypatch)
-    (tmp_path / "victim").write_bytes(b"mine")
-    (tmp_path / ".temporary").symlink_to("victim")
-    fd, _ = place.open_temporary(handle, b".temporary")
-    os.write(fd, b"new")
-    os.close(fd)
-    assert (tmp_path / "victim").read_bytes() == b"mine"
-    assert not (tmp_path / ".temporary").is_symlink()
-
-
 def test_open_temporary_on_another_failure_raises_it(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(OSError, match="space"):
-        place.open_temporary(handle, b"x")
+        place.open_temporary(handle)
 
 
 @pytest.mark.parametrize("replace", [False, True])
