@@ -157,7 +157,10 @@ static inline hv_result hv_pending_error(hv_socket sock)
 
 static inline int64_t hv_unix_ns(FILETIME time)
 {
-    return ((int64_t)((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) - HV_UNIX_BEGINS) * 100;
+    int64_t since = (int64_t)((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) - HV_UNIX_BEGINS;
+    if (since > INT64_MAX / 100 || since < INT64_MIN / 100)
+        return since < 0 ? INT64_MIN : INT64_MAX;   /* beyond the years 1677 to 2262: FAT says 1601 where it has none */
+    return since * 100;
 }
 
 static inline FILETIME hv_file_time(int64_t ns)

@@ -29,7 +29,12 @@ def identity(size: int, mtime_ns: int, ctime_ns: int, inode: int) -> bytes:
 
 def identity_of(found: os.stat_result) -> bytes:
     """Return the identity of an open file."""
-    return identity(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return identity(found.st_size, sendable_time(found.st_mtime_ns), sendable_time(found.st_ctime_ns), found.st_ino)
+
+
+def sendable_time(ns: int) -> int:
+    """Return a time of a file as 64 bits hold it: beyond the years 1677 to 2262 the nearest, which is also the core's rule."""
+    return max(-(1 << 63), min(ns, (1 << 63) - 1))
 
 
 def read_xattrs(target: int | str) -> dict[bytes, bytes]:

@@ -61,7 +61,8 @@ class Gathering:
             xattrs = {}
         extra = m.Extra(uid=uid, gid=gid, xattrs=xattrs) if options.owner or xattrs else m.NO_EXTRA
         mode = found.st_mode & attributes.FULL_MODE
-        self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, found.st_mtime_ns, extra))
+        mtime = attributes.sendable_time(found.st_mtime_ns)
+        self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, mtime, extra))
         self._outbox.tally.add(directories=1)
 
     def _links(self, source: int, found: Found) -> None:
@@ -78,8 +79,9 @@ class Gathering:
                 continue
             uid, gid = (own.st_uid, own.st_gid) if self._outbox.options.owner else (None, None)
             extra = m.Extra(target=target, uid=uid, gid=gid)
+            mtime = attributes.sendable_time(own.st_mtime_ns)
             with self._outbox.lanes.changed:
-                self._outbox.linking.add(LinkEntry(m.SYMLINK, source, path, own.st_mtime_ns, extra))
+                self._outbox.linking.add(LinkEntry(m.SYMLINK, source, path, mtime, extra))
 
     def requeue(self, orphans: list[LinkEntry]) -> None:
         """Queue hard links again, as files: what they were to be linked to was not delivered."""

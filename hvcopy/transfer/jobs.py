@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
-from hvcopy.files import system
+from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
 from hvcopy.files.names import check_path
@@ -134,4 +134,4 @@ def _listed(root: Handle, path: bytes) -> Iterator[m.Listed]:
 def _line(name: bytes, found: os.stat_result) -> m.Listed:
     kinds = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
     kind = kinds.get(stat.S_IFMT(found.st_mode), "o")
-    return m.Listed(name, kind, found.st_size, found.st_mtime_ns, found.st_mode & 0o7777)
+    return m.Listed(name, kind, found.st_size, attributes.sendable_time(found.st_mtime_ns), found.st_mode & 0o7777)

@@ -52,6 +52,25 @@ def test_modes_and_times_of_directories_are_kept(server: Server, here: Path) -> 
             (folder / "t" / name).chmod(0o755)
 
 
+@pytest.mark.parametrize("seconds", [10**10, -(10**10)])
+def test_times_beyond_64_bits_of_nanoseconds_become_the_nearest(seconds: int, server: Server, here: Path) -> None:
+    for size in (5, MIB, 9 * MIB):
+        write(here / "t/sub" / str(size), noise(size))
+    (here / "t/sub/link").symlink_to("5")
+    for path in (*(here / "t/sub").iterdir(), here / "t/sub"):
+        os.utime(path, (seconds, seconds), follow_symlinks=False)
+    for _ in range(2):  # the second finds all there
+        push(here, server, "t", "--links")
+    probe = write(here / "probe", b"")  # ext4 begins in 1901
+    os.utime(probe, ns=(0, (1 << 63) - 1 if seconds > 0 else -(1 << 63)))
+    nearest = probe.stat().st_mtime_ns
+    for path in (*(server.root / "t/sub").iterdir(), server.root / "t/sub"):
+        assert path.lstat().st_mtime_ns == nearest, path
+    assert run("ls", server.at("t")).code == 0
+    pulled = run("cp", "-r", server.at("t"), here / "back")
+    assert pulled.code == 0, pulled.err
+
+
 def test_set_id_bits_are_not_kept_without_ownership(server: Server, here: Path) -> None:
     for size in (5, MIB):
         write(here / "t" / str(size), noise(size)).chmod(0o6755)
