@@ -79,19 +79,29 @@ static inline hv_result hv_link_kind(int fd)
 }
 
 /* A reparse point that is no link (a file in the cloud, or one the file system deduplicated) is opened again in the way
- * that brings its contents. */
+ * that brings its contents.  That way would follow a link, too: what it led to has to be the same file, in whose place
+ * somebody may have put one. */
 static inline int hv_open_plain(int dirfd, const char *name, ACCESS_MASK access, ULONG share, ULONG options, HANDLE *handle)
 {
     FILE_ATTRIBUTE_TAG_INFO tag;
+    FILE_ID_INFO was, is;
+    BOOL known;
     int err = hv_open_under(dirfd, name, access, share, FILE_OPEN, options | HV_PLAIN_OPEN, handle);
     if (err || !GetFileInformationByHandleEx(*handle, FileAttributeTagInfo, &tag, sizeof tag)
         || !(tag.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT))
         return err;
+    known = GetFileInformationByHandleEx(*handle, FileIdInfo, &was, sizeof was);
     CloseHandle(*handle);
-    if (IsReparseTagNameSurrogate(tag.ReparseTag))
+    if (!known || IsReparseTagNameSurrogate(tag.ReparseTag))
         return ELOOP;
-    return hv_open_under(dirfd, name, access, share, FILE_OPEN, options | (HV_PLAIN_OPEN & ~FILE_OPEN_REPARSE_POINT),
-                         handle);
+    err = hv_open_under(dirfd, name, access, share, FILE_OPEN, options | (HV_PLAIN_OPEN & ~FILE_OPEN_REPARSE_POINT), handle);
+    if (err)
+        return err;
+    if (GetFileInformationByHandleEx(*handle, FileIdInfo, &is, sizeof is) && was.VolumeSerialNumber == is.VolumeSerialNumber
+        && memcmp(&was.FileId, &is.FileId, sizeof is.FileId) == 0)
+        return 0;
+    CloseHandle(*handle);
+    return ELOOP;
 }
 
 static inline ACCESS_MASK hv_access(int how)
@@ -157,20 +167,23 @@ static inline hv_result hv_open_folder(const char *path)
 /* The next entries of a directory, for hv_next_entry.  value: 1, or 0 when there are no more. */
 static inline hv_result hv_list(int fd, unsigned char *into, size_t size, int first)
 {
-    FILE_INFO_BY_HANDLE_CLASS class_ = first ? FileIdBothDirectoryRestartInfo : FileIdBothDirectoryInfo;
+    /* not FileIdBothDirectoryInfo, which some network folders refuse (golang/go issue 62044) */
+    FILE_INFO_BY_HANDLE_CLASS class_ = first ? FileFullDirectoryRestartInfo : FileFullDirectoryInfo;
     if (GetFileInformationByHandleEx(hv_handle(fd), class_, into, (DWORD)size))
         return hv_done(TRUE, 1);
-    return GetLastError() == ERROR_NO_MORE_FILES ? hv_done(TRUE, 0) : hv_done(FALSE, 0);
+    if (GetLastError() == ERROR_NO_MORE_FILES || (first && GetLastError() == ERROR_FILE_NOT_FOUND))   /* an empty root */
+        return hv_done(TRUE, 0);
+    return hv_done(FALSE, 0);
 }
 
 /* The entry at *at*; bytes to the one after it, 0 for the last. */
 static inline size_t hv_next_entry(const unsigned char *at, hv_entry *entry)
 {
-    const FILE_ID_BOTH_DIR_INFO *info = (const void *)at;
+    const FILE_FULL_DIR_INFO *info = (const void *)at;
     entry->name = info->FileName;
     entry->units = info->FileNameLength / sizeof(WCHAR);
     entry->kind = info->FileAttributes & FILE_ATTRIBUTE_DIRECTORY ? HV_SUBDIRECTORY : HV_REGULAR;
-    /* EaSize is the tag of a reparse point (learn.microsoft.com, FILE_ID_BOTH_DIR_INFORMATION) */
+    /* EaSize is the tag of a reparse point (learn.microsoft.com, FILE_FULL_DIR_INFORMATION) */
     if ((info->FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) && IsReparseTagNameSurrogate(info->EaSize))
         entry->kind = HV_SYMLINK;
     return info->NextEntryOffset;
@@ -214,8 +227,8 @@ static inline hv_result hv_fstat(int fd, hv_stat *out)
     FILE_ID_INFO id;
     if (done.err)
         return done;
-    out->regular = !(now.dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT))
-        && GetFileType(handle) == FILE_TYPE_DISK;
+    out->regular = !(now.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) && GetFileType(handle) == FILE_TYPE_DISK
+        && !((now.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) && hv_is_link(handle));
     out->mode = out->regular ? 0100000 : 040000;
     out->mode |= now.dwFileAttributes & FILE_ATTRIBUTE_READONLY ? 0444 : 0644;
     out->uid = out->gid = 0;
