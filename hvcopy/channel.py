@@ -37,6 +37,7 @@ __all__ = ["Channel", "Meter", "broken"]
 
 _AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
 _AF_HYPERV = 34  # hvsocket.h
+_OF_THIS_MACHINE = (errno.ENOMEM, errno.ENOBUFS, errno.EBADF)
 
 
 class Channel:
@@ -239,7 +240,7 @@ class Channel:
     def _explained(self, error: OSError) -> HvcopyError:
         if error.errno == errno.ECANCELED:
             return Interrupted(f"{self.peer}: the transfer was interrupted")
-        if error.errno in (errno.ENOMEM, errno.ENOBUFS, errno.EBADF):
+        if error.errno in _OF_THIS_MACHINE and not (self.sock.family == _AF_HYPERV and fault_of(error)):
             return LocalFailure(f"{self.peer}: {error.strerror}")
         return broken(self.peer, error, family=self.sock.family)
 

@@ -1,10 +1,12 @@
-"""What to type in PowerShell to run a command as an administrator.  Pure."""
+"""What to type in PowerShell to get the rights that are missing."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from subprocess import list2cmdline
 
+_HYPERV_ADMINISTRATORS = "S-1-5-32-578"  # the group's name is in the system's language
 _QUOTES = "'\u2018\u2019\u201a\u201b"  # PowerShell ends a quoted text at any of them (CharTraits.IsSingleQuote)
 
 
@@ -19,3 +21,11 @@ def elevated(program: str, arguments: Sequence[str]) -> str:
     The arguments are one text, quoted as Windows programs read it: Start-Process joins an array without quotes.
     """
     return f"Start-Process -Verb RunAs -Wait -FilePath {quote(program)} -ArgumentList {quote(list2cmdline(arguments))}"
+
+
+def to_join_hyperv_administrators() -> str:
+    """Return what lets this user reach VMs from the next sign-in on; an elevated PowerShell may be another user's."""
+    domain, user = os.environ.get("USERDOMAIN"), os.environ.get("USERNAME")
+    member = quote(f"{domain}\\{user}") if domain and user else "$env:USERNAME"
+    command = f"Add-LocalGroupMember -SID {_HYPERV_ADMINISTRATORS} -Member {member}"
+    return f"join Hyper-V Administrators, in an elevated PowerShell: {command}, and sign in anew"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hvcopy.address import Address, HypervAddress, port_to_service
 from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicable
 from hvcopy.doctor.windows import Windows
+from hvcopy.elevation import to_join_hyperv_administrators
 from hvcopy.errors import HvcopyError, printable
 from hvcopy.transport.hyperv.registry import Service, read_services
 from hvcopy.winsock import fault_of
@@ -17,7 +18,6 @@ NEEDED = ("hyperv.build", "hyperv.python", "hyperv.socket")
 _TURN_ON = (
     "in an elevated PowerShell, then restart: Enable-WindowsOptionalFeature -Online -FeatureName Microsoft-Hyper-V -All"
 )
-_GROUP = 'use an elevated prompt, or join the group: net localgroup "Hyper-V Administrators" "%USERNAME%" /add'
 _OF_ALL_VMS = "a host that listens for its VMs needs the service registered, or no guest gets through"
 
 
@@ -96,7 +96,8 @@ def _rights(facts: Windows) -> Finding:
     if facts.administrator is None or facts.group is None:
         return Finding("hyperv.rights", UNKNOWN, "whether this user has rights to VMs is not told")
     why = "Windows lets only those reach VMs, but everybody his own WSL 2"
-    return Finding("hyperv.rights", WARN, "neither an administrator nor one of Hyper-V Administrators", why, _GROUP)
+    fix = f"use an elevated prompt, or {to_join_hyperv_administrators()}"
+    return Finding("hyperv.rights", WARN, "neither an administrator nor one of Hyper-V Administrators", why, fix)
 
 
 def _services(facts: Windows, address: HypervAddress | None, *, listening: bool) -> Finding:

@@ -56,7 +56,7 @@ def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[H
     """Return (a directory's handle, where below it each source goes) for what the user of this side named."""
     raw = system.with_slashes(os.fsencode(path)) or b"."
     try:
-        if os.path.isdir(raw):
+        if os.path.isdir(system.of_any_length(raw)):
             root, rest = open_directory(raw), b""
         else:
             parent, rest = os.path.split(raw.rstrip(b"/"))

@@ -34,8 +34,13 @@ def open_folder(path: bytes | str) -> int:
 
 
 def long_path(path: str) -> str:
-    r"""Return *path* so that it may be of any length: absolute and behind ``\\?\`` if it is long."""
-    if len(path) < _LONG or path.startswith("\\\\?\\"):
+    r"""Return *path* so that it may be of any length: absolute and behind ``\\?\`` if it is long.
+
+    One that the user gave so is taken to the letter, which Windows does only behind backslashes.
+    """
+    if path.replace("/", "\\").startswith(("\\\\?\\", "\\\\.\\")):
+        return path.replace("/", "\\")
+    if len(path) < _LONG:
         return path
     full = os.path.abspath(path)
     return "\\\\?\\UNC" + full[1:] if full.startswith("\\\\") else "\\\\?\\" + full

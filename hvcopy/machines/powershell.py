@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from hvcopy.address import HypervAddress, parse_address, parse_guid
+from hvcopy.elevation import to_join_hyperv_administrators
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NotAllowed, printable
 from hvcopy.machines import machine
 from hvcopy.machines.machine import Machine
@@ -106,7 +107,6 @@ def _machine(row: object) -> Machine:
 _NO_MODULE = "CommandNotFoundException"
 _INSTALL = "Enable-WindowsOptionalFeature -Online -FeatureName Microsoft-Hyper-V-Management-PowerShell"
 _INSTALL_SERVER = "Install-WindowsFeature Hyper-V-PowerShell"
-_JOIN = "Add-LocalGroupMember -SID S-1-5-32-578 -Member $env:USERNAME"  # Hyper-V Administrators, in any language
 
 
 def _explain(error: str, category: str, text: str) -> HvcopyError:
@@ -119,7 +119,7 @@ def _explain(error: str, category: str, text: str) -> HvcopyError:
     if category == "PermissionDenied" or error.startswith(("AccessDenied", "Unauthorized")):
         return NotAllowed(
             "you may not ask Hyper-V for its VMs",
-            hint=f"as an administrator, in PowerShell: {_JOIN}, then sign in anew; or {_BY_GUID}",
+            hint=f"{to_join_hyperv_administrators()}; or {_BY_GUID}",
         )
     return LocalFailure(f"Hyper-V did not tell its VMs: {printable(text[:300])}", hint=_TRY)
 

@@ -1,4 +1,4 @@
-"""Asking a program: bounded in time and in what it says, ended with its children when it takes too long."""
+"""Asking a program: bounded in time and in what it says, ended when it takes too long; on POSIX with its children."""
 
 from __future__ import annotations
 

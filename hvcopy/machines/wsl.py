@@ -17,6 +17,8 @@ KIND = "wsl"
 SECONDS = 20.0
 _START = "start it: wsl.exe"
 _NOT_FOUND = 127  # of the shell in WSL
+_WSL_1 = "wsl1"  # microsoft/WSL, src/linux/init/wslinfo.cpp
+_NO_VM = "WSL has no VM: what runs is of WSL 1"
 
 
 def _distributions(*options: str, seconds: float, cancelled: Callable[[], bool] = never) -> list[str]:
@@ -34,13 +36,18 @@ def ask_wsl_id(seconds: float = SECONDS, cancelled: Callable[[], bool] = never) 
     Raises NobodyListens when it does not run, Missing, TimedOut, LocalFailure, and Interrupted once *cancelled*.
     """
     ends = time.monotonic() + seconds
-    if not _distributions("--running", seconds=seconds, cancelled=cancelled):
+    running = _distributions("--running", seconds=seconds, cancelled=cancelled)
+    if not running:
         raise NobodyListens("WSL is not running", hint=_START)
-    return _ask_id(max(0.0, ends - time.monotonic()), cancelled)
+    guid = _ask_id(running, ends, cancelled)
+    if not guid:
+        raise NobodyListens(f"{_NO_VM}: {_some(running)}", hint="let one run in WSL 2: wsl --set-version NAME 2")
+    return guid
 
 
 def ask_wsl(seconds: float = SECONDS) -> list[Machine]:
     """Return WSL2's one VM; none where no distribution is installed.  Raises TimedOut, LocalFailure."""
+    ends = time.monotonic() + seconds
     try:
         running = _distributions("--running", seconds=seconds)
         installed = running or _distributions(seconds=seconds)
@@ -50,20 +57,37 @@ def ask_wsl(seconds: float = SECONDS) -> list[Machine]:
         return []
     if not running:
         return [Machine(KIND, "wsl", machine.OFF, address=machine.hyperv("wsl"), note=_START)]
-    guid = _ask_id(seconds)
-    note = f"runs {printable(', '.join(running)[:200])}"
+    guid = _ask_id(running, ends)
+    if not guid:
+        return [Machine(KIND, "wsl", machine.OFF, address=machine.hyperv("wsl"), note=f"{_NO_VM}: {_some(running)}")]
+    note = f"runs {_some(running)}"
     return [Machine(KIND, "wsl", machine.RUNNING, id=guid, address=machine.hyperv("wsl"), note=note)]
 
 
-def _ask_id(seconds: float, cancelled: Callable[[], bool] = never) -> str:
-    words = [system_program("wsl.exe"), "--", "wslinfo", "--vm-id"]
-    answer = ask(words, seconds, env={"WSL_UTF8": "1"}, cancelled=cancelled)
-    text = _text(answer.out).strip()
-    try:
-        return parse_guid(text)
-    except BadUsage:
-        pass
-    if answer.code == _NOT_FOUND or not text:
+def _some(distributions: list[str]) -> str:
+    return printable(", ".join(distributions)[:200])
+
+
+def _ask_id(running: list[str], ends: float, cancelled: Callable[[], bool] = never) -> str:
+    """Ask the distributions that run, none of which has to be the default one; empty when all are of WSL 1."""
+    trouble: LocalFailure | None = None
+    for distribution in running:
+        words = [system_program("wsl.exe"), "-d", distribution, "--", "wslinfo", "--vm-id"]
+        answer = ask(words, max(0.0, ends - time.monotonic()), env={"WSL_UTF8": "1"}, cancelled=cancelled)
+        text = _text(answer.out).strip()
+        if text == _WSL_1:
+            continue
+        try:
+            return parse_guid(text)
+        except BadUsage:
+            trouble = trouble or _untold(answer.code, text)
+    if trouble:
+        raise trouble
+    return ""
+
+
+def _untold(code: int, text: str) -> LocalFailure:
+    if code == _NOT_FOUND or not text:
         why, hint = (
             "this WSL does not tell the id of its VM: it is older than 2.0, or from Windows itself",
             "wsl --update",
@@ -73,7 +97,7 @@ def _ask_id(seconds: float, cancelled: Callable[[], bool] = never) -> str:
             f"wslinfo's answer makes no sense: {printable(text[:200])}",
             "see what it says: wsl -- wslinfo --vm-id",
         )
-    raise LocalFailure(why, hint=hint)
+    return LocalFailure(why, hint=hint)
 
 
 def _text(raw: bytes) -> str:

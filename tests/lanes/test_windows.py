@@ -314,6 +314,21 @@ def test_a_path_of_any_length_is_reached(windows: Windows, tmp_path: Path) -> No
     assert (root / deep.relative_to(tmp_path) / "file").read_text() == "far down"
 
 
+def test_a_path_to_be_taken_to_the_letter_is_so_at_any_length(windows: Windows, tmp_path: Path) -> None:
+    deep = tmp_path / "deep" / "/".join(["d" * 100] * 4)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("far down")
+    letter = "\\\\?\\Z:" + str(deep).replace("/", "\\")
+    root = tmp_path / "root"
+    root.mkdir()
+    with windows.serving(root, "--open") as address:
+        windows.run("cp", f"{letter}\\file", f"{address}:/", "--no-fsync")
+        windows.run("cp", f"{address}:/file", f"{letter}\\again", "--no-fsync")
+        windows.run("cp", f"{address}:/file", f"{letter[:-101]}", "--no-fsync")
+    for path in (root / "file", deep / "again", deep.parent / "file"):
+        assert path.read_text() == "far down"
+
+
 def test_a_key_made_on_windows_opens_there(windows: Windows, tmp_path: Path) -> None:
     root, key, other = tmp_path / "root", tmp_path / "key", tmp_path / "other"
     root.mkdir()

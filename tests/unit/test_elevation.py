@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvcopy.elevation import elevated, quote
+from hvcopy.elevation import elevated, quote, to_join_hyperv_administrators
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,9 @@ def test_the_command_quotes_for_powershell_and_for_the_program() -> None:
         r"Start-Process -Verb RunAs -Wait -FilePath 'C:\Program Files\Python''s\python.exe'"
         r""" -ArgumentList '-m hvcopy --name "a \"b\" c" --x= ""'"""
     )
+
+
+def test_the_group_is_joined_in_any_language_and_by_the_user_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USERDOMAIN", "PC")
+    monkeypatch.setenv("USERNAME", "o'neil")
+    assert "Add-LocalGroupMember -SID S-1-5-32-578 -Member 'PC\\o''neil'," in to_join_hyperv_administrators()

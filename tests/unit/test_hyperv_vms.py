@@ -44,9 +44,10 @@ def powershell(windows: Path) -> Callable[[str], Path]:
 def wsl(windows: Path) -> Callable[..., Path]:
     """Make wsl.exe a script that answers each of its three questions."""
 
-    def make(*, running: str = says(""), installed: str = says("Ubuntu\n"), info: str = says("")) -> Path:
+    def make(*, running: str = says(""), installed: str = says("Ubuntu\n"), info: str = says(""), old: str = says("")) -> Path:
         cases = (
-            f"'--list --running --quiet') {running};; '--list --quiet') {installed};; '-- wslinfo --vm-id') {info};;"
+            f"'--list --running --quiet') {running};; '--list --quiet') {installed};;"
+            f" '-d Ubuntu -- wslinfo --vm-id') {info};; '-d Old -- wslinfo --vm-id') {old};;"
         )
         return program(windows / "wsl.exe", f'case "$*" in {cases} *) exit 99;; esac')
 
@@ -269,6 +270,23 @@ def test_wsl_is_listed_with_what_runs_in_it(wsl: Callable[..., Path]) -> None:
     assert (one.kind, one.name, one.state, one.id, str(one.address)) == ("wsl", "wsl", "running", A, "hyperv:wsl:18518")
     assert one.note == "runs Ubuntu, Debian-12"
     assert find_wsl() == A
+
+
+def test_of_wsl_those_are_asked_that_run_until_one_has_the_vm(wsl: Callable[..., Path]) -> None:
+    """Not the default one, which asking would start."""
+    for old in (says("wsl1\n"), says("", code=127)):
+        wsl(running=says("Old\r\nUbuntu\r\n"), info=says(A), old=old)
+        assert ask_wsl()[0].id == find_wsl() == A
+
+
+def test_wsl_1_alone_has_no_vm(wsl: Callable[..., Path]) -> None:
+    wsl(running=says("Old\n"), old=says("wsl1\n"))
+    (one,) = ask_wsl()
+    assert (one.state, one.id) == ("off", "")
+    assert one.note == "WSL has no VM: what runs is of WSL 1: Old"
+    with pytest.raises(NobodyListens, match="what runs is of WSL 1: Old") as caught:
+        find_wsl()
+    assert "wsl --set-version" in caught.value.hint
 
 
 def test_wsl_that_writes_utf_16_is_read(wsl: Callable[..., Path], tmp_path: Path) -> None:

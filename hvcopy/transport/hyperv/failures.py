@@ -6,13 +6,13 @@ The causes stand in hvcopy.winsock; here they meet the address and who has to do
 from __future__ import annotations
 
 from hvcopy.address import HypervAddress
+from hvcopy.elevation import to_join_hyperv_administrators
 from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, NobodyListens, NotAllowed
 from hvcopy.transport.failures import in_use, nobody_listens, reason, start_there
 from hvcopy.transport.hyperv.resolve import Target
 from hvcopy.winsock import FAULTS, Fate, Fault, fault_of
 
 _SILENCE = FAULTS[10060]
-_GROUP = 'run it in an elevated prompt, or join the group: net localgroup "Hyper-V Administrators" "%USERNAME%" /add'
 
 
 def not_connected(address: HypervAddress, target: Target, error: OSError) -> HvcopyError:
@@ -36,7 +36,7 @@ def not_listening(address: HypervAddress, target: Target, error: OSError) -> Hvc
     if fault.fate is Fate.FORBIDDEN:
         return NotAllowed(
             f"{address}: Windows does not let this user listen there ({fault.name})",
-            hint=_WSL_OWNER if address.vm == "wsl" else _GROUP,
+            hint=_WSL_OWNER if address.vm == "wsl" else _group(),
         )
     if fault.fate is Fate.ABSENT:
         return LocalFailure(
@@ -98,4 +98,8 @@ def _allow(address: HypervAddress) -> str:
         return _WSL_OWNER
     if address.vm in ("parent", "silohost"):
         return f"register the service on the host, in an elevated prompt: hvcopy service register {address.service}"
-    return _GROUP
+    return _group()
+
+
+def _group() -> str:
+    return f"run it in an elevated prompt, or {to_join_hyperv_administrators()}"
