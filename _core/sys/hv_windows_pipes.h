@@ -141,8 +141,12 @@ static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms
 static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
 {
     DWORD got = 0;
-    if (ReadFile(hv_handle(hv_number(fd)), into, (DWORD)hv_clamped(size), &got, NULL))
+    SetLastError(0);
+    if (ReadFile(hv_handle(hv_number(fd)), into, (DWORD)hv_clamped(size), &got, NULL)) {
+        if (got == 0 && GetLastError() == ERROR_OPERATION_ABORTED)   /* Ctrl-C at a console, and no end (CPython, Parser/myreadline.c) */
+            return hv_failed(EINTR);
         return hv_done(TRUE, got);
+    }
     return GetLastError() == ERROR_BROKEN_PIPE || GetLastError() == ERROR_HANDLE_EOF ? hv_done(TRUE, 0) : hv_done(FALSE, 0);
 }
 
