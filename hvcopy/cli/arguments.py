@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from hvcopy.address import Address, UnixAddress, parse_address, split_remote
-from hvcopy.errors import BadUsage, printable
+from hvcopy.errors import BadUsage, LocalFailure, printable
 from hvcopy.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def config_path() -> str:
     return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), CONFIG)
 
 
+_A_HOST = "a host is: [hosts.web1] address = 'vsock:3:18518'"
+
+
 def aliases() -> dict[str, dict[str, Any]]:
     """Return the hosts of the configuration file; empty when there is none.  Raises BadUsage when it is broken."""
     path = config_path()
@@ -45,17 +48,19 @@ def aliases() -> dict[str, dict[str, Any]]:
 
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # editors on Windows put a byte order mark
-            hosts = tomllib.loads(file.read()).get("hosts", {})
+            tables = tomllib.loads(file.read())
     except UnicodeDecodeError:
         raise BadUsage(f"{printable(path)}: it is not text in UTF-8", hint="save it as UTF-8") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadUsage(
-            f"{printable(path)}: {error}", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
-        ) from None
+    except OSError as error:
+        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="make it readable for you, or move it away") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadUsage(f"{printable(path)}: {error}", hint=_A_HOST) from None
+    for table in tables:
+        if table != "hosts":
+            raise BadUsage(f"{printable(path)}: {printable(table)} means nothing", hint=_A_HOST)
+    hosts = tables.get("hosts", {})
     if not isinstance(hosts, dict):
-        raise BadUsage(
-            f"{printable(path)}: hosts is not a table", hint="a host is: [hosts.web1] address = 'vsock:3:18518'"
-        )
+        raise BadUsage(f"{printable(path)}: hosts is not a table", hint=_A_HOST)
     for name, host in hosts.items():
         _check_host(f"{printable(path)}: hosts.{printable(name)}", host)
     return dict(hosts)

@@ -102,7 +102,7 @@ def pipe(
                 say(f"hvcopy: connected to {stream.peer}, window {stream.window} bytes")
             inlet, sink = ends.take()
             stream.carry(inlet, sink, tally, bwlimit=limit)
-            command.results = _digests(tally) if digest else []
+            command.results = _digests(tally) if digest and not as_json else []
 
     command.lost_hint = "anything that came is not whole: use nothing of it, and run the same commands again on both sides"
     command.stops_cleanly = keep_open
@@ -181,7 +181,7 @@ def _tell(
         say(f"hvcopy: {printable(failure.message)}")
     elif not command.quiet:
         say(f"hvcopy: {peer}: {command.report.summary(tally, seconds)}")
-    for line in _digests(tally) if digest and not failure else []:
+    for line in _digests(tally) if digest and not (failure or as_json) else []:
         show(line, command.results_to)
     if as_json:
         show_json(command.report.json(tally, seconds, failure), command.results_to)

@@ -28,6 +28,7 @@ _TWINS = "of two names that differ only in case rename one"
 EXISTS = f"it exists already ({_TWINS + '; else ' if system.FOLDS_CASE else ''}say --overwrite or --update to replace it)"
 SENT_TWICE = "the same name was sent twice" + (f" ({_TWINS})" if system.FOLDS_CASE else "")
 A_DIRECTORY = "a directory stands there"
+SPECIAL = "a device, FIFO or socket stands there, which is never replaced"
 _PLACE = struct.Struct(fileio.PLACE_RECORD)
 _ERRNO = struct.Struct("<i")
 FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -165,7 +166,7 @@ class Sink:
 
     def _name(self, directory: Handle, temporary: bytes, name: bytes, entry: Entry) -> None:
         replace = self._plan.replace and self._plan.first_time(self._plan.path(entry.source, entry.path))
-        if replace:
+        if replace and not _is_special(directory, name):
             place.replace_name(directory, temporary, name)
             return
         try:
@@ -254,6 +255,8 @@ class Sink:
             index = start + position
             if position in refused:
                 result.failures.append((index, 11, refused[position]))
+            elif plan.replace and _is_special(handle, name):
+                result.failures.append((index, 10, SPECIAL))
             elif plan.existing == UPDATE and (found := _not_older(handle, name, record[1])):
                 result.skipped += 1
                 if record[5] & LINKED and looks_the_same(found, record[0], record[1]):
@@ -361,7 +364,7 @@ def _why_not(todo: _Batch, number: int, status: int, *, owner: bool) -> str:
     if status == errno.EEXIST:
         with contextlib.suppress(OSError):
             found = system.stat(todo.handles[number].fd, todo.names[number])
-            return A_DIRECTORY if stat.S_ISDIR(found.st_mode) else EXISTS
+            return stays(found) or EXISTS
         return EXISTS
     if owner and status == errno.EPERM:  # of all that is done with a new file only chown(2) is forbidden so
         *_, uid, gid, _ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
@@ -383,6 +386,21 @@ def _sent_as(group: Group, position: int) -> tuple[int, bytes]:
 def looks_the_same(found: os.stat_result, size: int, mtime_ns: int) -> bool:
     """Whether what stands there is a file that has these contents, as far as size and time tell."""
     return stat.S_ISREG(found.st_mode) and (found.st_size, attributes.sendable_time(found.st_mtime_ns)) == (size, mtime_ns)
+
+
+def stays(found: os.stat_result) -> str | None:
+    """Why what stands there is not replaced, even when asked; None for a file or a symbolic link."""
+    if stat.S_ISDIR(found.st_mode):
+        return A_DIRECTORY
+    return None if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else SPECIAL
+
+
+def _is_special(handle: Handle, name: bytes) -> bool:
+    if system.WINDOWS:  # whose folders hold none, and where a look costs as much as an open
+        return False
+    with contextlib.suppress(OSError):
+        return stays(system.stat(handle.fd, name)) == SPECIAL
+    return False
 
 
 def _not_older(handle: Handle, name: bytes, mtime_ns: int) -> os.stat_result | None:

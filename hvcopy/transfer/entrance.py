@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -14,7 +15,6 @@ from hvcopy.errors import LocalFailure, NotHvcopy, printable
 from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
 from hvcopy.files.sink import (
-    A_DIRECTORY,
     EXISTS,
     FATAL,
     OVERWRITE,
@@ -23,6 +23,7 @@ from hvcopy.files.sink import (
     Sink,
     looks_the_same,
     not_written,
+    stays,
 )
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
@@ -53,10 +54,8 @@ class Entrance:
         sums: list[Expected] = []
         for entry in map(self._as_asked, entries):
             reason = self._inbox.book.admit(entry.source, entry.path)
-            if entry.kind == m.FAILURE:
-                self._inbox.tally.fail(
-                    self._inbox.shown(entry.source, entry.path), entry.extra.code, printable(entry.extra.message)
-                )
+            if entry.kind in (m.FAILURE, m.LEFT_OUT):
+                self._not_sent(entry)
             elif entry.kind in (m.DIRECTORY, m.DIRECTORY_END):
                 if not self._inbox.plan.dirs[entry.source]:
                     raise NotHvcopy(f"the peer sent a directory for source {entry.source}, which is a file")
@@ -93,12 +92,24 @@ class Entrance:
         )
         return replace(entry, extra=extra)
 
+    def _not_sent(self, entry: m.Entry) -> None:
+        tally, extra = self._inbox.tally, entry.extra
+        shown, message = self._inbox.shown(entry.source, entry.path), printable(extra.message)
+        if entry.kind == m.FAILURE:
+            tally.fail(shown, extra.code, message)
+        else:
+            tally.add(skipped=1)
+            tally.observer.noted(shown, message)
+
     def _directory(self, sink: Sink, entry: m.Entry, reason: str | None) -> list[m.Ack]:
-        if self._inbox.dry:
-            return []
         code = 11
         if reason is None:
             try:
+                if self._inbox.dry:
+                    found = sink.standing(entry.source, entry.path)
+                    if found is not None and not stat.S_ISDIR(found.st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                    return []
                 if entry.kind == m.DIRECTORY:
                     sink.make_directory(entry)
                 else:
@@ -113,7 +124,7 @@ class Entrance:
             return []  # its end will be refused for the same reason, and that is reported
         shown = self._inbox.shown(entry.source, entry.path)
         self._inbox.tally.fail(shown, code, reason)
-        return [m.Ack(0, m.FAILED, code, f"{printable(shown)}: {reason}"[:1000])]
+        return [m.Ack(entry.id, m.FAILED, code, reason[:1000])]
 
     def _answer(self, sink: Sink, entry: m.Entry, reason: str | None) -> tuple[m.Answer, Expected | None]:
         if reason is not None:
@@ -124,14 +135,13 @@ class Entrance:
                 if answer.verb == m.COMPARE:
                     return answer, self._inbox.book.expect(entry, m.COMPARE, Assembly(entry.size))
                 return answer, None
-            if self._inbox.dry:
+            plan, dry = self._inbox.plan, self._inbox.dry
+            if (plan.replace or dry) and not plan.first_time(plan.path(entry.source, entry.path)):
+                return (self._refuse(entry, 11, SENT_TWICE) if plan.replace else self._refuse(entry, 10, EXISTS)), None
+            if dry:
                 self._inbox.tally.add(files=1, bytes=entry.size)
                 self._inbox.tally.observer.noted(self._inbox.shown(entry.source, entry.path), "would be copied")
                 return m.Answer(entry.id, m.ALL), None
-            if self._inbox.plan.replace and not self._inbox.plan.first_time(
-                self._inbox.plan.path(entry.source, entry.path)
-            ):
-                return self._refuse(entry, 11, SENT_TWICE), None
             return self._open(sink, entry)
         except LocalFailure as error:
             return self._refuse(entry, error.exit_code, error.message), None
@@ -143,8 +153,8 @@ class Entrance:
     def _about_standing(self, sink: Sink, entry: m.Entry, found: os.stat_result) -> m.Answer | None:
         """Return the answer about a name that is taken, or None when it may be replaced."""
         plan = self._inbox.plan
-        if stat.S_ISDIR(found.st_mode):
-            return self._refuse(entry, 10, A_DIRECTORY)
+        if reason := stays(found):
+            return self._refuse(entry, 10, reason)
         if plan.existing == UPDATE and found.st_mtime_ns >= entry.mtime:
             self._inbox.tally.add(skipped=1)
             if entry.extra.linked and looks_the_same(found, entry.size, entry.mtime):

@@ -44,8 +44,9 @@ class Gathering:
                 self._enter(source.index, item)
             elif isinstance(item, Found):
                 self._links(source.index, item)
-                for name in item.others:
-                    self._outbox.note(source.index, _join(item.path, name), "skipped: no file, directory or link")
+                if item.others:
+                    others = [_join(item.path, name) for name in item.others]
+                    self._outbox.note(source.index, others, "skipped: no file, directory or link")
                 if item.files:
                     self._add(Names(source.index, item.handle, item.path, item.files))
             else:
@@ -66,11 +67,12 @@ class Gathering:
         self._outbox.tally.add(directories=1)
 
     def _links(self, source: int, found: Found) -> None:
+        if found.links and not self._outbox.options.links:
+            paths = [_join(found.path, name) for name in found.links]
+            self._outbox.note(source, paths, "symbolic link skipped (--links recreates links)")
+            return
         for name in found.links:
             path = _join(found.path, name)
-            if not self._outbox.options.links:
-                self._outbox.note(source, path, "symbolic link skipped (--links recreates links)")
-                continue
             try:
                 target = system.read_link(found.handle.fd, name)
                 own = system.stat(found.handle.fd, name)

@@ -105,7 +105,11 @@ class Outbox(Struct):
             with self.lanes.watchdog.own_work():
                 self.throttle.pass_through(count, lambda: self.lanes.error is not None)
 
-    def note(self, source: int, path: bytes, message: str) -> None:
-        """Report something that is skipped, which is no failure."""
-        self.tally.add(skipped=1)
-        self.tally.observer.noted(self.shown(source, self.wire_path(source, path)), message)
+    def note(self, source: int, paths: list[bytes], message: str) -> None:
+        """Report what is skipped, which is no failure, and tell the receiver."""
+        paths = [self.wire_path(source, path) for path in paths]
+        self.tally.add(skipped=len(paths))
+        for path in paths:
+            self.tally.observer.noted(self.shown(source, path), message)
+        extra = m.Extra(message=message)
+        self.lanes.control.send(*m.in_batches([m.Entry(m.LEFT_OUT, 0, source, path, extra=extra) for path in paths]))

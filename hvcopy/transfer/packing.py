@@ -102,7 +102,7 @@ class Packing:
     def _unreadable(self, names: Names, name: bytes, status: int) -> None:
         path = names.path(name)
         if status == fileio.NOT_REGULAR:
-            self._outbox.note(names.source, path, "skipped: no regular file any more")
+            self._outbox.note(names.source, [path], "skipped: no regular file any more")
         else:
             message = CHANGED if status == fileio.CHANGED else fileio.describe(status)
             self._outbox.fail(names.source, path, 10, message)

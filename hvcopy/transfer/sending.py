@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
 from hvcopy.files.source import Source
 from hvcopy.session.sender import MAX_PACKS, Asked, Packed
@@ -56,6 +58,7 @@ class Sending:
         self._gathering = Gathering(self._outbox)
         self._blocks = BlockSender(self._outbox)
         self._links: dict[int, LinkEntry] = {}
+        self._ends: dict[int, m.Entry] = {}
         self._packs = 0
         self._finished = False
         self._result: m.Result | None = None
@@ -73,8 +76,7 @@ class Sending:
             self._start_worker(link)
         self._wait(lambda: outbox.drained)
         self._send_links()
-        for batch in m.in_batches(reversed(self._gathering.directory_ends)):
-            lanes.control.send(batch)
+        self._send_directory_ends()
         self._finished = True
         lanes.control.send(m.Finish(self._tally.files, self._tally.bytes))
         self._wait(lambda: self._result is not None)
@@ -226,8 +228,8 @@ class Sending:
         self._outbox.ready.append(self._outbox.outgoing[asked.id])
 
     def _on_ack(self, ack: m.Ack) -> None:
-        if ack.id == 0:
-            self._tally.fail(b"", ack.code, printable(ack.message))
+        if ack.state == m.FAILED and (end := self._ends.pop(ack.id, None)):
+            self._tally.fail(self._outbox.shown(end.source, end.path), ack.code, printable(ack.message))
             return
         one = self._outbox.book.acknowledge(ack)
         if isinstance(one, Packed):
@@ -270,7 +272,7 @@ class Sending:
         self._outbox.linking.lost((asked.source, asked.path))
         self._tally.fail(self._outbox.shown(asked.source, asked.path), code, printable(message))
 
-    # ---- links, when all files are there
+    # ---- links and the ends of directories, when all files are there
 
     def _send_links(self) -> None:
         waiting, outbox = self._outbox.linking.all(), self._outbox
@@ -283,3 +285,12 @@ class Sending:
                     entries.append(m.Entry(link.kind, asked.id, link.source, link.path, 0, 0, link.mtime, link.extra))
             self._lanes.control.send(*m.in_batches(entries))
             self._wait(lambda: outbox.book.idle)
+
+    def _send_directory_ends(self) -> None:
+        """Send them deepest first; only those that fail are acknowledged."""
+        with self._lanes.changed:
+            for end in reversed(self._gathering.directory_ends):
+                ident = self._outbox.book.new_id()
+                self._ends[ident] = replace(end, id=ident)
+        for batch in m.in_batches(self._ends.values()):
+            self._lanes.control.send(batch)

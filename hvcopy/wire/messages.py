@@ -127,11 +127,11 @@ class Extra(Struct, frozen=True, omit_defaults=True):
 
 
 NO_EXTRA = Extra()
-DIRECTORY, FILE, SYMLINK, HARDLINK, FAILURE, DIRECTORY_END = 1, 2, 3, 4, 5, 6
+DIRECTORY, FILE, SYMLINK, HARDLINK, FAILURE, DIRECTORY_END, LEFT_OUT = 1, 2, 3, 4, 5, 6, 7
 
 
 class Entry(Message, frozen=True):
-    """Section 5: one directory, asked file, link or failure."""
+    """Section 5: one directory, asked file, link, failure, or what is left out."""
 
     kind: Small
     id: Count

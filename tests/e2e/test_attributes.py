@@ -171,6 +171,19 @@ def test_hard_links_are_kept(size: int, server: Server, here: Path) -> None:
     assert (here / "back/sub/third").stat().st_nlink == 3
 
 
+def test_what_is_skipped_is_said_on_both_sides(server: Server, here: Path) -> None:
+    """Who pulls a tree has to hear what is missing of it."""
+    write(server.root / "t/sub/file", b"x")
+    (server.root / "t/sub/link").symlink_to("file")
+    os.mkfifo(server.root / "t/fifo")
+    pulled = run("cp", "-r", server.at("t"), here / "back", "--json")
+    assert (pulled.code, pulled.result["files"], pulled.result["skipped"]) == (0, 1, 2)
+    assert "back/sub/link: symbolic link skipped (--links recreates links)" in pulled.err
+    assert "back/fifo: skipped: no file, directory or link" in pulled.err
+    pushed = run("cp", "-r", here / "back", server.at("again"), "--json")
+    assert (pushed.code, pushed.result["skipped"]) == (0, 0)
+
+
 @pytest.mark.parametrize("size", [10, 9 * MIB])
 def test_a_name_that_fails_takes_none_of_its_hard_links_along(size: int, server: Server, here: Path) -> None:
     """Of four names of one file the first two fail, one refused and one taken; the next goes as a file, the last is linked."""

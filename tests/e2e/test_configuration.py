@@ -12,6 +12,7 @@ from commands import Running, Server, run, serving
 from ports import real
 from starting import ELSEWHERE
 
+from e2e.boxes import powerless
 from e2e.trees import write
 
 
@@ -82,6 +83,7 @@ def test_raw_peers_are_not_let_in_where_a_key_is_to_be_proven(words: list[str], 
         "[hosts.web1]\naddress = 'unix:/x'\nkey_file = ''\n",
         "[hosts.web1]\naddress = 'unix:/x'\nkey_file = false\n",
         "[hosts.web1]\naddress = 'unix:/x'\nkeyfile = '/key'\n",
+        "[host.web1]\naddress = 'unix:/x'\n",
     ],
 )
 @pytest.mark.parametrize("where", ["web1", "web1:/x"])
@@ -91,6 +93,15 @@ def test_a_broken_configuration_is_2_and_names_the_file(where: str, text: str, c
     assert done.code == 2
     assert "Traceback" not in done.err
     assert str(config) in done.err.replace("\\", "/")
+
+
+def test_a_configuration_that_may_not_be_read_is_10(config: Path) -> None:
+    config.write_text("")
+    config.chmod(0)
+    done = run("ls", "web1", prefix=powerless())
+    assert done.code == 10
+    assert f"{config}: Permission denied" in done.err
+    assert "make it readable for you" in done.err
 
 
 def test_a_configuration_may_come_from_an_editor_on_windows(server: Server, config: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,44 @@ def test_replacing_is_atomic_for_a_reader(server: Server, here: Path) -> None:
             assert run("cp", "--overwrite", write(here / "f", noise(size)), server.at()).code == 0
             assert reader.read() == b"old"
         assert (server.root / "f").read_bytes() == noise(size)
+
+
+@pytest.mark.parametrize("option", [None, "--overwrite", "--update"])
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_device_fifo_or_socket_is_never_replaced(size: int, option: str | None, server: Server, here: Path) -> None:
+    """Root would lose /dev/null by one copy to it."""
+    write(here / "fifo", noise(size))
+    os.mkfifo(server.root / "fifo")
+    os.utime(server.root / "fifo", (1, 1))
+    done = run("cp", *([option] if option else []), here / "fifo", server.at())
+    assert done.code == 10
+    assert "a device, FIFO or socket stands there, which is never replaced" in done.err
+    assert stat.S_ISFIFO((server.root / "fifo").lstat().st_mode)
+
+
+def test_a_directory_that_fails_is_named_to_the_sender_as_it_knows_it(server: Server, here: Path) -> None:
+    write(here / "t/file", b"x")
+    (here / "t/sub").mkdir()
+    write(server.root / "t/sub", b"in the way")
+    for dry in ([], ["-n"]):
+        done = run("cp", "-r", *dry, here / "t", server.at(), "--json")
+        assert done.code == 3 if not dry else 3, done.err
+        (failure,) = done.result["failures"]
+        assert (failure["path"], failure["code"]) == ("t/sub", 10), done.result
+
+
+def test_a_dry_run_refuses_what_the_copy_would(server: Server, here: Path) -> None:
+    for folder in ("one", "two"):
+        write(here / folder / "f", folder.encode())
+    write(here / "bad\nname/file", b"x")
+    sources = [here / name for name in ("one/f", "two/f", "bad\nname")]
+    for code, options in ((3, []), (11, ["--overwrite"])):
+        told = []
+        for dry in (["-n"], []):
+            done = run("cp", "-r", *dry, *options, *sources, server.at(), "--json")
+            assert (done.code, done.result["files"]) == (code, 1), done.err
+            told.append(sorted((one["path"], one["code"]) for one in done.result["failures"]))
+        assert told[0] == told[1]
+        assert {path for path, _ in told[0]} == {"bad\\nname", "bad\\nname/file", "f"}
+        for path in server.root.iterdir():
+            path.unlink()

@@ -225,8 +225,8 @@ def test_a_fifo_in_place_of_the_file_blocks_nobody(server: Server, here: Path) -
     os.mkfifo(server.root / ".g.hvcopy-part")
     assert run("cp", source, server.at()).code == 10
     assert run("cp", source, server.at("g")).code == 0
-    assert run("cp", "--overwrite", source, server.at()).code == 0
-    assert (server.root / "f").read_bytes() == source.read_bytes()
+    assert (server.root / "g").read_bytes() == source.read_bytes()
+    assert run("cp", "--overwrite", source, server.at()).code == 10
 
 
 def test_pulling_a_device_is_refused(tmp_path: Path, here: Path) -> None:

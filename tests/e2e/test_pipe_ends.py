@@ -268,6 +268,15 @@ def test_digest_prints_what_xxh128sum_would(tmp_path: Path) -> None:
     assert f"{empty}  sent\n{digest}  received\n" in received.err
 
 
+def test_digests_are_within_the_json_that_a_program_reads(tmp_path: Path) -> None:
+    content = noise(MIB)
+    with listening(f"unix:{tmp_path}/s", "-o", "/dev/null") as left:
+        left.end()
+        done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f", content), "-o", "/dev/null", "--digest", "--json")
+        left.finish()
+    assert done.result["sent_digest"] == xxh3_128_hexdigest(content)
+
+
 def test_progress_knows_the_size_of_a_file_on_both_sides_and_of_a_pipe_on_none(tmp_path: Path) -> None:
     size = 3 * MIB // 2
     source = write(tmp_path / "f", noise(size))

@@ -57,7 +57,8 @@ CONTROL: dict[str, m.Message] = {
             m.Entry(m.SYMLINK, 2, 0, b"d/l", 0, 0, -1, m.Extra(target=b"../f")),
             m.Entry(m.HARDLINK, 3, 1, b"h", 0, 0, TIME, m.Extra(to=(0, b"d/f"))),
             m.Entry(m.FAILURE, 0, 1, b"x", extra=m.Extra(code=10, message="Permission denied")),
-            m.Entry(m.DIRECTORY_END, 0, 0, b"d", 0o2755, 0, TIME),
+            m.Entry(m.DIRECTORY_END, 4, 0, b"d", 0o2755, 0, TIME),
+            m.Entry(m.LEFT_OUT, 0, 0, b"d/s", extra=m.Extra(message="skipped")),
         ]
     ),
     "totals": m.Totals(3, 1 << 40),

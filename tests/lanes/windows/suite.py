@@ -106,9 +106,16 @@ COMMANDS_TESTS_LEFT_OUT = {
         for way in ("push", "pull")
         for share in (0, 60)
     },
-    "configuration": {"test_a_fifo_for_a_configuration_": NO_FIFOS},
+    "configuration": {
+        "test_a_fifo_for_a_configuration_": NO_FIFOS,
+        "test_a_configuration_that_may_not_be_read_is_10": NO_MODES,
+    },
     "damage": {"test_damage_of_a_name_or_attribute_is_found[old-target]": WINE_FOLLOWS},
-    "existing_files": {"test_a_dry_run_writes_nothing_and_says_what_would_be": WINE_FOLLOWS},
+    "existing_files": {
+        "test_a_dry_run_writes_nothing_and_says_what_would_be": WINE_FOLLOWS,
+        "test_a_device_fifo_or_socket_is_never_replaced": NO_FIFOS,
+        "test_a_dry_run_refuses_what_the_copy_would": NO_SUCH_NAMES,
+    },
     "forward_breaks": {
         **dict.fromkeys(
             (
