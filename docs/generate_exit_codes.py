@@ -18,6 +18,7 @@ Generated from `hvcopy/errors.py` by `python docs/generate_exit_codes.py`; chang
 _TAIL = """
 With any code but 0, standard error says what happened, to which file or peer, and what to type next.
 When several entries failed for different reasons the code is 3.
+A closed reader of *results* (`ls`, `--json`) is no failure.
 """
 
 
