@@ -38,7 +38,10 @@ _A_HOST = "a host is: [hosts.web1] address = 'vsock:3:18518'"
 
 
 def aliases() -> dict[str, dict[str, Any]]:
-    """Return the hosts of the configuration file; empty when there is none.  Raises BadUsage when it is broken."""
+    """Return the hosts of the configuration file; empty when there is none.
+
+    Raises BadUsage when it is broken, LocalFailure when it cannot be read.
+    """
     path = config_path()
     if not os.path.exists(path):
         return {}

@@ -166,12 +166,14 @@ class Sink:
 
     def _name(self, directory: Handle, temporary: bytes, name: bytes, entry: Entry) -> None:
         replace = self._plan.replace and self._plan.first_time(self._plan.path(entry.source, entry.path))
-        if replace and not _is_special(directory, name):
-            place.replace_name(directory, temporary, name)
-            return
         try:
-            place.rename_new(directory, temporary, name)
-        except OSError:
+            if not replace:
+                place.rename_new(directory, temporary, name)
+            elif _is_special(directory, name):
+                raise LocalFailure(SPECIAL)
+            else:
+                place.replace_name(directory, temporary, name)
+        except (OSError, LocalFailure):
             with contextlib.suppress(OSError):
                 system.remove(directory.fd, temporary)
             raise

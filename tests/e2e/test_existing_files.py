@@ -191,3 +191,17 @@ def test_a_dry_run_refuses_what_the_copy_would(server: Server, here: Path) -> No
         assert {path for path, _ in told[0]} == {"bad\\nname", "bad\\nname/file", "f"}
         for path in server.root.iterdir():
             path.unlink()
+
+
+def test_a_fifo_is_not_replaced_by_a_link_either(server: Server, here: Path) -> None:
+    write(here / "t/f", b"x")
+    (here / "t/symbolic").symlink_to("f")
+    os.link(here / "t/f", here / "t/g")
+    (server.root / "t").mkdir()
+    for name in ("f", "g", "symbolic"):
+        os.mkfifo(server.root / "t" / name)
+    done = run("cp", "-r", "--links", "--overwrite", here / "t", server.at(), "--json")
+    assert done.code == 10
+    assert sorted(os.listdir(server.root / "t")) == ["f", "g", "symbolic"]
+    said = [one["message"] for one in done.result["failures"]]
+    assert said == ["a device, FIFO or socket stands there, which is never replaced"] * 3
