@@ -210,7 +210,8 @@ def test_a_dropped_block_among_several_lanes_is_never_delivered(
 class LosesFurtherLanes:
     """Passages of one session: whatever is content vanishes on all its connections but the first.
 
-    The first is held up, after enough has passed for others to be opened, until something vanished.
+    The first is held up, after enough has passed for others to be opened, until something vanished; much more has to
+    follow than its sockets hold, or nothing is left for those.
     """
 
     HELD_AFTER = 40
@@ -243,7 +244,7 @@ def test_blocks_lost_as_the_last_of_a_lane_are_found_long_before_the_timeout(
     pull: bool, tmp_path: Path, root: Path, here: Path
 ) -> None:
     """Nothing that follows on that lane could show the gap, but for its heartbeat."""
-    source = write((root if pull else here) / "f", noise(64 * MIB))
+    source = write((root if pull else here) / "f", noise(96 * MIB))
     target = (here if pull else root) / "copy"
     loses = LosesFurtherLanes()
     with (

@@ -1,6 +1,6 @@
 /* Stands for powershell.exe and wsl.exe: answers from the environment what a test wants, and keeps what it was asked.
  *
- * SAYS_powershell, SAYS_list (wsl --list) and SAYS_id (wsl -- wslinfo): the answer; without one it never ends.
+ * SAYS_powershell, SAYS_list (wsl --list) and SAYS_id (wsl -d NAME -- wslinfo): the answer; without one it never ends.
  * ASKED: a file that gets the last argument.
  */
 #include <stdio.h>
@@ -11,7 +11,7 @@
 int main(int count, char **words)
 {
     const char *first = count > 1 ? words[1] : "";
-    const char *name = !strcmp(first, "--list") ? "SAYS_list" : !strcmp(first, "--") ? "SAYS_id" : "SAYS_powershell";
+    const char *name = !strcmp(first, "--list") ? "SAYS_list" : !strcmp(first, "-d") ? "SAYS_id" : "SAYS_powershell";
     const char *answer = getenv(name), *asked = getenv("ASKED");
     FILE *file = asked ? fopen(asked, "wb") : NULL;
 
