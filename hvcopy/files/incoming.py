@@ -46,7 +46,9 @@ class Incoming:
         else:
             self._open_anew()
         try:
-            if not self.reused:
+            # Only what holds something is cut off: ext4 takes a truncation to nothing as the start of a rewrite, and writes
+            # the whole file to disk when it is closed (auto_da_alloc in Documentation/admin-guide/ext4.rst).
+            if not self.reused and os.fstat(self._fd).st_size:
                 system.set_size(self._fd, 0, sparse=False)
             system.set_size(self._fd, assembly.size, sparse=entry.extra.sparse)
         except BaseException:
