@@ -132,8 +132,12 @@ class Client:
             links=options.links,
             refused=places.refused,
         )
+
+        def origin(source: int, path: bytes) -> bytes:
+            return b"/".join((os.fsencode(f"{self._terms.address}:"), *filter(None, (wanted[source], path))))
+
         grow = self._grow(lanes)
-        self._run(lanes, lambda: receive(lanes, plan, options, tally, grow=grow))
+        self._run(lanes, lambda: receive(lanes, plan, options, tally, origin=origin, grow=grow))
         tally.lanes = len(lanes.links)
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:

@@ -69,7 +69,8 @@ class Report(Struct):
             parts.append(f"{format_size(tally.reused)} of it reused from an interrupted copy")
         moved = tally.bytes - tally.reused
         rate = f" ({format_rate(moved / seconds)})" if seconds > 0 and moved else ""
-        how = {"synced": "verified, on disk there", "cached": "verified", "dry": "nothing written (dry run)"}
+        disk = "here" if tally.here else "there"
+        how = {"synced": f"verified, on disk {disk}", "cached": "verified", "dry": "nothing written (dry run)"}
         state = how.get(tally.durability, "not confirmed")
         if tally.failed and not (tally.files or tally.directories or tally.links or tally.same):
             state = "nothing was copied"

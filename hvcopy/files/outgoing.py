@@ -13,7 +13,7 @@ from hvcopy.wire.digests import hasher
 
 RANGE_BLOCKS = 8
 """Blocks a lane takes at once: large enough to cost nothing, small enough that lanes end together."""
-CHANGED = "it changed while it was read; nothing of it was delivered"
+CHANGED = "it changed while it was read, or has no fixed size (as in /proc); nothing of it was delivered"
 
 
 class Outgoing:
@@ -49,6 +49,10 @@ class Outgoing:
             os.close(fd)
             raise OSError(errno.ESTALE, CHANGED)
         return fd
+
+    def fail_reading(self, error: OSError) -> None:
+        """Give the file up because of *error*."""
+        self.fail(10, not_read(error))
 
     @property
     def fd(self) -> int:
@@ -128,3 +132,9 @@ def _digest(fd: int, piece: memoryview, offset: int, length: int) -> bytes:
         _read(fd, part, start)
         state.update(part)
     return state.digest()
+
+
+def not_read(error: OSError) -> str:
+    """Return what is said of a source that the sender could not read: the receiver's user would look at the wrong side."""
+    why = error.strerror or str(error)
+    return why if why == CHANGED else f"reading failed: {why}"

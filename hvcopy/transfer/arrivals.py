@@ -159,7 +159,8 @@ class Arrivals:
 
     def _source_failed(self, one: Expected, end: frames.End) -> None:
         code = end.code or 10
-        self._inbox.fail(one.entry, code, printable(end.message))
+        origin = self._inbox.origin(one.entry.source, one.entry.path)
+        self._inbox.tally.fail(origin, code, printable(end.message))
         self._acknowledge(one, m.Ack(one.id, m.FAILED, code, end.message))
 
     def _compared(self, one: Expected, end: frames.End) -> None:

@@ -73,7 +73,7 @@ class BlockSender:
             file.open()
             self._outbox.tally.current = self._outbox.shown(file.asked.source, file.asked.path)
         except OSError as error:
-            file.fail(10, error.strerror or str(error))
+            file.fail_reading(error)
         with self._outbox.lanes.changed:
             self._outbox.active.append(file)
             self._outbox.lanes.changed.notify_all()
@@ -89,7 +89,7 @@ class BlockSender:
                         break
                     self._send_block(link, work, file, index)
         except OSError as error:
-            file.fail(10, error.strerror or str(error))
+            file.fail_reading(error)
         with self._outbox.lanes.changed:
             file.busy -= 1
             last = file.exhausted and not file.busy
@@ -153,7 +153,7 @@ class BlockSender:
             if not file.code and not file.unchanged():
                 file.fail(10, file.CHANGED)
         except OSError as error:
-            file.fail(10, error.strerror or str(error))
+            file.fail_reading(error)
         file.close()
         root = assembly.root()
         with self._outbox.lanes.changed:  # decided in one with `recheck`, so that one of the two tells of a failure
@@ -198,7 +198,7 @@ def _rest(work: Scratch, file: Outgoing, end: int, count: int) -> memoryview:
     try:
         file.read(buffer, end - count)
     except OSError as error:
-        file.fail(10, error.strerror or str(error))
+        file.fail_reading(error)
         buffer[:] = bytes(count)
     return buffer
 

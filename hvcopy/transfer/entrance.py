@@ -94,12 +94,12 @@ class Entrance:
 
     def _not_sent(self, entry: m.Entry) -> None:
         tally, extra = self._inbox.tally, entry.extra
-        shown, message = self._inbox.shown(entry.source, entry.path), printable(extra.message)
+        origin, message = self._inbox.origin(entry.source, entry.path), printable(extra.message)
         if entry.kind == m.FAILURE:
-            tally.fail(shown, extra.code, message)
+            tally.fail(origin, extra.code, message)
         else:
             tally.add(skipped=1)
-            tally.observer.noted(shown, message)
+            tally.observer.noted(origin, message)
 
     def _directory(self, sink: Sink, entry: m.Entry, reason: str | None) -> list[m.Ack]:
         code = 11

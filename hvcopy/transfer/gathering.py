@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories
+from hvcopy.files.outgoing import not_read
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Entered, Found, walk
 from hvcopy.transfer.linking import LinkEntry
@@ -50,7 +51,7 @@ class Gathering:
                 if item.files:
                     self._add(Names(source.index, item.handle, item.path, item.files))
             else:
-                self._outbox.fail(source.index, item.path, 10, item.error.strerror or str(item.error))
+                self._outbox.fail(source.index, item.path, 10, not_read(item.error))
 
     def _enter(self, source: int, item: Entered) -> None:
         options, found = self._outbox.options, item.stat
@@ -58,7 +59,7 @@ class Gathering:
         try:
             xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
         except OSError as error:
-            self._outbox.fail(source, item.path, 10, error.strerror or str(error))
+            self._outbox.fail(source, item.path, 10, not_read(error))
             xattrs = {}
         extra = m.Extra(uid=uid, gid=gid, xattrs=xattrs) if options.owner or xattrs else m.NO_EXTRA
         mode = found.st_mode & attributes.FULL_MODE
@@ -77,7 +78,7 @@ class Gathering:
                 target = system.read_link(found.handle.fd, name)
                 own = system.stat(found.handle.fd, name)
             except OSError as error:
-                self._outbox.fail(source, path, 10, error.strerror or str(error))
+                self._outbox.fail(source, path, 10, not_read(error))
                 continue
             uid, gid = (own.st_uid, own.st_gid) if self._outbox.options.owner else (None, None)
             extra = m.Extra(target=target, uid=uid, gid=gid)
@@ -95,7 +96,7 @@ class Gathering:
             try:
                 handle = opened.setdefault(source.index, Directories(source.handle)).get(directory)
             except OSError as error:
-                self._outbox.fail(source.index, link.path, 10, error.strerror or str(error))
+                self._outbox.fail(source.index, link.path, 10, not_read(error))
                 continue
             found.append(Names(source.index, handle, directory, [name or source.name]))
         lanes = self._outbox.lanes

@@ -32,7 +32,8 @@ class Lane:
 class Inbox:
     """Files under way and what the session knows of them; ``book`` and ``incoming`` change under ``lock``.
 
-    *shown* turns (source, path) into how messages name it.  *grow*, if given, is called once when further lanes would pay.
+    *shown* and *origin* turn (source, path) into how messages name it on this side and on the sender's.
+    *grow*, if given, is called once when further lanes would pay.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Inbox:
         *,
         dry: bool,
         shown: Callable[[int, bytes], bytes],
+        origin: Callable[[int, bytes], bytes],
         grow: Callable[[], None] | None,
     ) -> None:
         self.lanes = lanes
@@ -50,6 +52,7 @@ class Inbox:
         self.tally = tally
         self.dry = dry
         self.shown = shown
+        self.origin = origin
         self.lock = threading.Lock()
         self.book = ReceiverBook(
             dirs=plan.dirs,

@@ -11,7 +11,7 @@ from xxhash import xxh3_128
 
 from hvcopy import fileio
 from hvcopy.files import attributes
-from hvcopy.files.outgoing import CHANGED
+from hvcopy.files.outgoing import CHANGED, not_read
 from hvcopy.session.sender import Packed
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.linking import LinkEntry
@@ -104,7 +104,7 @@ class Packing:
         if status == fileio.NOT_REGULAR:
             self._outbox.note(names.source, [path], "skipped: no regular file any more")
         else:
-            message = CHANGED if status == fileio.CHANGED else fileio.describe(status)
+            message = CHANGED if status == fileio.CHANGED else not_read(OSError(status, fileio.describe(status)))
             self._outbox.fail(names.source, path, 10, message)
 
     def _is_known(self, names: Names, name: bytes, record: tuple[int, ...]) -> bool:
@@ -123,7 +123,7 @@ class Packing:
         try:
             return attributes.read_xattrs(f"/proc/self/fd/{names.handle.fd}/{os.fsdecode(name)}")
         except OSError as error:
-            self._outbox.fail(names.source, names.path(name), 10, error.strerror or str(error))
+            self._outbox.fail(names.source, names.path(name), 10, not_read(error))
             return None
 
     def _ask_about(self, names: Names, name: bytes, record: tuple[int, ...], xattrs: dict[bytes, bytes]) -> None:

@@ -23,7 +23,8 @@ BYE_WAIT = 2.0
 class Receiving:
     """Receives into *plan* over *lanes*; ``run`` serves lane 0 and returns when everything is said.
 
-    *shown* turns (source, path) into how messages name it.  *grow*, if given, is called once when further lanes would pay.
+    *shown* and *origin* turn (source, path) into how messages name it on this side and on the sender's.
+    *grow*, if given, is called once when further lanes would pay.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class Receiving:
         *,
         dry: bool = False,
         shown: Callable[[int, bytes], bytes],
+        origin: Callable[[int, bytes], bytes],
         grow: Callable[[], None] | None = None,
     ) -> None:
         self._lanes = lanes
-        self._inbox = Inbox(lanes, plan, tally, dry=dry, shown=shown, grow=grow)
+        self._inbox = Inbox(lanes, plan, tally, dry=dry, shown=shown, origin=origin, grow=grow)
         self._entrance = Entrance(self._inbox)
         self._arrivals = Arrivals(self._inbox)
         self.kept_parts: list[bytes] = []
@@ -141,10 +143,15 @@ def receive(
     tally: Tally,
     *,
     ready: m.Ready | None = None,
+    origin: Callable[[int, bytes], bytes] | None = None,
     grow: Callable[[], None] | None = None,
 ) -> Receiving:
-    """Say *ready* if given, then receive into *plan*.  Raises HvcopyError; parts worth keeping are kept."""
-    receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, grow=grow)
+    """Say *ready* if given, then receive into *plan*.  Raises HvcopyError; parts worth keeping are kept.
+
+    *origin* names (source, path) as it stands at the sender; without it, it is named by its place here.
+    """
+    tally.here = True
+    receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, origin=origin or plan.path, grow=grow)
     try:
         if ready:
             lanes.control.send(ready)

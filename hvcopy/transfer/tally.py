@@ -49,6 +49,8 @@ class Tally(Struct):
     started: float = 0.0
     current: builtins.bytes = b""
     durability: str = ""
+    here: bool = False
+    """Whether this side is the one that receives."""
     lanes: int = 1
     window: int = 0
     kept_parts: list[builtins.bytes] = field(default_factory=list)

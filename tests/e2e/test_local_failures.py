@@ -111,7 +111,11 @@ def test_an_unreadable_file_or_directory_in_a_tree_fails_alone(here: Path, serve
     finally:
         (here / "t/locked").chmod(0o755)
     assert_told(
-        done, 3, "t/secret: Permission denied", "t/large: Permission denied", "t/locked: Permission denied"
+        done,
+        3,
+        "t/secret: reading failed: Permission denied",
+        "t/large: reading failed: Permission denied",
+        "t/locked: reading failed: Permission denied",
     )
     assert {name for name, entry in picture(server.root / "t").items() if entry[0] == "file"} == {
         b"good",
@@ -119,14 +123,20 @@ def test_an_unreadable_file_or_directory_in_a_tree_fails_alone(here: Path, serve
     }
 
 
-def test_an_unreadable_file_of_the_server_fails_alone(tmp_path: Path, root: Path, here: Path) -> None:
-    plant(root / "t", {"good": b"good", "secret": b"x"})
-    (root / "t/secret").chmod(0)
+@pytest.mark.parametrize("name", ["secret", "large"])
+def test_an_unreadable_file_of_the_server_fails_alone_and_by_its_name_there(
+    name: str, tmp_path: Path, root: Path, here: Path
+) -> None:
+    plant(root / "t/d", {"good": b"good", "secret": b"x", "large": noise(9 * MIB)})
+    (root / "t/d" / name).chmod(0)
     with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
-        done = run("cp", "-r", server.at("t"), here / "t", "--no-fsync")
-        assert_told(done, 3, "t/secret: Permission denied")
-        assert os.listdir(here / "t") == ["good"]
-        assert_told(run("cp", server.at("t/secret"), here / "s"), 10, "Permission denied")
+        done = run("cp", "-r", server.at("t/./"), here / "mine", "--no-fsync", "--json")
+        assert (done.code, "Traceback" in done.err) == (3, False)
+        assert f"hvcopy: {server.at('t/d')}/{name}: reading failed: Permission denied\n" in done.err
+        assert [one["path"] for one in done.result["failures"]] == [f"{server.at('t/d')}/{name}"]
+        assert sorted(os.listdir(here / "mine/d")) == sorted({"good", "secret", "large"} - {name})
+        alone = run("cp", server.at(f"t/d/{name}"), here / "s")
+        assert_told(alone, 10, f"{server.at('t/d')}/{name}: reading failed: Permission denied")
     assert not (here / "s").exists()
 
 

@@ -26,6 +26,7 @@ def done(**counts: object) -> Tally:
     ("counts", "expected"),
     [
         ({}, "3 files, 30.00 MiB in 2.00 s (15.00 MiB/s); verified, on disk there"),
+        ({"here": True}, "3 files, 30.00 MiB in 2.00 s (15.00 MiB/s); verified, on disk here"),
         ({"files": 1}, "1 file, 30.00 MiB in 2.00 s (15.00 MiB/s); verified, on disk there"),
         ({"durability": "cached"}, "3 files, 30.00 MiB in 2.00 s (15.00 MiB/s); verified"),
         ({"durability": "dry"}, "3 files, 30.00 MiB in 2.00 s (15.00 MiB/s); nothing written (dry run)"),
