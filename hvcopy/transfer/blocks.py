@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from hvcopy.errors import DigestMismatch, LocalFailure, printable
+from hvcopy.errors import DigestMismatch, printable
 from hvcopy.files import system
 from hvcopy.files.outgoing import Outgoing
 from hvcopy.files.system import looks_sparse
@@ -12,7 +12,7 @@ from hvcopy.transfer.link import Link
 from hvcopy.transfer.outbox import Candidate, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.digests import HASHED, MAX_SIZE, digest, zeros_digest
+from hvcopy.wire.digests import HASHED, digest, zeros_digest
 from hvcopy.wire.frames import Type
 
 ASK_BATCH = 64
@@ -62,8 +62,6 @@ class BlockSender:
     def _announce(self, batch: list[Candidate]) -> None:
         entries = []
         for one in batch:
-            if one.size > MAX_SIZE:
-                raise LocalFailure(f"a file of {one.size} bytes is above what hvcopy can send ({MAX_SIZE})")
             entries.append(_with_sparseness(one))
         self._outbox.lanes.control.send(*m.in_batches(entries))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hvcopy.errors import UnsafeName
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories
+from hvcopy.files.names import MAX_PATH
 from hvcopy.files.outgoing import not_read
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Entered, Found, walk
@@ -15,6 +17,8 @@ JOB_NAMES = 1024
 JOB_DIRECTORIES = 32
 QUEUED_JOBS = 8
 """Bounds the names in memory to 8 Ki, and the open directories to 256: a process may open 1024 files by default."""
+
+TOO_LONG = f"its path is longer than {MAX_PATH} bytes; copy the folder that it is in by itself"
 
 
 class Gathering:
@@ -44,6 +48,8 @@ class Gathering:
             if isinstance(item, Entered):
                 self._enter(source.index, item)
             elif isinstance(item, Found):
+                if not self._within_bounds(source.index, item):
+                    continue
                 self._links(source.index, item)
                 if item.others:
                     others = [_join(item.path, name) for name in item.others]
@@ -54,6 +60,9 @@ class Gathering:
                 self._outbox.fail(source.index, item.path, 10, not_read(item.error))
 
     def _enter(self, source: int, item: Entered) -> None:
+        if len(item.path) > MAX_PATH:
+            self._outbox.fail(source, item.path, UnsafeName.exit_code, TOO_LONG)
+            return
         options, found = self._outbox.options, item.stat
         uid, gid = (found.st_uid, found.st_gid) if options.owner else (None, None)
         try:
@@ -66,6 +75,17 @@ class Gathering:
         mtime = attributes.sendable_time(found.st_mtime_ns)
         self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, mtime, extra))
         self._outbox.tally.add(directories=1)
+
+    def _within_bounds(self, source: int, found: Found) -> bool:
+        """Leave out what has a longer path than a frame may name; False when that is the directory itself."""
+        if len(found.path) > MAX_PATH:
+            return False
+        room = MAX_PATH - len(_join(found.path, b""))
+        for names in (found.files, found.links, found.others):
+            for name in [name for name in names if len(name) > room]:
+                names.remove(name)
+                self._outbox.fail(source, _join(found.path, name), UnsafeName.exit_code, TOO_LONG)
+        return True
 
     def _links(self, source: int, found: Found) -> None:
         if found.links and not self._outbox.options.links:

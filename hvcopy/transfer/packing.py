@@ -18,6 +18,7 @@ from hvcopy.transfer.linking import LinkEntry
 from hvcopy.transfer.outbox import Candidate, Names, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
+from hvcopy.wire.digests import MAX_SIZE
 from hvcopy.wire.frames import LINKED, MIB, SMALL, Type
 
 CONTENTS = 2 * MIB
@@ -128,6 +129,9 @@ class Packing:
 
     def _ask_about(self, names: Names, name: bytes, record: tuple[int, ...], xattrs: dict[bytes, bytes]) -> None:
         _, mode, uid, gid, nlink, size, mtime, ctime, inode, _device, _ = record
+        if size > MAX_SIZE:
+            self._outbox.fail(names.source, names.path(name), 10, f"it has {size} bytes, and hvcopy sends {MAX_SIZE} at most")
+            return
         owner = self._outbox.options.owner
         path = self._outbox.wire_path(names.source, names.path(name))
         extra = m.Extra(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -216,6 +217,38 @@ def test_a_file_in_place_of_a_directory_fails_what_is_below_it(server: Server, h
     assert_told(done, 3, "t/d")
     assert (server.root / "t/d").read_bytes() == b"file"
     assert (server.root / "t/good").read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("pulled", [False, True], ids=["push", "pull"])
+def test_a_path_too_long_for_the_protocol_fails_alone(pulled: bool, server: Server, here: Path) -> None:
+    tree = (server.root if pulled else here) / "t"
+    write(tree / "near", b"near")
+    before, depth = os.getcwd(), 0
+    try:
+        os.chdir(tree)
+        for depth in range(20):  # deeper than any path may be (PATH_MAX), so step by step
+            os.mkdir("d" * 215)
+            os.chdir("d" * 215)
+            write(Path("f"), b"%d" % depth)
+    finally:
+        os.chdir(before)
+    done = run("cp", "-r", *((server.at("t"), here / "back") if pulled else (tree, server.at())), "--json")
+    assert (done.code, done.result["files"], done.result["failed"]) == (11, 19, 2), done.err
+    assert "its path is longer than 4096 bytes" in done.err
+    assert ((here / "back" if pulled else server.root / "t") / "near").read_bytes() == b"near"
+
+
+@pytest.mark.parametrize("pulled", [False, True], ids=["push", "pull"])
+def test_a_file_too_large_for_the_protocol_fails_alone(pulled: bool, tmp_path: Path, here: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as light:  # tmpfs takes a size that few disks do
+        tree = Path(light) / "t"
+        plant(tree, {"a": b"a", "d/medium": noise(300_000), "huge": b""})
+        os.truncate(tree / "huge", 20 << 40)
+        with serving(f"unix:{tmp_path}/s", tree.parent if pulled else here) as server:
+            done = run("cp", "-r", *((server.at("t"), here / "t") if pulled else (tree, server.at())), "--json")
+    assert (done.code, done.result["files"], done.result["failed"]) == (3, 2, 1), done.err
+    assert "huge: it has 21990232555520 bytes, and hvcopy sends 17592186044416 at most" in done.err
+    assert sorted(picture(here / "t")) == [b"a", b"d", b"d/medium"]
 
 
 def test_what_is_no_regular_file_is_refused_by_name_and_skipped_in_a_tree(server: Server, here: Path) -> None:
