@@ -100,7 +100,6 @@ class Client:
         self._ready(lanes)
         grow = self._grow(lanes)
         self._run(lanes, lambda: Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=grow).run())
-        tally.lanes = len(lanes.links)
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
         """Receive *paths* of the server into the local *destination*, counting in *tally*.  Raises HvcopyError; blocks."""
@@ -138,7 +137,6 @@ class Client:
 
         grow = self._grow(lanes)
         self._run(lanes, lambda: receive(lanes, plan, options, tally, origin=origin, grow=grow))
-        tally.lanes = len(lanes.links)
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""

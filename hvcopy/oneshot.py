@@ -106,6 +106,7 @@ def receive_once(
     """
     terms = Terms("server", address, key, timeout)
     link, agreed = terms.meet(dial(), connector=True)
+    tally.window = link.channel.window
     try:
         job = expect(link, Type.JOB)
         assert isinstance(job, m.Job)
@@ -118,4 +119,3 @@ def receive_once(
     on_start(lanes.fail)
     served = replace(served, may_own=agreed.proven or address.startswith("unix:"))
     carry_out(link, job, lanes, served, tally, grower(lanes, terms, dial))
-    tally.lanes = len(lanes.links)

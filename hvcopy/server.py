@@ -180,7 +180,6 @@ class Reception:
         try:
             tally.window = link.channel.window
             self.carry_out(link, agreed, job, lanes, tally)
-            tally.lanes = len(lanes.links)
             self.events.done(link.channel.peer, job.kind, tally)
         except HvcopyError as error:
             if self.once:

@@ -34,6 +34,7 @@ class Lanes:
         self._said = threading.Event()
         self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
         self._threads: list[threading.Thread] = []
+        self._tally: Tally | None = None
         self.on_join: Callable[[Link], None] | None = None
 
     @property
@@ -44,6 +45,7 @@ class Lanes:
     def begin(self, tally: Tally, *, sends: bool = False) -> None:
         """Start the watchdog and the clock of *tally*: from here on bytes move, *sends* says whether from here."""
         tally.started = time.monotonic()
+        self._tally = tally
         self.control.watched = True
         self.watchdog.start(every_lane=sends)
 
@@ -54,6 +56,8 @@ class Lanes:
                 return False
             self.links.append(link)
             link.watched = True
+            if self._tally:
+                self._tally.lanes = len(self.links)
         return True
 
     def fail(self, error: BaseException) -> None:
