@@ -112,6 +112,14 @@ class Incoming:
             raise DigestMismatch("the older version changed while it was used", hint="run the same command again")
         self.write(offset, work)
 
+    def outdated(self) -> bool:
+        """Say whether what stands under its name by now is not older than it.  Raises OSError."""
+        try:
+            found = system.stat(self._directory.fd, self._name)
+        except FileNotFoundError:
+            return False
+        return found.st_mtime_ns >= self._entry.mtime
+
     def finish(self, *, replace: bool) -> None:
         """Set the attributes, make the contents durable if asked, and give the file its name.  Raises OSError.
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from hvcopy.errors import NotHvcopy
 from hvcopy.session.assembly import Assembly
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import PACK_RECORD, End
+from hvcopy.wire.frames import MIB, PACK_RECORD, End
 
 MAX_PACKED = 4096
 """Files in one pack, docs/protocol.md section 6."""
@@ -17,6 +17,9 @@ MAX_OPEN = 1024
 """Entries a sender may have unanswered or unacknowledged, docs/protocol.md section 5."""
 MAX_OPEN_BLOCKS = 1 << 21
 """Blocks of all files under way together: bounds the memory for their digests to 34 MiB."""
+
+MAX_OPEN_XATTRS = 32 * MIB
+"""Bytes of extended attributes of all files under way together, docs/protocol.md section 5."""
 
 
 class Expected(Struct):
@@ -55,6 +58,7 @@ class ReceiverBook:
         self._check = check_path
         self._highest = 0
         self._blocks = 0
+        self._xattrs = 0
         self.open: dict[int, Expected] = {}
         self.failed: set[int] = set()
 
@@ -81,9 +85,13 @@ class ReceiverBook:
         """Register a file whose blocks will now arrive."""
         if self._blocks + assembly.count > MAX_OPEN_BLOCKS:
             raise NotHvcopy("the peer announced more blocks at once than the protocol allows")
+        xattrs = _bytes_of_xattrs(entry)
+        if self._xattrs + xattrs > MAX_OPEN_XATTRS:
+            raise NotHvcopy("the peer announced more extended attributes at once than the protocol allows")
         one = Expected(entry.id, entry, assembly, verb)
         self.open[entry.id] = one
         self._blocks += assembly.count
+        self._xattrs += xattrs
         return one
 
     def get(self, ident: int) -> Expected:
@@ -99,6 +107,7 @@ class ReceiverBook:
             self.failed.add(one.id)
         if self.open.pop(one.id, None):
             self._blocks -= one.assembly.count
+            self._xattrs -= _bytes_of_xattrs(one.entry)
 
     def check_pack(self, groups: list[m.Group], contents: int) -> int:
         """Return how many files a pack holds; raises NotHvcopy when its records and contents do not fit together."""
@@ -113,3 +122,7 @@ class ReceiverBook:
         if files > MAX_PACKED or total != contents:
             raise NotHvcopy(f"the peer sent a pack of {files} files whose sizes do not fit its contents")
         return files
+
+
+def _bytes_of_xattrs(entry: m.Entry) -> int:
+    return sum(map(len, entry.extra.xattrs.values()))

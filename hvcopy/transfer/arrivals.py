@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
-from hvcopy.files.sink import EXISTS, FATAL, Sink, not_written
+from hvcopy.files.sink import EXISTS, FATAL, UPDATE, Sink, not_written
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
 from hvcopy.transfer.link import Link
@@ -189,6 +189,11 @@ class Arrivals:
             raise
         ack = m.Ack(one.id, m.DONE, digest=one.root)
         try:
+            if self._inbox.plan.existing == UPDATE and incoming.outdated():
+                incoming.abandon(keep=False)
+                self._inbox.tally.add(skipped=1)
+                self._acknowledge(one, m.Ack(one.id, m.SKIPPED))
+                return
             with self._inbox.lanes.watchdog.own_work():
                 incoming.finish(replace=self._inbox.plan.replace)
             self._inbox.tally.add(files=1)

@@ -82,6 +82,8 @@ class Entrance:
         plan, extra = self._inbox.plan, entry.extra
         if entry.kind == m.SYMLINK and not plan.links:
             raise NotHvcopy("the peer sent a symbolic link, which was not asked for")
+        if b"\0" in extra.target or any(b"\0" in name for name in extra.xattrs):
+            raise NotHvcopy("the peer sent a link or an attribute with a NUL byte, which no system has")
         if extra is m.NO_EXTRA or (plan.owner and plan.xattrs):
             return entry
         extra = replace(
@@ -130,11 +132,8 @@ class Entrance:
         if reason is not None:
             return self._refuse(entry, 11, reason), None
         try:
-            found = sink.standing(entry.source, entry.path)
-            if found is not None and (answer := self._about_standing(sink, entry, found)):
-                if answer.verb == m.COMPARE:
-                    return answer, self._inbox.book.expect(entry, m.COMPARE, Assembly(entry.size))
-                return answer, None
+            if taken := self._about_taken(sink, entry):
+                return taken
             plan, dry = self._inbox.plan, self._inbox.dry
             if (plan.replace or dry) and not plan.first_time(plan.path(entry.source, entry.path)):
                 return (self._refuse(entry, 11, SENT_TWICE) if plan.replace else self._refuse(entry, 10, EXISTS)), None
@@ -149,6 +148,15 @@ class Entrance:
             if error.errno in FATAL:
                 raise
             return self._refuse(entry, 10, not_written(error.strerror or str(error))), None
+
+    def _about_taken(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected | None] | None:
+        """Return the answer about a name that is taken, and what is to be compared; None when it may be written."""
+        found = sink.standing(entry.source, entry.path)
+        answer = self._about_standing(sink, entry, found) if found is not None else None
+        if answer is None:
+            return None
+        compared = answer.verb == m.COMPARE
+        return answer, self._inbox.book.expect(entry, m.COMPARE, Assembly(entry.size)) if compared else None
 
     def _about_standing(self, sink: Sink, entry: m.Entry, found: os.stat_result) -> m.Answer | None:
         """Return the answer about a name that is taken, or None when it may be replaced."""
@@ -175,11 +183,20 @@ class Entrance:
         self._inbox.fail(entry, code, reason)
         return m.Answer(entry.id, m.REFUSE, code, reason[:1000])
 
-    def _open(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected]:
+    def _open(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected | None]:
         directory, name = sink.parent(entry.source, entry.path)
         assembly = Assembly(entry.size)
         with self._inbox.lanes.watchdog.own_work():
-            incoming = self._open_when_free(directory, name, entry, assembly)
+            incoming, waited = self._open_when_free(directory, name, entry, assembly)
+        if waited:  # whoever was waited for may have put there what is newer, or the same
+            try:
+                taken = self._about_taken(sink, entry)
+            except BaseException:
+                incoming.abandon(keep=False)
+                raise
+            if taken:
+                incoming.abandon(keep=False)
+                return taken
         verb = m.REST if incoming.reused else m.ALL
         with self._inbox.lock:
             try:
@@ -193,12 +210,17 @@ class Entrance:
         self._inbox.tally.current = self._inbox.shown(entry.source, entry.path)
         return m.Answer(entry.id, verb), expected
 
-    def _open_when_free(self, directory: Handle, name: bytes, entry: m.Entry, assembly: Assembly) -> Incoming:
-        """Open the part; "run the same command again" must work at once, while the copy that failed is still ending."""
+    def _open_when_free(self, directory: Handle, name: bytes, entry: m.Entry, assembly: Assembly) -> tuple[Incoming, bool]:
+        """Open the part, and say whether that had to wait for another copy of the file.
+
+        "Run the same command again" must work at once, while the copy that failed is still ending.
+        """
+        waited = False
         while True:
             try:
-                return Incoming(directory, name, entry, assembly, sync=self._inbox.plan.sync)
+                return Incoming(directory, name, entry, assembly, sync=self._inbox.plan.sync), waited
             except InUse:
+                waited = True
                 now = time.monotonic()
                 self._patient_until = self._patient_until or now + LETTING_GO
                 if now >= self._patient_until:

@@ -263,6 +263,9 @@ class Sending:
             raise NotHvcopy(f"the peer acknowledged file {asked.id} before its end")
         if ack.state == m.FAILED:
             self._fail(asked, ack.code, file.message or ack.message)
+        elif ack.state == m.SKIPPED:
+            self._outbox.linking.lost((asked.source, asked.path))
+            self._tally.add(skipped=1)  # what came there meanwhile is not older
         elif ack.digest != asked.root or file.code:
             raise DigestMismatch("the peer has other bytes than were sent", hint="run the same command again")
         else:

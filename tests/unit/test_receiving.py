@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hvcopy.errors import DigestMismatch, HvcopyError, Interrupted, NotHvcopy
-from hvcopy.files.sink import OVERWRITE
+from hvcopy.files.sink import OVERWRITE, REFUSE, UPDATE
 from hvcopy.transfer import entrance
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
@@ -228,6 +228,49 @@ def test_a_live_block_that_changed_costs_its_file_and_the_rest_goes_on(ended: bo
     assert session.tree == ["g"]
 
 
+@pytest.mark.parametrize(("age", "state", "left"), [(1, m.SKIPPED, b"newer"), (-1, m.DONE, b"".join(BLOCKS))])
+def test_what_comes_there_during_an_update_stays_if_it_is_not_older(
+    age: int, state: int, left: bytes, session: Session
+) -> None:
+    session.start(existing=UPDATE).entries(file(1))
+    assert session.answer() == m.Answer(1, m.ALL)
+    (session.root / "f").write_bytes(b"newer")
+    os.utime(session.root / "f", ns=(TIME + age, TIME + age))
+    session.data(1, 0, BLOCKS[0])
+    session.data(1, MIB, BLOCKS[1])
+    session.end(1, *BLOCKS)
+    assert session.ack().state == state
+    session.finish()
+    assert (session.root / "f").read_bytes() == left
+    assert (session.tally.files, session.tally.skipped, session.tree) == (age < 0, age > 0, ["f"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [(m.SYMLINK, m.Extra(target=b"a\0b")), (m.FILE, m.Extra(xattrs={b"user.\0": b""}))],
+    ids=["target of a link", "name of an attribute"],
+)
+def test_a_nul_byte_breaks_the_protocol(kind: int, extra: m.Extra, session: Session) -> None:
+    session.start(links=True, owner=True, xattrs=True)
+    session.entries(m.Entry(kind, 1, 0, b"f", 0o644, 1, TIME, extra))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+def test_attributes_of_files_under_way_are_bounded(session: Session) -> None:
+    """Nothing is written of them before the file is whole, so they would all be in memory."""
+    session.start(xattrs=True)
+    extra = m.Extra(xattrs={b"user.%d" % n: bytes(4000) for n in range(200)})
+    for ident in range(1, 50):
+        try:
+            session.entries(file(ident, b"f%d" % ident, extra=extra))
+        except HvcopyError:
+            break
+    session.join()
+    assert isinstance(session.error, NotHvcopy)
+    assert "more extended attributes at once" in session.error.message
+
+
 def test_a_doubtful_file_is_never_whole(session: Session) -> None:
     doubt(session)
     session.data(1, 0, BLOCKS[0])
@@ -439,9 +482,13 @@ def held(session: Session) -> Iterator[Callable[[], None]]:
     os.close(fd)
 
 
+LARGE_FILE = file(1, size=LARGE, extra=m.Extra(identity=b"the same source."))
+"""``f``, large enough to be resumed."""
+
+
 def announce_large(session: Session) -> None:
-    """Announce ``f``, large enough to be resumed."""
-    session.start().entries(file(1, size=LARGE, extra=m.Extra(identity=b"the same source.")))
+    """Announce it."""
+    session.start().entries(LARGE_FILE)
 
 
 def assert_no_answer_yet(session: Session) -> None:
@@ -458,6 +505,23 @@ def test_a_copy_that_failed_a_moment_ago_is_waited_for(session: Session, held: C
     assert_no_answer_yet(session)
     held()
     assert session.answer() == m.Answer(1, m.ALL)
+
+
+@pytest.mark.parametrize(
+    ("existing", "age", "verb"), [(UPDATE, 1, m.SKIP), (UPDATE, -1, m.ALL), (REFUSE, 0, m.COMPARE), (REFUSE, 1, m.REFUSE)]
+)
+def test_what_a_copy_that_was_waited_for_has_left_is_looked_at(
+    existing: str, age: int, verb: int, session: Session, held: Callable[[], None]
+) -> None:
+    session.start(existing=existing).entries(LARGE_FILE)
+    assert_no_answer_yet(session)
+    left = session.root / "f"
+    left.touch()
+    os.truncate(left, LARGE_FILE.size)
+    os.utime(left, ns=(TIME + age, TIME + age))
+    held()
+    assert session.answer().verb == verb
+    assert (".f.hvcopy-part" in os.listdir(session.root)) == (verb == m.ALL)
 
 
 def test_a_copy_that_goes_on_is_not_waited_for_longer(
