@@ -52,7 +52,8 @@ class Stream:
     """One proven connection, good for one stream each way: by ``carry``, or else by ``write``, ``end`` and ``read``.
 
     One thread may write while another reads.  Leaving its ``with`` block ends this side's stream and waits until both are
-    confirmed; it raises HvcopyError unless they are, and ReaderGone when the peer had sent more than was read.
+    confirmed; it raises HvcopyError unless they are, and ReaderGone when the peer had sent more than was read.  One that was
+    never used is only closed, which the peer takes for a break: ``end`` makes it an empty stream.
     """
 
     def __init__(self, link: Link, timeout: float, *, client: bool) -> None:
@@ -60,6 +61,7 @@ class Stream:
         self._client = client
         self._lanes = Lanes(link, granted=1, token=b"", timeout=timeout)
         self._pipes: _Pipes | None = None
+        self._over = False
         self._beginning = threading.Lock()
 
     @property
@@ -92,6 +94,11 @@ class Stream:
 
     def close(self) -> None:
         """Close the connection, whatever was confirmed; harmless when done already."""
+        self._over = True
+        if self._pipes:
+            self.interrupt(Interrupted("the program that used the stream closed it"))
+            with contextlib.suppress(HvcopyError):
+                self._pipes.finish()
         self._lanes.close()
 
     # ---- for programs
@@ -126,17 +133,18 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pipes is None:
+        pipes = self._pipes
+        if self._over or pipes is None:
             self.close()
             return
         if error is not None:
             self.interrupt(Interrupted("the program that used the stream gave up"))
             with contextlib.suppress(HvcopyError):
-                self._pipes.finish()
+                pipes.finish()
             return
-        if not self._pipes.ended_at_end():
+        if not pipes.ended_at_end():
             self.interrupt(ReaderGone("the program that used the stream did not read it to its end"))
-        self._pipes.finish()
+        pipes.finish()
 
 
 class _Pipes:
@@ -174,6 +182,8 @@ class _Pipes:
             self._writes = -1
 
     def read(self, size: int) -> bytes:
+        if self._reads < 0:
+            raise BadUsage("this stream is closed")
         got = os.read(self._reads, size)
         if not got and size and self._error:
             raise self._error
@@ -187,7 +197,9 @@ class _Pipes:
     def finish(self) -> None:
         self.end()
         self._thread.join()
-        os.close(self._reads)
+        if self._reads >= 0:
+            os.close(self._reads)
+            self._reads = -1
         if self._error:
             raise self._error
 

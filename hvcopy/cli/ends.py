@@ -68,7 +68,7 @@ class Ends:
         self._opened: tuple[Inlet | None, Sink] | None = None
 
     def __enter__(self) -> Ends:
-        self._opened = self._inlet(), self._sink()
+        self._opened = self._both()
         return self
 
     def __exit__(
@@ -81,7 +81,16 @@ class Ends:
     def take(self) -> tuple[Inlet | None, Sink]:
         """Return what to send and where to write for the next session; each is used once."""
         taken, self._opened = self._opened, None
-        return taken or (self._inlet(), self._sink())
+        return taken or self._both()
+
+    def _both(self) -> tuple[Inlet | None, Sink]:
+        inlet = self._inlet()
+        try:
+            return inlet, self._sink()
+        except BaseException:
+            if inlet:
+                inlet.close()
+            raise
 
     def _inlet(self) -> Inlet | None:
         if self._input not in ("", "-"):

@@ -72,7 +72,8 @@ class Streaming:
         self._peers_size: int | None = None
         self._small_left = 0.0
         self._heard_then = 0
-        self._reading = self._tells = self._telling = False
+        self._reading = self._tells = self._confirmed = self._left = False
+        self._finished: str | None = None
         self._idle_since = time.monotonic()
         self._hinted = False
 
@@ -139,11 +140,8 @@ class Streaming:
 
     def _await_bye(self) -> None:
         """Wait a little for the last word: whoever closes first may take the other's last bytes along."""
-        try:
-            while self._lanes.control.receive(timeout=BYE_WAIT).type is not Type.BYE:
-                pass
-        except HvcopyError:
-            return
+        with self._lanes.changed:
+            self._lanes.changed.wait_for(lambda: self._left, BYE_WAIT)
 
     def _count(self) -> None:
         """Bring the tally up to date."""
@@ -226,46 +224,71 @@ class Streaming:
     # ---- the peer's stream
 
     def _receive(self) -> None:
+        """Take what comes: to the last acknowledgement, and the server to the client's last word."""
+        try:
+            while not (self._over and self._client):
+                frame = self._lanes.control.receive(parted=Type.CHUNK)
+                ended = self._out.over and self._in.over
+                if not ended:
+                    self._take(frame)
+                elif frame.type is not Type.PING:  # the last word, or nothing that is listened to any more
+                    return
+        finally:
+            with self._lanes.changed:
+                self._left = True
+                self._lanes.changed.notify_all()
+
+    def _take(self, frame: Frame) -> None:
         link, watchdog = self._lanes.control, self._lanes.watchdog
-        while not self._over:
-            frame = link.receive(parted=Type.CHUNK)
-            if frame.type is Type.CHUNK:
-                self._in.expect(frame.body, link.rest, live=bool(frame.flags & LIVE))
-                while link.rest:
-                    contents = link.next_part()
-                    self._in.add(contents)
-                    with watchdog.own_work():
-                        self._sink.write(contents)
-            elif frame.type is Type.HOLE:
-                zeros = self._in.add_hole(frame.body)
+        if frame.type is Type.CHUNK:
+            self._in.expect(frame.body, link.rest, live=bool(frame.flags & LIVE))
+            while link.rest:
+                contents = link.next_part()
+                self._in.add(contents)
                 with watchdog.own_work():
-                    self._sink.write(zeros)
-                self._wrote_hole(zeros)
-            else:
-                self._message(frame)
+                    self._sink.write(contents)
+        elif frame.type is Type.HOLE:
+            zeros = self._in.add_hole(frame.body)
+            with watchdog.own_work():
+                self._sink.write(zeros)
+            self._wrote_hole(zeros)
+        else:
+            self._message(frame)
 
     def _wrote_hole(self, zeros: memoryview) -> None:
         self._in.wrote_hole(zeros)
         if self._in.owes_word:
-            if not self._tells:
-                self._tells = True
-                self._lanes.spawn(self._tell, "taken", sends=True)
-            with self._lanes.changed:
-                self._lanes.changed.notify_all()
+            self._have_told()
+
+    def _have_told(self) -> None:
+        if not self._tells:
+            self._tells = True
+            self._lanes.spawn(self._tell, "words", sends=True)
+        with self._lanes.changed:
+            self._lanes.changed.notify_all()
 
     def _tell(self) -> None:
-        """Tell the peer of its holes: not in the thread that receives, which must never wait until the peer does."""
+        """Tell the peer of its holes and of its end: not in the thread that receives, which must never wait until the peer does.
+
+        The acknowledgement is the last: a peer that has it may close, and what came then would reset TCP.
+        """
         lanes = self._lanes
         while True:
             with lanes.changed:
-                lanes.changed.wait_for(lambda: self._in.owes_word or lanes.error or lanes.finished)
+                lanes.changed.wait_for(
+                    lambda: self._in.owes_word or self._finished is not None or lanes.error or lanes.finished
+                )
                 if lanes.error or lanes.finished:
                     return
-                word, self._telling = self._in.tell(), True
+                owed = self._in.owes_word
+                word = self._in.tell() if owed else self._in.acknowledge(self._finished or "")
             lanes.control.send(word)
-            with lanes.changed:
-                self._telling = False
-                lanes.changed.notify_all()
+            if not owed:
+                break
+        self._confirmed = True
+        self._settle()
+        if self._inlet and self._inlet.is_terminal:
+            self._inlet.end()
 
     def _message(self, frame: Frame) -> None:
         if frame.type not in (Type.PING, Type.TOTALS, Type.CHUNK_END, Type.CHUNK_ACK, Type.TAKEN):
@@ -287,13 +310,8 @@ class Streaming:
     def _ended(self, end: m.ChunkEnd) -> None:
         self._in.ended(end)
         with self._lanes.watchdog.own_work():
-            durability = self._sink.finish()
-        with self._lanes.changed:  # a peer that has the acknowledgement may close, and what comes then would reset TCP
-            self._lanes.changed.wait_for(lambda: not self._telling or self._lanes.error)
-        self._lanes.control.send(self._in.acknowledge(durability))
-        self._settle()
-        if self._inlet and self._inlet.is_terminal:
-            self._inlet.end()
+            self._finished = self._sink.finish()
+        self._have_told()
 
     def _acknowledged(self, ack: m.ChunkAck) -> None:
         self._out.acknowledged(ack)
@@ -301,7 +319,7 @@ class Streaming:
 
     def _settle(self) -> None:
         """See whether everything is said; from then on nothing that breaks is a failure."""
-        if self._out.over and self._in.over:
-            with self._lanes.changed:
+        with self._lanes.changed:
+            if self._out.over and self._confirmed:
                 self._over = self._lanes.finished = True
                 self._lanes.changed.notify_all()

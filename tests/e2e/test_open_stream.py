@@ -155,3 +155,15 @@ def test_a_stream_can_be_interrupted_from_another_thread(tmp_path: Path) -> None
             stream.read()
         with pytest.raises(Interrupted), stream:
             pass
+
+
+def test_a_stream_may_be_closed_at_any_time(left: Piped, address: hvcopy.Address) -> None:
+    tap = left.tap()
+    with hvcopy.open_stream(address) as stream:
+        stream.write(b"x")
+        eventually(lambda: tap.content == b"x", what="what was written")
+        stream.close()
+        with pytest.raises(BadUsage):
+            stream.read(1)
+        stream.close()
+    assert left.finish().code == 130

@@ -166,6 +166,22 @@ def test_silent_producers_and_sleeping_consumers_are_waited_for(tmp_path: Path) 
         assert tap.all() == content
 
 
+def test_a_consumer_that_sleeps_holds_only_its_own_direction_back(tmp_path: Path) -> None:
+    """The other direction ends meanwhile: its acknowledgement waits behind what is not taken, and that is no stall."""
+    content = noise(16 * MIB)
+    with joined(f"unix:{tmp_path}/s", left=["--timeout", "1.5"], right=["--timeout", "1.5"]) as (left, right):
+        feeding, answering, tap = feed(right, content), feed(left, content), right.tap()
+        answering.join()
+        ends = time.monotonic() + 3
+        eventually(lambda: time.monotonic() > ends, what="twice the timeout, in which one side reads nothing")
+        assert not left.ended
+        assert not right.ended
+        other = left.tap()
+        feeding.join()
+        assert [left.finish().code, right.finish().code] == [0, 0]
+        assert (tap.all(), other.all()) == (content, content)
+
+
 def test_the_mode_of_shared_descriptors_is_left_alone(tmp_path: Path) -> None:
     reads, writes = os.pipe()
     try:
