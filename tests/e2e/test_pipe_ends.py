@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import stat
 import sys
@@ -492,3 +493,17 @@ def relay(vmm: Muxer, path: str) -> None:
 
     for source, sink in ((guest, service), (service, guest)):
         threading.Thread(target=copy, args=(source, sink), daemon=True).start()
+
+
+def test_a_session_whose_output_cannot_be_opened_keeps_no_descriptor(tmp_path: Path) -> None:
+    source, folder = write(tmp_path / "source", b"x"), tmp_path / "folder"
+    folder.mkdir()
+    with listening(f"unix:{tmp_path}/s", "-k", "-i", str(source), "-o", str(folder / "x")) as left:
+        assert run("pipe", "-i", source, f"unix:{tmp_path}/s").code == 0
+        shutil.rmtree(folder)
+        for _ in range(3):
+            assert run("pipe", "-i", source, f"unix:{tmp_path}/s").code != 0
+        opened = Path(f"/proc/{left.pid}/fd")
+        eventually(
+            lambda: str(source) not in [os.readlink(one) for one in opened.iterdir()], what="the input let go of"
+        )

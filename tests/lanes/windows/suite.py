@@ -197,6 +197,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_reader_that_leaves_ends_both_sides_as_sigpipe_would[while nothing comes]": NO_WORD,
     },
     "pipe_ends": {
+        "test_a_session_whose_output_cannot_be_opened_keeps_no_descriptor": NO_PROC,
         "test_ten_peers_at_once_are_taken_one_after_the_other": "ten commands at once are the starts of ten workers",
         "test_an_end_in_the_middle_leaves_the_old_file[killed]": NO_ANONYMOUS,
         "test_a_file_that_says_it_is_longer_than_it_is_is_sent_as_it_is": NO_PROC,
