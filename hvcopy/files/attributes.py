@@ -52,6 +52,11 @@ def read_xattrs(target: int | str) -> dict[bytes, bytes]:
     return found
 
 
+def is_not_older(found: os.stat_result | None, mtime_ns: int) -> bool:
+    """Say whether what stands there is as new as the source; a folder is only in the way."""
+    return found is not None and found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode)
+
+
 def apply(
     fd: int,
     *,

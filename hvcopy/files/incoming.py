@@ -113,12 +113,8 @@ class Incoming:
         self.write(offset, work)
 
     def outdated(self) -> bool:
-        """Say whether what stands under its name by now is not older than it.  Raises OSError."""
-        try:
-            found = system.stat(self._directory.fd, self._name)
-        except FileNotFoundError:
-            return False
-        return found.st_mtime_ns >= self._entry.mtime
+        """Say whether what stands under its name by now is not older than it."""
+        return attributes.is_not_older(place.found(self._directory, self._name), self._entry.mtime)
 
     def finish(self, *, replace: bool) -> None:
         """Set the attributes, make the contents durable if asked, and give the file its name.  Raises OSError.

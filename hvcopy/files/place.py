@@ -82,3 +82,10 @@ def replace_name(directory: Handle, temporary: bytes, name: bytes) -> None:
 def temporary_name() -> bytes:
     """Return a name no other copy uses."""
     return b".hvcopy-" + os.urandom(8).hex().encode()
+
+
+def found(directory: Handle, name: bytes) -> os.stat_result | None:
+    """Return the status of what stands there, a link itself; None for nothing, or what cannot be looked at."""
+    with contextlib.suppress(OSError):
+        return system.stat(directory.fd, name)
+    return None

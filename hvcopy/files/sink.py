@@ -162,14 +162,14 @@ class Sink:
 
     def _leaves(self, directory: Handle, name: bytes, entry: Entry) -> bool:
         """Whether what stands there stays, for it is not older."""
-        return self._plan.existing == UPDATE and _is_not_older(_found(directory, name), entry.mtime)
+        return self._plan.existing == UPDATE and attributes.is_not_older(place.found(directory, name), entry.mtime)
 
     def _name(self, directory: Handle, temporary: bytes, name: bytes, entry: Entry) -> None:
         replace = self._plan.replace and self._plan.first_time(self._plan.path(entry.source, entry.path))
         try:
             if not replace:
                 place.rename_new(directory, temporary, name)
-            elif (found := _found(directory, name)) and stays(found) == SPECIAL:
+            elif (found := place.found(directory, name)) and stays(found) == SPECIAL:
                 raise LocalFailure(SPECIAL)
             else:
                 place.replace_name(directory, temporary, name)
@@ -257,12 +257,12 @@ class Sink:
         looks = plan.existing == UPDATE or (plan.replace and not system.WINDOWS)
         for position, (name, record) in enumerate(zip(names, records, strict=True)):
             index = start + position
-            found = _found(handle, name) if looks and position not in refused else None
+            found = place.found(handle, name) if looks and position not in refused else None
             if position in refused:
                 result.failures.append((index, 11, refused[position]))
             elif found and stays(found) == SPECIAL:
                 result.failures.append((index, 10, SPECIAL))
-            elif found and plan.existing == UPDATE and _is_not_older(found, record[1]):
+            elif found and plan.existing == UPDATE and attributes.is_not_older(found, record[1]):
                 result.skipped += 1
                 if record[5] & LINKED and looks_the_same(found, record[0], record[1]):
                     plan.linkable.add(_sent_as(group, position))
@@ -367,7 +367,7 @@ def _holds(todo: _Batch, number: int) -> bool:
 def _why_not(todo: _Batch, number: int, status: int, *, owner: bool) -> str:
     """Return why a file was not created, in words that say what helps; *owner* says that it was to have its owner."""
     if status == errno.EEXIST:
-        found = _found(todo.handles[number], todo.names[number])
+        found = place.found(todo.handles[number], todo.names[number])
         return (found and stays(found)) or EXISTS
     if owner and status == errno.EPERM:  # of all that is done with a new file only chown(2) is forbidden so
         *_, uid, gid, _ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
@@ -396,18 +396,6 @@ def stays(found: os.stat_result) -> str | None:
     if stat.S_ISDIR(found.st_mode):
         return A_DIRECTORY
     return None if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else SPECIAL
-
-
-def _found(handle: Handle, name: bytes) -> os.stat_result | None:
-    """The status of what stands there, a link itself; None for nothing, or what cannot be looked at."""
-    with contextlib.suppress(OSError):
-        return system.stat(handle.fd, name)
-    return None
-
-
-def _is_not_older(found: os.stat_result | None, mtime_ns: int) -> bool:
-    """Whether what stands there is as new as the source; a folder is only in the way."""
-    return found is not None and found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode)
 
 
 def _are_same(one: tuple[Handle, bytes], other: tuple[Handle, bytes]) -> bool:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from hvcopy import fileio
 from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure, NotHvcopy, printable
+from hvcopy.files import attributes
 from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
 from hvcopy.files.sink import (
@@ -163,7 +164,7 @@ class Entrance:
         plan = self._inbox.plan
         if reason := stays(found):
             return self._refuse(entry, 10, reason)
-        if plan.existing == UPDATE and found.st_mtime_ns >= entry.mtime:
+        if plan.existing == UPDATE and attributes.is_not_older(found, entry.mtime):
             self._inbox.tally.add(skipped=1)
             if entry.extra.linked and looks_the_same(found, entry.size, entry.mtime):
                 plan.linkable.add((entry.source, entry.path))

@@ -72,8 +72,8 @@ class Streaming:
         self._peers_size: int | None = None
         self._small_left = 0.0
         self._heard_then = 0
-        self._reading = self._tells = self._confirmed = self._left = False
-        self._finished: str | None = None
+        self._reading = self._tells = self._confirmed = self._heard_all = False
+        self._durability: str | None = None
         self._idle_since = time.monotonic()
         self._hinted = False
 
@@ -141,7 +141,7 @@ class Streaming:
     def _await_bye(self) -> None:
         """Wait a little for the last word: whoever closes first may take the other's last bytes along."""
         with self._lanes.changed:
-            self._lanes.changed.wait_for(lambda: self._left, BYE_WAIT)
+            self._lanes.changed.wait_for(lambda: self._heard_all, BYE_WAIT)
 
     def _count(self) -> None:
         """Bring the tally up to date."""
@@ -235,7 +235,7 @@ class Streaming:
                     return
         finally:
             with self._lanes.changed:
-                self._left = True
+                self._heard_all = True
                 self._lanes.changed.notify_all()
 
     def _take(self, frame: Frame) -> None:
@@ -276,12 +276,12 @@ class Streaming:
         while True:
             with lanes.changed:
                 lanes.changed.wait_for(
-                    lambda: self._in.owes_word or self._finished is not None or lanes.error or lanes.finished
+                    lambda: self._in.owes_word or self._durability is not None or lanes.error or lanes.finished
                 )
                 if lanes.error or lanes.finished:
                     return
                 owed = self._in.owes_word
-                word = self._in.tell() if owed else self._in.acknowledge(self._finished or "")
+                word = self._in.tell() if owed else self._in.acknowledge(self._durability or "")
             lanes.control.send(word)
             if not owed:
                 break
@@ -310,7 +310,7 @@ class Streaming:
     def _ended(self, end: m.ChunkEnd) -> None:
         self._in.ended(end)
         with self._lanes.watchdog.own_work():
-            self._finished = self._sink.finish()
+            self._durability = self._sink.finish()
         self._have_told()
 
     def _acknowledged(self, ack: m.ChunkAck) -> None:

@@ -150,15 +150,20 @@ def test_a_tree_through_tar_arrives_whole(tmp_path: Path, here: Path, root: Path
 # ---- waiting is no failure
 
 
+def both_outlast(left: Piped, right: Piped, seconds: float) -> None:
+    """So long nothing more is read or written, and both still run."""
+    ends = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > ends, what="the time to be waited")
+    assert not left.ended
+    assert not right.ended
+
+
 def test_silent_producers_and_sleeping_consumers_are_waited_for(tmp_path: Path) -> None:
     """Longer than --timeout: neither is a stall."""
     content = noise(8 * MIB)
     with joined(f"unix:{tmp_path}/s", left=["--timeout", "1.5"], right=["--timeout", "1.5"]) as (left, right):
         feeding = feed(right, content)
-        ends = time.monotonic() + 3
-        eventually(lambda: time.monotonic() > ends, what="twice the timeout, in which nobody reads or writes")
-        assert not left.ended
-        assert not right.ended
+        both_outlast(left, right, 3)
         tap = left.tap()
         feeding.join()
         left.end()
@@ -172,10 +177,7 @@ def test_a_consumer_that_sleeps_holds_only_its_own_direction_back(tmp_path: Path
     with joined(f"unix:{tmp_path}/s", left=["--timeout", "1.5"], right=["--timeout", "1.5"]) as (left, right):
         feeding, answering, tap = feed(right, content), feed(left, content), right.tap()
         answering.join()
-        ends = time.monotonic() + 3
-        eventually(lambda: time.monotonic() > ends, what="twice the timeout, in which one side reads nothing")
-        assert not left.ended
-        assert not right.ended
+        both_outlast(left, right, 3)
         other = left.tap()
         feeding.join()
         assert [left.finish().code, right.finish().code] == [0, 0]

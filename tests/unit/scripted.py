@@ -23,6 +23,9 @@ from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
 from hvcopy.wire.frames import Frame, Type
 
+MIB = 1 << 20
+TIME = 1_700_000_000_000_000_000
+"""Of the files that are announced."""
 PATIENCE = 20.0
 
 
@@ -164,3 +167,20 @@ def _link(sock: socket.socket) -> Link:
     link = Link(Channel(sock, peer="test", timeout=PATIENCE))
     link.early = False
     return link
+
+
+def file(ident: int, path: bytes = b"f", size: int = MIB + 5, extra: m.Extra = m.NO_EXTRA, mode: int = 0o644) -> m.Entry:
+    """Return the announcement of a file."""
+    return m.Entry(m.FILE, ident, 0, path, mode, size, TIME, extra)
+
+
+BLOCKS = (b"a" * MIB, b"b" * 5)
+
+
+def send_whole(session: Session, ident: int = 1) -> m.Ack:
+    """Send BLOCKS as file *ident*, which was announced; returns its acknowledgement."""
+    assert session.answer() == m.Answer(ident, m.ALL)
+    session.data(ident, 0, BLOCKS[0])
+    session.data(ident, MIB, BLOCKS[1])
+    session.end(ident, *BLOCKS)
+    return session.ack()

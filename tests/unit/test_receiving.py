@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from hvcopy.errors import DigestMismatch, HvcopyError, Interrupted, NotHvcopy
-from hvcopy.files.sink import OVERWRITE, REFUSE, UPDATE
-from hvcopy.transfer import entrance
+from hvcopy.errors import DigestMismatch, HvcopyError, NotHvcopy
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import ABSENT, digest
 from hvcopy.wire.frames import Type
 
-from .scripted import PATIENCE, Session
+from .scripted import BLOCKS, MIB, PATIENCE, TIME, Session, file, send_whole
 
-MIB = 1 << 20
-TIME = 1_700_000_000_000_000_000
 REFUSALS = (NotHvcopy, DigestMismatch)
 FROM_SENDERS = [
     Type.DATA,
@@ -33,33 +26,6 @@ FROM_SENDERS = [
     Type.TOTALS,
     Type.FINISH,
 ]
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    """A session that the test starts."""
-    root = tmp_path / "root"
-    root.mkdir()
-    session = Session(root)
-    yield session
-    session.close()
-
-
-def file(ident: int, path: bytes = b"f", size: int = MIB + 5, extra: m.Extra = m.NO_EXTRA, mode: int = 0o644) -> m.Entry:
-    """Return the announcement of a file."""
-    return m.Entry(m.FILE, ident, 0, path, mode, size, TIME, extra)
-
-
-BLOCKS = (b"a" * MIB, b"b" * 5)
-
-
-def send_whole(session: Session, ident: int = 1) -> m.Ack:
-    """Send BLOCKS as file *ident*, which was announced; returns its acknowledgement."""
-    assert session.answer() == m.Answer(ident, m.ALL)
-    session.data(ident, 0, BLOCKS[0])
-    session.data(ident, MIB, BLOCKS[1])
-    session.end(ident, *BLOCKS)
-    return session.ack()
 
 
 def test_a_whole_file_is_acknowledged_with_the_receivers_own_digest(session: Session) -> None:
@@ -176,6 +142,32 @@ def test_dry_session_refuses_blocks(session: Session) -> None:
     assert session.tree == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [(m.SYMLINK, m.Extra(target=b"a\0b")), (m.FILE, m.Extra(xattrs={b"user.\0": b""}))],
+    ids=["target of a link", "name of an attribute"],
+)
+def test_a_nul_byte_breaks_the_protocol(kind: int, extra: m.Extra, session: Session) -> None:
+    session.start(links=True, owner=True, xattrs=True)
+    session.entries(m.Entry(kind, 1, 0, b"f", 0o644, 1, TIME, extra))
+    assert isinstance(session.refusal(), NotHvcopy)
+    assert session.tree == []
+
+
+def test_attributes_of_files_under_way_are_bounded(session: Session) -> None:
+    """Nothing is written of them before the file is whole, so they would all be in memory."""
+    session.start(xattrs=True)
+    extra = m.Extra(xattrs={b"user.%d" % n: bytes(4000) for n in range(200)})
+    for ident in range(1, 50):
+        try:
+            session.entries(file(ident, b"f%d" % ident, extra=extra))
+        except HvcopyError:
+            break
+    session.join()
+    assert isinstance(session.error, NotHvcopy)
+    assert "more extended attributes at once" in session.error.message
+
+
 # ---- damage
 
 
@@ -226,49 +218,6 @@ def test_a_live_block_that_changed_costs_its_file_and_the_rest_goes_on(ended: bo
     assert send_whole(session, 2).state == m.DONE
     session.finish()
     assert session.tree == ["g"]
-
-
-@pytest.mark.parametrize(("age", "state", "left"), [(1, m.SKIPPED, b"newer"), (-1, m.DONE, b"".join(BLOCKS))])
-def test_what_comes_there_during_an_update_stays_if_it_is_not_older(
-    age: int, state: int, left: bytes, session: Session
-) -> None:
-    session.start(existing=UPDATE).entries(file(1))
-    assert session.answer() == m.Answer(1, m.ALL)
-    (session.root / "f").write_bytes(b"newer")
-    os.utime(session.root / "f", ns=(TIME + age, TIME + age))
-    session.data(1, 0, BLOCKS[0])
-    session.data(1, MIB, BLOCKS[1])
-    session.end(1, *BLOCKS)
-    assert session.ack().state == state
-    session.finish()
-    assert (session.root / "f").read_bytes() == left
-    assert (session.tally.files, session.tally.skipped, session.tree) == (age < 0, age > 0, ["f"])
-
-
-@pytest.mark.parametrize(
-    ("kind", "extra"),
-    [(m.SYMLINK, m.Extra(target=b"a\0b")), (m.FILE, m.Extra(xattrs={b"user.\0": b""}))],
-    ids=["target of a link", "name of an attribute"],
-)
-def test_a_nul_byte_breaks_the_protocol(kind: int, extra: m.Extra, session: Session) -> None:
-    session.start(links=True, owner=True, xattrs=True)
-    session.entries(m.Entry(kind, 1, 0, b"f", 0o644, 1, TIME, extra))
-    assert isinstance(session.refusal(), NotHvcopy)
-    assert session.tree == []
-
-
-def test_attributes_of_files_under_way_are_bounded(session: Session) -> None:
-    """Nothing is written of them before the file is whole, so they would all be in memory."""
-    session.start(xattrs=True)
-    extra = m.Extra(xattrs={b"user.%d" % n: bytes(4000) for n in range(200)})
-    for ident in range(1, 50):
-        try:
-            session.entries(file(ident, b"f%d" % ident, extra=extra))
-        except HvcopyError:
-            break
-    session.join()
-    assert isinstance(session.error, NotHvcopy)
-    assert "more extended attributes at once" in session.error.message
 
 
 def test_a_doubtful_file_is_never_whole(session: Session) -> None:
@@ -417,46 +366,6 @@ def test_a_failure_of_the_source_is_never_a_success(session: Session, code: int)
     assert session.tally.exit_code == 10
 
 
-# ---- what stands there
-
-
-def test_a_file_that_stands_there_is_compared_and_kept(session: Session) -> None:
-    (session.root / "f").write_bytes(b"".join(BLOCKS))
-    os.utime(session.root / "f", ns=(TIME, TIME))
-    session.start().entries(file(1))
-    assert session.answer().verb == m.COMPARE
-    sums = session.peer.receive(timeout=PATIENCE)
-    while sums.type is Type.PING:
-        sums = session.peer.receive(timeout=PATIENCE)
-    assert (sums.type, sums.flags) == (Type.SUMS, frames.LAST)
-    assert frames.decode_sums(sums.body) == (1, 0, b"".join(map(digest, BLOCKS)))
-    session.end(1, *BLOCKS, state=2)
-    assert session.ack().state == m.SAME
-    session.finish()
-
-
-def test_a_file_that_stands_there_and_differs_is_kept_and_reported(session: Session) -> None:
-    (session.root / "f").write_bytes(b"x" * (MIB + 5))
-    os.utime(session.root / "f", ns=(TIME, TIME))
-    session.start().entries(file(1))
-    assert session.answer().verb == m.COMPARE
-    session.peer.receive(timeout=PATIENCE)
-    session.end(1, *BLOCKS, state=2)  # the sender says it is the same, and is wrong
-    assert session.ack().state == m.FAILED
-    assert session.finish().failed == 1
-    assert (session.root / "f").read_bytes() == b"x" * (MIB + 5)
-
-
-def test_a_name_sent_twice_replaces_nothing_of_this_session(session: Session) -> None:
-    session.start(existing=OVERWRITE).entries(file(1))
-    send_whole(session)
-    session.entries(file(2))
-    answer = session.answer()
-    assert (answer.verb, answer.code) == (m.REFUSE, 11)
-    session.finish()
-    assert (session.root / "f").read_bytes() == b"".join(BLOCKS)
-
-
 def test_a_sender_that_vanishes_leaves_nothing_under_the_name(session: Session) -> None:
     session.start().entries(file(1))
     session.answer()
@@ -466,80 +375,3 @@ def test_a_sender_that_vanishes_leaves_nothing_under_the_name(session: Session) 
     assert isinstance(session.error, HvcopyError)
     assert session.error.exit_code == 6
     assert session.tree == []
-
-
-# ---- a part that another copy holds
-
-LARGE = 8 * MIB
-
-
-@pytest.fixture
-def held(session: Session) -> Iterator[Callable[[], None]]:
-    """A copy of ``f`` that failed a moment ago and has not let go of its part: call it to let go."""
-    fd = os.open(session.root / ".f.hvcopy-part", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)
-    os.close(fd)
-
-
-LARGE_FILE = file(1, size=LARGE, extra=m.Extra(identity=b"the same source."))
-"""``f``, large enough to be resumed."""
-
-
-def announce_large(session: Session) -> None:
-    """Announce it."""
-    session.start().entries(LARGE_FILE)
-
-
-def assert_no_answer_yet(session: Session) -> None:
-    """What comes first is a heartbeat that says: busy."""
-    frame = session.peer.receive(timeout=PATIENCE)
-    assert frame.type is Type.PING
-    ping = m.decode(frame.type, frame.body)
-    assert isinstance(ping, m.Ping)
-    assert ping.busy
-
-
-def test_a_copy_that_failed_a_moment_ago_is_waited_for(session: Session, held: Callable[[], None]) -> None:
-    announce_large(session)
-    assert_no_answer_yet(session)
-    held()
-    assert session.answer() == m.Answer(1, m.ALL)
-
-
-@pytest.mark.parametrize(
-    ("existing", "age", "verb"), [(UPDATE, 1, m.SKIP), (UPDATE, -1, m.ALL), (REFUSE, 0, m.COMPARE), (REFUSE, 1, m.REFUSE)]
-)
-def test_what_a_copy_that_was_waited_for_has_left_is_looked_at(
-    existing: str, age: int, verb: int, session: Session, held: Callable[[], None]
-) -> None:
-    session.start(existing=existing).entries(LARGE_FILE)
-    assert_no_answer_yet(session)
-    left = session.root / "f"
-    left.touch()
-    os.truncate(left, LARGE_FILE.size)
-    os.utime(left, ns=(TIME + age, TIME + age))
-    held()
-    assert session.answer().verb == verb
-    assert (".f.hvcopy-part" in os.listdir(session.root)) == (verb == m.ALL)
-
-
-def test_a_copy_that_goes_on_is_not_waited_for_longer(
-    session: Session, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entrance, "LETTING_GO", 0.1)
-    announce_large(session)
-    answer = session.answer()
-    assert (answer.verb, answer.code) == (m.REFUSE, 10)
-    assert "another copy is writing" in answer.message
-
-
-def test_an_interrupt_does_not_wait_for_another_copy(
-    session: Session, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entrance, "LETTING_GO", 3600.0)
-    announce_large(session)
-    assert_no_answer_yet(session)
-    session.interrupt()
-    session.join()
-    assert isinstance(session.error, Interrupted)
