@@ -10,11 +10,21 @@ import pytest
 Run = Callable[[str, str], dict[str, Any]]
 
 LAST_WORD = """
-from types import SimpleNamespace
 from hvcopy.channel import Channel
+from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.receiving import Receiving
 from hvcopy.transfer.streaming import Streaming
+from hvcopy.transfer.tally import StreamTally
+
+def stream(link):
+    lanes = Lanes(link, granted=1, token=b"", timeout=20)
+    streaming = Streaming(lanes, None, None, StreamTally(), client=False)
+    lanes.finished = True
+    lanes.spawn(streaming._receive, "incoming")
+    streaming._await_bye()
+    lanes.check()
+
 near, far = socket.socketpair()
 link = Link(Channel(near, peer="x"))
 wait = {wait}
@@ -26,7 +36,7 @@ say(got=outcome(wait))
     "wait",
     [
         "lambda: Receiving._await_bye(None, link)",
-        "lambda: Streaming._await_bye(SimpleNamespace(_lanes=SimpleNamespace(control=link)))",
+        "lambda: stream(link)",
         "lambda: link.linger()",
     ],
     ids=["copy", "stream", "refusal"],
