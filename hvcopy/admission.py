@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hvcopy.channel import Channel
 from hvcopy.errors import NotAllowed
+from hvcopy.transfer.greeting import refuse
 from hvcopy.transport.peer import allowed
 
 
@@ -24,3 +25,11 @@ class Admission:
                 f"{channel.identity} is not on the list of allowed peers",
                 hint=f"start the listening side with --allow {channel.identity}",
             )
+
+    def let_in(self, channel: Channel) -> None:
+        """The same for a peer that speaks the protocol: it is told, and the channel closed, before NotAllowed is raised."""
+        try:
+            self.check(channel)
+        except NotAllowed as error:
+            refuse(channel, error)
+            raise

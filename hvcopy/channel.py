@@ -132,12 +132,20 @@ class Channel:
 
     def writable(self) -> bool:
         """Say whether a small write would not have to wait for the peer."""
+        return self._ready(writing=True)
+
+    def readable(self) -> bool:
+        """Say whether something has come from the peer: bytes, its end, or a failure."""
+        return self._ready(writing=False)
+
+    def _ready(self, *, writing: bool) -> bool:
         with contextlib.suppress(OSError, ValueError):
+            fd = self.sock.fileno()
             if sys.platform == "win32":
-                return bool(select.select([], [self.sock.fileno()], [], 0)[1])
+                return any(select.select([] if writing else [fd], [fd] if writing else [], [], 0))
             else:  # select(2) knows no descriptor above 1023 there
                 poller = select.poll()
-                poller.register(self.sock.fileno(), select.POLLOUT)
+                poller.register(fd, select.POLLOUT if writing else select.POLLIN)
                 return bool(poller.poll(0))
         return False
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from hvcopy.address import Address
 from hvcopy.admission import Admission
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, TimedOut
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.relay import Direction, peer_end, relay
 from hvcopy.transport import Listener, dial
-from hvcopy.transport.closing import closed_here, half_closes
+from hvcopy.transport.closing import closed_wholly, half_closes, has_left
 from hvcopy.transport.connecting import load
 
 MAX_CONNECTIONS = 64
@@ -27,7 +27,7 @@ cannot be told that nothing more comes, and would be kept for ever."""
 
 
 LOOK = 1.0
-"""Seconds of silence after a client's end before it is looked whether there still is a client."""
+"""Seconds of silence after a client's end, or of dialing, before it is looked whether there still is a client."""
 
 
 class Events:
@@ -128,7 +128,7 @@ class Join:
                 silence = step if heard != self._target.received.moved else silence + step
                 heard = self._target.received.moved
             # Some VMMs do not tell the target of the client's end (docs/nc.md), so that it would never end either.
-            if closed_here(self._client.sock) or not self._client.takes_more():
+            if closed_wholly(self._client):
                 return False
             if limit is not None and silence >= limit:
                 if self._grace is not None:
@@ -214,13 +214,7 @@ class Forwarder:
 
     def _join(self, client: Channel) -> None:
         self.admission.check(client)
-        target = dial(
-            self.target,
-            wait=self.wait,
-            timeout=self.timeout,
-            buffer=self.buffer,
-            cancelled=self._stopping.is_set,
-        )
+        target = self._reach(client)
         join = Join(client, target, idle=self.idle, grace=None if half_closes(self.target) else GRACE)
         with self._lock:
             self._joins.add(join)
@@ -233,3 +227,23 @@ class Forwarder:
             with self._lock:
                 self._joins.discard(join)
             self.events.closed(client.peer, target.sent.moved, target.received.moved)
+
+    def _reach(self, client: Channel) -> Channel:
+        """Connect to the target; from a moment on only while there is a client for whom to do it, or something that it sent."""
+        patient_until = time.monotonic() + LOOK
+
+        def cancelled() -> bool:
+            return self._stopping.is_set() or (time.monotonic() > patient_until and has_left(client))
+
+        try:
+            return dial(
+                self.target,
+                wait=self.wait,
+                timeout=self.timeout,
+                buffer=self.buffer,
+                cancelled=cancelled,
+            )
+        except Interrupted:
+            if self._stopping.is_set():
+                raise
+            raise ConnectionLost(f"{client.peer}: it left before {self.target} was reached") from None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from hvcopy.accepting import POLL_SECONDS, Acceptor
 from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.client import DEFAULT_LANES, Client
-from hvcopy.errors import HvcopyError, Interrupted, NotHvcopy
-from hvcopy.server import POLL_SECONDS, carry_out
-from hvcopy.transfer.greeting import refuse
+from hvcopy.errors import HvcopyError, Interrupted, NotAllowed, NotHvcopy, TimedOut
+from hvcopy.server import carry_out
 from hvcopy.transfer.jobs import Served
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
@@ -21,9 +24,17 @@ from hvcopy.transport import Listener
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
+MAX_GREETED = 16
+"""Connections greeted at once: a silent one has its place for the 10 s of a handshake."""
+LANE_SECONDS = 2.0
+"""For a connection to say that it is a lane, which one does with the last bytes of its handshake."""
+
 
 class SendingListener:
-    """Listens for one receiver and is then its client; further connections become lanes of that session."""
+    """Listens for one receiver and is then its client; further connections become lanes of that session.
+
+    *on_refused* hears of who is not let in or comes too late, from threads.
+    """
 
     def __init__(
         self,
@@ -34,60 +45,68 @@ class SendingListener:
         lanes: int = DEFAULT_LANES,
         on_refused: Callable[[str, HvcopyError], None] = lambda peer, error: None,
     ) -> None:
-        self._listener = listener
         self._admission = admission
         self._terms = Terms("client", str(listener.address), admission.key, timeout)
         self._wanted = lanes
-        self._on_refused = on_refused
         self._registry = Registry()
-        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._receivers: queue.SimpleQueue[Link] = queue.SimpleQueue()
+        self._taken = False
+        self._acceptor = Acceptor(
+            listener,
+            self._greet,
+            places=MAX_GREETED,
+            full=f"{MAX_GREETED} connections are being greeted there already",
+            timeout=timeout,
+            on_failed=on_refused,
+        )
 
     def wait(self) -> Client:
         """Wait until a receiver connects and is let in; returns the client of it.
 
         Blocks until ``close`` is called from another thread, which makes it raise Interrupted.
         """
-        while (link := self._accept()) is None:
-            if self._stop.is_set():
-                raise Interrupted("interrupted")
-        client = Client(link, self._terms, lanes=self._wanted, token=new_token(), registry=self._registry)
-        threading.Thread(target=self._take_lanes, name="lanes", daemon=True).start()
-        return client
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+        while not self._acceptor.stopping:
+            with contextlib.suppress(queue.Empty):
+                link = self._receivers.get(timeout=POLL_SECONDS)
+                return Client(link, self._terms, lanes=self._wanted, token=new_token(), registry=self._registry)
+        raise Interrupted("interrupted")
 
     def close(self) -> None:
         """Accept nothing more."""
-        self._stop.set()
+        self._acceptor.stop()
 
-    def _accept(self) -> Link | None:
-        channel = self._listener.accept(POLL_SECONDS)
-        if channel is None:
-            return None
-        channel.timeout = self._terms.timeout
+    def _accept(self) -> None:
+        with contextlib.suppress(HvcopyError):  # it listens no more: the copy is over, or goes on with the lanes that it has
+            self._acceptor.run()
+
+    def _greet(self, channel: Channel) -> None:
+        self._admission.let_in(channel)
+        link, _ = self._terms.meet(channel, connector=False)
+        with self._lock:
+            first, self._taken = not self._taken, True
+        if first:
+            self._receivers.put(link)
+        else:
+            self._take_lane(link)
+
+    def _take_lane(self, link: Link) -> None:
+        link.deadline = min(link.deadline, time.monotonic() + LANE_SECONDS)
         try:
-            try:
-                self._admission.check(channel)
-            except HvcopyError as error:
-                refuse(channel, error)
-                raise
-            return self._terms.meet(channel, connector=False)[0]
+            lane = expect(link, Type.LANE)
+        except TimedOut:  # a receiver waits for a job, and says nothing before
+            late = NotAllowed(
+                "another receiver is served there, the only one that `hvcopy send -l` takes",
+                hint="when it is over, start it there once more; `hvcopy serve` takes many at once",
+            )
+            link.refuse(late)
+            raise late from None
         except HvcopyError as error:
-            self._on_refused(channel.peer, error)
-            return None
-
-    def _take_lanes(self) -> None:
-        while not self._stop.is_set():
-            try:
-                link = self._accept()
-            except HvcopyError:  # it listens no more: the copy is over, or goes on with the lanes that it has
-                return
-            if link is None:
-                continue
-            try:
-                lane = expect(link, Type.LANE)
-                assert isinstance(lane, m.Lane)
-                self._registry.join(link, lane)
-            except HvcopyError as error:
-                link.refuse(error)
+            link.refuse(error)
+            raise
+        assert isinstance(lane, m.Lane)
+        self._registry.join(link, lane)
 
 
 def receive_once(

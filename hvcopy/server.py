@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+from hvcopy.accepting import Acceptor
 from hvcopy.address import Address, UnixAddress
 from hvcopy.admission import Admission as Admission
 from hvcopy.channel import Channel
@@ -20,7 +21,6 @@ from hvcopy.errors import (
 )
 from hvcopy.files.confined import open_directory
 from hvcopy.session.handshake import Agreed
-from hvcopy.transfer.greeting import refuse
 from hvcopy.transfer.jobs import Grow, Served, run_list, run_pull, run_push
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
@@ -34,7 +34,6 @@ TAKERS = {"stream": "hvcopy pipe -l", "bench": "hvcopy bench --serve"}
 """What takes the kinds of jobs that are no files'."""
 MAX_CLIENTS = 64
 """Connections served at once; each costs a thread and a few megabytes."""
-POLL_SECONDS = 0.2
 STOP_SECONDS = 3.0
 
 
@@ -97,66 +96,40 @@ class Reception:
         self.timeout = timeout
         self.events = events or Events()
         self.once = once
-        self._stopping = threading.Event()
+        self._acceptor = Acceptor(
+            listener,
+            self.converse,
+            places=MAX_CLIENTS,
+            full=f"the server already serves {MAX_CLIENTS} connections",
+            timeout=timeout,
+            on_failed=self.events.failed,
+        )
         self._registry = Registry()
-        self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
         self._lock = threading.Lock()
-        self._channels: set[Channel] = set()
         self._taken = False
         self._outcome: HvcopyError | None = None
         self._terms = Terms("server", str(self.listener.address), self.admission.key, self.timeout)
 
     def run(self) -> None:
         """Accept and serve until stopped; with *once*, until the only job is over, whose failure is raised."""
-        while not self._stopping.is_set():
-            channel = self.listener.accept(POLL_SECONDS)
-            if channel is None:
-                continue
-            channel.timeout = self.timeout
-            if not self._slots.acquire(blocking=False):
-                refuse(
-                    channel, NotAllowed(f"the server already serves {MAX_CLIENTS} connections", hint="try again later")
-                )
-                continue
-            threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True).start()
+        self._acceptor.run()
         self._end_sessions()
         if self._outcome:
             raise self._outcome
 
     def stop(self) -> None:
         """Accept nothing more, and end what is under way; ``run`` returns within a few seconds."""
-        self._stopping.set()
+        self._acceptor.stop()
 
     def _end_sessions(self) -> None:
         for lanes in self._registry.all():
             lanes.fail(Stopped("the server was stopped"))
-        with self._lock:
-            waiting = list(self._channels)
-        for channel in waiting:
-            channel.cancel()
-        for _ in range(MAX_CLIENTS):
-            if not self._slots.acquire(timeout=STOP_SECONDS):
-                return
-
-    def _serve(self, channel: Channel) -> None:
-        with self._lock:
-            self._channels.add(channel)
-        try:
-            self.converse(channel)
-        except HvcopyError as error:
-            self.events.failed(channel.peer, error)
-        finally:
-            with self._lock:
-                self._channels.discard(channel)
-            self._slots.release()
+        self._acceptor.cancel()
+        self._acceptor.join(STOP_SECONDS)
 
     def converse(self, channel: Channel) -> None:
         """Serve one connection in a thread of its own, and close it.  Raises HvcopyError; blocks."""
-        try:
-            self.admission.check(channel)
-        except NotAllowed as error:
-            refuse(channel, error)
-            raise
+        self.admission.let_in(channel)
         link, agreed = self._terms.meet(channel, connector=False)
         try:
             order = expect(link, Type.JOB, Type.LANE)

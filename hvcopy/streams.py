@@ -12,20 +12,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from hvcopy.accepting import POLL_SECONDS, Acceptor
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NotAllowed, NotHvcopy, ReaderGone, TimedOut, printable
+from hvcopy.errors import (
+    BadUsage,
+    ConnectionLost,
+    HvcopyError,
+    Interrupted,
+    NotAllowed,
+    NotHvcopy,
+    ReaderGone,
+    TimedOut,
+    printable,
+)
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.session.handshake import Agreed
-from hvcopy.transfer.greeting import refuse
 from hvcopy.transfer.lanes import Lanes
-from hvcopy.transfer.link import Link
+from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link
 from hvcopy.transfer.session import Terms, expect
 from hvcopy.transfer.streaming import Sink, Streaming
 from hvcopy.transfer.tally import StreamTally
@@ -42,7 +51,6 @@ if TYPE_CHECKING:
     from hvcopy.transport import Listener
 
 KIND = "stream"
-POLL_SECONDS = 0.2
 MAX_WAITING = 16
 """Peers that may be greeted, or wait for their turn, at once; each costs a thread or a connection."""
 PIECE = 1 << 20
@@ -257,7 +265,7 @@ def _check(agreed: Agreed) -> None:
 class StreamListener:
     """Greets peers on *listener* and hands them out one at a time, to ``wait``; others wait for their turn.
 
-    *on_refused* hears of those that are not let in or want something else; called from threads.
+    *on_refused* hears of those that are not let in, want something else, or leave before their turn; called from threads.
     """
 
     def __init__(
@@ -268,24 +276,25 @@ class StreamListener:
         timeout: float,
         on_refused: Callable[[str, HvcopyError], None] = lambda peer, error: None,
     ) -> None:
-        self._listener = listener
         self._admission = admission
         self._terms = Terms("server", str(listener.address), admission.key, timeout)
         self._on_refused = on_refused
-        self._ready: queue.SimpleQueue[Link] = queue.SimpleQueue()
-        self._slots = threading.BoundedSemaphore(MAX_WAITING)
-        self._stop = threading.Event()
+        self._waiting: list[Link] = []
+        self._changed = threading.Condition()
         self._taken = False
+        self._acceptor = Acceptor(
+            listener,
+            self._greet,
+            places=MAX_WAITING,
+            full=f"{MAX_WAITING} others wait there already",
+            timeout=timeout,
+            on_failed=on_refused,
+        )
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
     def wait(self) -> Stream:
         """Return the next peer's stream.  Blocks until ``close`` is called from another thread: then raises Interrupted."""
-        while not self._stop.is_set():
-            try:
-                link = self._ready.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                continue
-            self._slots.release()
+        while link := self._next():
             link.deadline = 0.0
             try:
                 link.send(m.Ready(b"", 1, "", []))
@@ -299,40 +308,26 @@ class StreamListener:
 
     def close(self) -> None:
         """Greet nobody more, and send away who waits.  The listener stays open."""
-        self._stop.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._turn_away(self._ready.get_nowait())
+        self._acceptor.stop()
+        with self._changed:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._waiting, 2 * ERROR_WAIT)
+
+    def _next(self) -> Link | None:
+        with self._changed:
+            while not self._acceptor.stopping:
+                if self._waiting:
+                    self._changed.notify_all()
+                    return self._waiting.pop(0)
+                self._changed.wait(POLL_SECONDS)  # Windows hears Ctrl-C only between two waits
+        return None
 
     def _accept(self) -> None:
         with contextlib.suppress(HvcopyError):  # the listener was closed
-            while not self._stop.is_set():
-                channel = self._listener.accept(POLL_SECONDS)
-                if channel is None:
-                    continue
-                channel.timeout = self._terms.timeout
-                if self._slots.acquire(blocking=False):
-                    threading.Thread(target=self._greet, args=(channel,), name=channel.peer, daemon=True).start()
-                else:
-                    refuse(channel, NotAllowed(f"{MAX_WAITING} others wait there already", hint="try again later"))
+            self._acceptor.run()
 
     def _greet(self, channel: Channel) -> None:
-        try:
-            link = self._meet(channel)
-        except HvcopyError as error:
-            self._slots.release()
-            self._on_refused(channel.peer, error)
-            return
-        self._ready.put(link)
-        if self._stop.is_set():
-            self.close()
-
-    def _meet(self, channel: Channel) -> Link:
-        try:
-            self._admission.check(channel)
-        except HvcopyError as error:
-            refuse(channel, error)
-            raise
+        self._admission.let_in(channel)
         link, agreed = self._terms.meet(channel, connector=False)
         try:
             job = expect(link, Type.JOB)
@@ -347,11 +342,47 @@ class StreamListener:
         except HvcopyError as error:
             link.refuse(error)
             raise
-        return link
+        if self._stand_by(link):
+            return
+        if self._acceptor.stopping:
+            self._turn_away(link)
+        else:
+            self._part(link)
+
+    def _stand_by(self, link: Link) -> bool:
+        """Wait until it is the turn of *link*; False when the peer said something before that, or nobody has a turn any more."""
+        with self._changed:
+            self._waiting.append(link)
+            self._changed.notify_all()
+            while link in self._waiting:
+                if self._acceptor.stopping:
+                    return False
+                if link.channel.readable():
+                    self._waiting.remove(link)
+                    return False
+                self._changed.wait(POLL_SECONDS)
+        return True
 
     def _turn_away(self, link: Link) -> None:
-        self._slots.release()
         if self._taken:
-            link.refuse(NotAllowed("this side talks to another peer already", hint="it listens for more with -k"))
+            link.send_error(NotAllowed("this side talks to another peer already", hint="it listens for more with -k"))
         else:
-            link.refuse(Interrupted("the other side was interrupted"))
+            link.send_error(Interrupted("the other side was interrupted"))
+        with self._changed:
+            if link in self._waiting:
+                self._waiting.remove(link)
+            self._changed.notify_all()
+        link.linger()
+        link.close()
+
+    def _part(self, link: Link) -> None:
+        """Raise what the peer says before its turn: at most why it gives up."""
+        link.deadline = time.monotonic() + LAST_WORDS
+        try:
+            expect(link)
+        except ConnectionLost:
+            link.close()
+            raise ConnectionLost(f"{link.channel.peer}: it left before its turn") from None
+        except HvcopyError as error:
+            link.refuse(error)
+            raise

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import select
 import socket
 import sys
 
 from hvcopy.address import Address, HybridAddress
+from hvcopy.channel import Channel
 
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
@@ -40,6 +42,36 @@ def closed_here(sock: socket.socket) -> bool:
                 if fields[1:3] == ends:
                     return fields[9] == "0"
     return False
+
+
+def closed_wholly(channel: Channel) -> bool:
+    """True when the peer, whose end was read, can be told nothing more; False where that cannot be known."""
+    return _hung_up(channel.sock) or closed_here(channel.sock) or not channel.takes_more()
+
+
+def has_left(channel: Channel) -> bool:
+    """True when the peer has closed wholly, or broken off, and nothing of what it sent is left to read.
+
+    For a non-blocking socket; receives nothing.
+    """
+    try:
+        return not channel.sock.recv(1, socket.MSG_PEEK) and closed_wholly(channel)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """True for a unix socket whose peer has closed, of which poll(2) says POLLHUP (net/unix/af_unix.c unix_poll)."""
+    if sys.platform == "win32" or sock.family != socket.AF_UNIX:
+        return False
+    else:
+        poller = select.poll()
+        with contextlib.suppress(ValueError):
+            poller.register(sock.fileno(), 0)
+            return any(event & select.POLLHUP for _, event in poller.poll(0))
+        return False
 
 
 def _as_in_table(family: int, host: str, port: int) -> str:

@@ -60,6 +60,50 @@ def test_wait_keeps_the_client_until_there_is_a_target(processes: ExitStack, tmp
     assert eventually(lambda: arrived, what="what the client said") == [b"early"]
 
 
+def test_what_a_client_said_before_it_left_is_still_delivered(processes: ExitStack, tmp_path: Path) -> None:
+    target = f"unix:{tmp_path}/far"
+    process, address = processes.enter_context(forwarding(f"unix:{tmp_path}/near", target, "--wait", "30", "-m", "1"))
+    with connect(address) as client:
+        client.sendall(b"early")
+    with connect(address):  # taken when the first one is done with
+        arrived: list[bytes] = []
+        processes.enter_context(Listening(target, lambda sock: arrived.append(hear(sock, 5))))
+        assert eventually(lambda: arrived, what="what the client said") == [b"early"]
+    assert "left before" not in process.err
+
+
+@pytest.mark.parametrize("listen_at", ["unix:FOLDER/near", "tcp:127.0.0.1:0"], ids=["unix", "tcp"])
+def test_a_client_that_leaves_while_its_target_is_waited_for_gives_its_place_to_the_next(
+    listen_at: str, processes: ExitStack, tmp_path: Path
+) -> None:
+    target, options = f"unix:{tmp_path}/far", ["--wait", "300", "-m", "1"]
+    where = listen_at.replace("FOLDER", str(tmp_path))
+    process, address = processes.enter_context(
+        forwarding(where, target, *options, *([OPEN] if where.startswith("tcp") else []))
+    )
+    with connect(address):
+        pass
+    process.line(f"left before {target} was reached")
+    client = processes.enter_context(connect(address))
+    processes.enter_context(Listening(target, lambda sock: sock.sendall(b"yes")))
+    assert hear(client, 3) == b"yes"
+
+
+def test_a_client_that_only_sends_nothing_more_has_not_left(processes: ExitStack, tmp_path: Path) -> None:
+    target = f"unix:{tmp_path}/far"
+    for number, where in enumerate((f"unix:{tmp_path}/near", "tcp:127.0.0.1:0")):
+        process, address = processes.enter_context(
+            forwarding(where, f"{target}{number}", "--wait", "300", *([OPEN] if where.startswith("tcp") else []))
+        )
+        client = processes.enter_context(connect(address))
+        client.shutdown(socket.SHUT_WR)
+        with connect(address):
+            pass
+        process.line("left before")  # the one that did
+        processes.enter_context(Listening(f"{target}{number}", lambda sock: sock.sendall(b"yes")))
+        assert hear(client, 3) == b"yes"
+
+
 def test_a_client_of_a_target_that_never_answers_is_given_up(processes: ExitStack, tmp_path: Path) -> None:
     with Listening(f"unix:{tmp_path}/v", drain):  # a paused VM: takes CONNECT and says nothing
         process, address = processes.enter_context(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import Finished, Running, run
-from peers import client_of, connect
+from peers import Peer, client_of, connect
 
 from e2e.hostile import finish, send_file
 from e2e.trees import MIB, leftovers, noise, picture, plant, write
@@ -155,6 +155,33 @@ def test_a_stranger_is_named_once_by_a_sender_that_listens_and_does_not_end_it(
         told = sender.line("hvcopy: (.*the peer .*hvcopy.*)\n")[1]
     assert told.count(told.partition(": ")[0]) == 1, told
     assert (run("recv", socket_address, root, "--no-fsync").code, sender.finish().code) == (0, 0)
+
+
+def test_a_silent_stranger_keeps_nobody_from_a_sender_that_listens(
+    socket_address: str, here: Path, root: Path, processes: ExitStack
+) -> None:
+    sender = processes.enter_context(Running("send", "-l", write(here / "f"), socket_address))
+    sender.line("listening on")
+    with connect(socket_address), connect(socket_address):
+        received = run("recv", socket_address, root, "--no-fsync", "--timeout", "5")  # half of a handshake's time
+        assert (received.code, sender.finish().code) == (0, 0), received.err
+
+
+def test_a_second_receiver_is_told_that_there_is_another(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    address = f"unix:{tmp_path}/s"
+    sender = processes.enter_context(Running("send", "-l", write(here / "f"), address))
+    sender.line("listening on")
+    with Peer(connect(address)).shake(connector=True, role="server") as first:
+        first.expect(m.Job)
+        second = run("recv", address, root)
+        assert second.code == 9, second.err
+        assert "another receiver" in second.err
+        assert not sender.ended
+        first.send(m.Error(10, "no room", ""))
+    assert sender.finish().code == 10
+    assert os.listdir(root) == []
 
 
 def test_recv_waits_for_a_sender_that_starts_later(

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from commands import PATIENCE, Running, eventually, run, serving
+from peers import Peer, connect
 from xxhash import xxh3_128_hexdigest
 
 from e2e.plumbing import Piped, joined, listening
 from e2e.trees import MIB, noise, write
+from hvcopy.wire import messages as m
 
 # ---- who is let in
 
@@ -111,6 +113,48 @@ def test_a_peer_whose_turn_does_not_come_is_told_what_it_waited_for(tmp_path: Pa
     assert second.code == 5
     assert "the peer talks to another one, whose end did not come within 1 s" in second.err
     assert not left.ended
+
+
+@pytest.mark.parametrize("leaves", ["without a word", "with one", "with nonsense"])
+def test_who_leaves_before_its_turn_gives_its_place_to_the_next(
+    leaves: str, tmp_path: Path, processes: ExitStack
+) -> None:
+    """At most 16 wait."""
+    address = f"unix:{tmp_path}/s"
+    left = processes.enter_context(listening(address, "-k"))
+    left.end()
+    tap = left.tap()
+    first = processes.enter_context(Piped(address, "-v"))
+    first.line("connected to")
+    for _ in range(20):
+        with Peer(connect(address)).shake(connector=True, role="client") as waiting:
+            waiting.send(m.Job("stream", [], m.Options(), b"", 1))
+            if leaves == "with one":
+                waiting.send(m.Error(130, "its user had enough", ""))
+            elif leaves == "with nonsense":
+                waiting.send(m.Bye())
+                assert waiting.error().code == 7
+        left.line({"without a word": "left before", "with one": "had enough", "with nonsense": "sent BYE out"}[leaves])
+    last = processes.enter_context(Running("pipe", address, "-i", write(tmp_path / "f", b"last")))
+    first.send(b"first, ")
+    first.end()
+    assert (first.finish().code, last.finish().code) == (0, 0), last.err
+    left.signal(signal.SIGINT)
+    assert left.finish().code == 0
+    assert tap.all() == b"first, last"
+
+
+def test_who_waits_for_its_turn_hears_that_there_will_be_none(tmp_path: Path, processes: ExitStack) -> None:
+    address = f"unix:{tmp_path}/s"
+    left = processes.enter_context(listening(address, "-k"))
+    first = processes.enter_context(Piped(address, "-v"))
+    first.line("connected to")
+    with Peer(connect(address)).shake(connector=True, role="client") as waiting:
+        waiting.send(m.Job("stream", [], m.Options(), b"", 1))
+        run("ls", address)  # when that is answered, the other one waits
+        left.signal(signal.SIGINT)
+        assert waiting.error().code == 9
+    assert left.finish().code == 0
 
 
 def test_a_failure_does_not_end_a_listener_that_goes_on(tmp_path: Path, processes: ExitStack) -> None:

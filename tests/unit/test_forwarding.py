@@ -118,7 +118,7 @@ def test_a_tcp_client_that_has_only_ended_is_waited_for(
         return looked[-1]
 
     monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.02)
-    monkeypatch.setattr("hvcopy.forwarding.closed_here", look)
+    monkeypatch.setattr("hvcopy.transport.closing.closed_here", look)
     joined = Joined(stack, "tcp", grace=grace)
     joined.client.shutdown(socket.SHUT_WR)
     eventually(lambda: len(looked) > 10, what="looks at the client")

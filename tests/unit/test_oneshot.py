@@ -23,8 +23,8 @@ def test_its_thread_ends_quietly_with_the_listener(tmp_path: Path, monkeypatch: 
         waiting = pool.submit(SendingListener(listener, Admission(), timeout=10).wait)
         peer = Peer(connect(str(listener.address))).shake(connector=True, role="server")
         client = waiting.result(10)
-        assert any(thread.name == "lanes" for thread in threading.enumerate())
-    eventually(lambda: not any(thread.name == "lanes" for thread in threading.enumerate()), what="the thread's end")
+        assert any(thread.name == "accept" for thread in threading.enumerate())
+    eventually(lambda: not any(thread.name == "accept" for thread in threading.enumerate()), what="the thread's end")
     client.close()
     peer.close()
     assert broken == []

@@ -1,0 +1,95 @@
+"""Connections of one listener, each in a thread of its own, so that none waits for another: at most so many at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from hvcopy.channel import Channel
+from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed
+from hvcopy.transfer.greeting import refuse
+from hvcopy.transport import Listener
+
+POLL_SECONDS = 0.2
+
+
+class Acceptor:
+    """Gives each connection to *converse*, in its own thread; beyond *places* of them it is refused, with *full* as the reason.
+
+    *converse* blocks, and may raise HvcopyError, of which *on_failed* hears with the peer's name.  *timeout* becomes the
+    channels'.  ``run`` blocks until ``stop``; both from any thread.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        converse: Callable[[Channel], None],
+        *,
+        places: int,
+        full: str,
+        timeout: float,
+        on_failed: Callable[[str, HvcopyError], None],
+    ) -> None:
+        self._listener = listener
+        self._converse = converse
+        self._places = places
+        self._full = full
+        self._timeout = timeout
+        self._on_failed = on_failed
+        self._stopping = threading.Event()
+        self._free = threading.BoundedSemaphore(places)
+        self._lock = threading.Lock()
+        self._channels: set[Channel] = set()
+
+    @property
+    def stopping(self) -> bool:
+        """True once nothing more is accepted."""
+        return self._stopping.is_set()
+
+    def run(self) -> None:
+        """Accept until stopped.  Raises HvcopyError when the listener fails, or is closed before that."""
+        while not self.stopping:
+            channel = self._listener.accept(POLL_SECONDS)
+            if channel is None:
+                continue
+            channel.timeout = self._timeout
+            if not self._free.acquire(blocking=False):
+                refuse(channel, NotAllowed(self._full, hint="try again later"))
+                continue
+            thread = threading.Thread(target=self._run, args=(channel,), name=channel.peer, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+                self._free.release()
+                lacking = LocalFailure("the system has no memory for another connection")
+                refuse(channel, lacking)
+                self._on_failed(channel.peer, lacking)
+
+    def stop(self) -> None:
+        """Accept nothing more; what is under way goes on."""
+        self._stopping.set()
+
+    def cancel(self) -> None:
+        """End every blocked call on a channel that *converse* still has."""
+        with self._lock:
+            channels = list(self._channels)
+        for channel in channels:
+            channel.cancel()
+
+    def join(self, seconds: float) -> None:
+        """Wait until no thread is left, as long as one of them ends every *seconds*."""
+        for _ in range(self._places):
+            if not self._free.acquire(timeout=seconds):
+                return
+
+    def _run(self, channel: Channel) -> None:
+        with self._lock:
+            self._channels.add(channel)
+        try:
+            self._converse(channel)
+        except HvcopyError as error:
+            self._on_failed(channel.peer, error)
+        finally:
+            with self._lock:
+                self._channels.discard(channel)
+            self._free.release()
