@@ -10,6 +10,8 @@ from hvcopy.cli import options
 
 if TYPE_CHECKING:
     from hvcopy.cli.benching import Bench
+    from hvcopy.cli.running import Command
+    from hvcopy.errors import HvcopyError
 
 USUAL = "send,recv,latency,connections,sweep"
 
@@ -63,6 +65,8 @@ def bench(
     from hvcopy.cli.running import Command
 
     command = Command("bench", quiet=quiet)
+    if as_json:
+        command.epilogue = lambda error: _fail(command, error)
     runs: list[Bench] = []
 
     def work() -> None:
@@ -125,6 +129,15 @@ def bench(
     finally:
         for run in runs:  # an interrupted command does not wait for its thread
             run.close()
+
+
+def _fail(command: Command, error: HvcopyError | None) -> None:
+    """Print the object of a command that fails before it measures."""
+    from hvcopy import __version__
+    from hvcopy.cli.running import show_json
+    from hvcopy.measuring.shape import whole
+
+    show_json(whole([], peer=command.report.peer, protocol="", version=__version__, error=error))
 
 
 def _check(

@@ -311,6 +311,9 @@ def test_options_that_make_no_sense_are_2_before_anything_is_measured(options: l
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     assert done.out == ""
+    for program in (run("bench", f"unix:{tmp_path}/none", *options, "--json"), run("bench", *options, "nonsense", "--json")):
+        assert (program.code, program.result["exit_code"], program.result["ok"]) == (2, 2, False)
+        assert program.result["error"] in program.err
 
 
 @pytest.mark.parametrize(
