@@ -188,6 +188,11 @@ class Channel:
         self.sent.cancel()
         self.received.cancel()
 
+    @property
+    def cancelled(self) -> bool:
+        """True after ``cancel``."""
+        return self.sent.cancelled
+
     def shutdown(self) -> None:
         """End both directions, which wakes threads that wait for the peer; harmless when it is over already."""
         with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
-from hvcopy.transport import dial, pinned
+from hvcopy.transport import Cancellation, dial, pinned
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -203,10 +203,16 @@ def connect(
     timeout: float = 30.0,
     buffer: int | None = None,
     lanes: int = DEFAULT_LANES,
+    cancellation: Cancellation | None = None,
 ) -> Client:
-    """Connect to a server at *address* and prove the key both ways.  Raises HvcopyError; blocks up to *wait* + *timeout*."""
+    """Connect to a server at *address* and prove the key both ways.
+
+    Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.
+    """
     terms = Terms("client", str(address), key, timeout)
-    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer)
+    cancellation = cancellation or Cancellation()
+    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancellation.cancelled)
+    cancellation.watch(channel)
     try:
         link, _ = terms.meet(channel, connector=True)
     except HvcopyError:

@@ -38,7 +38,7 @@ from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link
 from hvcopy.transfer.session import Terms, expect
 from hvcopy.transfer.streaming import Sink, Streaming
 from hvcopy.transfer.tally import StreamTally
-from hvcopy.transport import dial
+from hvcopy.transport import Cancellation, dial
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -219,16 +219,23 @@ def open_stream(
     wait: float = 0.0,
     timeout: float = 30.0,
     buffer: int | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancellation: Cancellation | None = None,
 ) -> Stream:
     """Connect to whoever listens for a stream (``hvcopy pipe -l``), and prove *key* both ways.
 
-    Raises HvcopyError; blocks up to *wait* + *timeout* seconds, of which *cancelled* can end those before there is a
-    connection.  *buffer* is bytes of socket buffer, None what suits.
+    Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.  *buffer* is bytes of socket buffer,
+    None what suits.
     """
+    cancellation = cancellation or Cancellation()
     channel = dial(
-        address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled, start=("hvcopy pipe -l {}",)
+        address,
+        wait=wait,
+        timeout=timeout,
+        buffer=buffer,
+        cancelled=cancellation.cancelled,
+        start=("hvcopy pipe -l {}",),
     )
+    cancellation.watch(channel)
     try:
         link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
     except HvcopyError:

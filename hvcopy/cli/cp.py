@@ -66,6 +66,7 @@ def cp(
             key=arguments.key_of(key_file, remote.key_file),
             wait=arguments.seconds(wait),
             timeout=arguments.timeout_seconds(timeout),
+            cancellation=command.connecting(),
             buffer=arguments.size(buffer),
             lanes=lanes,
         )

@@ -36,6 +36,7 @@ def ls(
             key=arguments.key_of(key_file, remote.key_file),
             wait=arguments.seconds(wait),
             timeout=arguments.timeout_seconds(timeout),
+            cancellation=command.connecting(),
         )
         with client:
             command.interruptible(client.interrupt)

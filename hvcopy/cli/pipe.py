@@ -86,7 +86,7 @@ def pipe(
                     wait=trying,
                     timeout=patience,
                     buffer=size,
-                    cancelled=lambda: command.interrupted,
+                    cancellation=command.connecting(),
                 )
             else:
                 admission = arguments.admission(

@@ -56,7 +56,7 @@ def recv(
         if not listening:
             from hvcopy.oneshot import receive_once
 
-            target, waiting = where, [trying]
+            target, waiting, cancellation = where, [trying], command.connecting()
 
             def connect() -> Channel:
                 nonlocal target
@@ -65,8 +65,10 @@ def recv(
                     wait=waiting.pop() if waiting else 0.0,
                     timeout=patience,
                     buffer=size,
+                    cancelled=cancellation.cancelled,
                     start=("hvcopy send -l PATH {}",),
                 )
+                cancellation.watch(channel)
                 target = pinned(where, channel)
                 return channel
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from hvcopy.errors import (
     BadUsage,
@@ -27,6 +27,9 @@ from hvcopy.errors import (
 from hvcopy.progress import KINDS, Progress
 from hvcopy.report import Report
 from hvcopy.transfer.tally import Tally
+
+if TYPE_CHECKING:
+    from hvcopy.transport import Cancellation
 
 TICK = 0.1
 INTERRUPT_SECONDS = 2.0
@@ -174,6 +177,14 @@ class Command:
         self._interrupt = interrupt
         if self.interrupted:
             interrupt(Interrupted("interrupted"))
+
+    def connecting(self) -> Cancellation:
+        """Return what ends a connection that is only coming about; until it has, that is the work under way."""
+        from hvcopy.transport import Cancellation
+
+        cancellation = Cancellation()
+        self.interruptible(lambda error: cancellation.cancel())
+        return cancellation
 
     def _work(self, work: Callable[[], None]) -> None:
         outcome: list[BaseException] = []

@@ -85,6 +85,7 @@ def send(
                     key=key,
                     wait=trying,
                     timeout=patience,
+                    cancellation=command.connecting(),
                     buffer=arguments.size(buffer),
                     lanes=lanes,
                 )

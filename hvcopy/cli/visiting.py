@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import textwrap
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -25,13 +24,11 @@ class Visit:
     """One run of the command."""
 
     def __init__(self, command: Command, *, as_json: bool, verbose: bool) -> None:
-        stopped = threading.Event()
         self._command = command
         self._as_json = as_json
         self._verbose = verbose
         self._start = time.monotonic()
-        self._examination = Examination(cancelled=stopped.is_set)
-        command.interruptible(lambda error: stopped.set())
+        self._examination = Examination(cancellation=command.connecting())
         command.epilogue = self._show
 
     def run(self, text: str, *, listening: bool, timeout: str, key_file: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
 from hvcopy.address import Address
@@ -12,7 +10,7 @@ from hvcopy.doctor.finding import ADDRESS, FAIL, OK, WARN, Finding, failed
 from hvcopy.doctor.machine import Machine
 from hvcopy.doctor.windows import Windows, here
 from hvcopy.errors import HvcopyError
-from hvcopy.transport.patience import never
+from hvcopy.transport import Cancellation
 
 KEY_FILE = "key-file"
 NOT_NEEDED = "what was asked for works without"
@@ -27,14 +25,14 @@ class Examination:
         machine: Machine | None = None,
         *,
         windows: Windows | None = None,
-        cancelled: Callable[[], bool] = never,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self.found: list[Finding] = []
         self.asked = ""
         self.listening = False
         self._machine = machine or Machine()
         self._windows = windows or here()
-        self._cancelled = cancelled
+        self._cancellation = cancellation or Cancellation()
         self._decisive: list[Finding] = []
 
     @property
@@ -63,7 +61,7 @@ class Examination:
         from hvcopy.doctor.steps import Steps
 
         machine = self._look_at(address)
-        steps = Steps(address, machine, key=key, timeout=timeout, cancelled=self._cancelled)
+        steps = Steps(address, machine, key=key, timeout=timeout, cancellation=self._cancellation)
         try:
             steps.connect()
         finally:
@@ -76,7 +74,7 @@ class Examination:
 
         self.listening = True
         machine = self._look_at(address)
-        steps = Steps(address, machine, timeout=timeout, cancelled=self._cancelled)
+        steps = Steps(address, machine, timeout=timeout, cancellation=self._cancellation)
         try:
             steps.listen()
         finally:

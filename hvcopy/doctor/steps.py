@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress
 from hvcopy.channel import Channel
@@ -17,9 +17,9 @@ from hvcopy.doctor.finding import ADDRESS, WARN, Finding
 from hvcopy.doctor.greeting import greet
 from hvcopy.doctor.trail import ACCESS, CONNECT, GREETING, LISTEN, LOOKUP, MUXER, SOCKET_FILE, VERSION, Trail
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, NotHvcopy, printable
-from hvcopy.transport import listen
+from hvcopy.transport import Cancellation, listen
 from hvcopy.transport.connecting import as_channel, attempt
-from hvcopy.transport.patience import Patience, never
+from hvcopy.transport.patience import Patience
 
 _SPOKEN = (GREETING, VERSION, ACCESS)
 _MUXER_WHY = {
@@ -38,13 +38,13 @@ class Steps:
         *,
         key: bytes | None = None,
         timeout: float = 5.0,
-        cancelled: Callable[[], bool] = never,
+        cancellation: Cancellation,
     ) -> None:
         self._address = address
         self._trail = Trail(address, machine)
         self._key = key
         self._timeout = timeout
-        self._cancelled = cancelled
+        self._cancellation = cancellation
 
     @property
     def found(self) -> list[Finding]:
@@ -55,6 +55,7 @@ class Steps:
         """Connect, greet, and leave.  Blocks; raises Interrupted only."""
         channel = self._reach()
         if channel:
+            self._cancellation.watch(channel)
             try:
                 greet(self._trail, channel, self._key)
             finally:
@@ -141,4 +142,4 @@ class Steps:
             return channel
 
     def _patience(self) -> Patience:
-        return Patience(self._timeout, self._cancelled)
+        return Patience(self._timeout, self._cancellation.cancelled)

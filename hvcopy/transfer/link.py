@@ -320,8 +320,8 @@ class Link:
                     self._sending.release()
 
     def refuse(self, error: HvcopyError) -> None:
-        """Send ERROR, let the peer read it, and close; a peer that gave up itself is not answered."""
-        if not self.told:
+        """Send ERROR, let the peer read it, and close; a peer that gave up itself is not answered, nor after ``cancel``."""
+        if not (self.told or self.channel.cancelled):
             self.send_error(error)
             self.linger()
         self.close()

@@ -20,6 +20,7 @@ from hvcopy.doctor.examination import KEY_FILE, Examination
 from hvcopy.doctor.finding import ADDRESS, Finding
 from hvcopy.doctor.windows import Windows
 from hvcopy.errors import Interrupted
+from hvcopy.transport import Cancellation
 
 PORT = 18518
 HOST = Windows(
@@ -218,10 +219,13 @@ def test_a_program_that_hangs_is_5_and_is_not_left_running(
     monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
     pid = tmp_path / "pid"
     program(tmp_path / name, f"echo $$ > {tmp_path}/new; /bin/mv {tmp_path}/new {pid}; {HANGS}")
+    cancellation = Cancellation()
+    if interrupted:
+        monkeypatch.setattr(cancellation, "cancelled", pid.exists)
     visit = Examination(
         Root(tmp_path).machine(),
         windows=msgspec.structs.replace(HOST, vmms=False, vmcompute=False),  # which is told, and not what decides
-        cancelled=pid.exists if interrupted else lambda: False,
+        cancellation=cancellation,
     )
     address = HypervAddress(vm, str(PORT))
     with pytest.raises(Interrupted) if interrupted else contextlib.nullcontext():

@@ -1,0 +1,84 @@
+"""A connection that is only coming about, ended from another thread."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from commands import PATIENCE, eventually
+from peers import Behaviour, Listening, Peer, drain
+
+from hvcopy import Address, open_stream, parse_address
+from hvcopy.client import connect
+from hvcopy.doctor.examination import Examination
+from hvcopy.errors import Interrupted
+from hvcopy.transport import Cancellation
+from hvcopy.wire import messages as m
+
+Reach = Callable[[Address, Cancellation], object]
+
+
+def a_client(address: Address, cancellation: Cancellation) -> object:
+    return connect(address, cancellation=cancellation)
+
+
+def a_client_that_waits(address: Address, cancellation: Cancellation) -> object:
+    return connect(address, wait=300, cancellation=cancellation)
+
+
+def a_stream(address: Address, cancellation: Cancellation) -> object:
+    return open_stream(address, timeout=300, cancellation=cancellation)
+
+
+def an_examination(address: Address, cancellation: Cancellation) -> object:
+    Examination(cancellation=cancellation).connect(address, key=None, timeout=300)
+    return None
+
+
+def busy(sock: socket.socket) -> None:
+    """A listener that talks to somebody else."""
+    peer = Peer(sock).shake(connector=False, role="server")
+    peer.expect(m.Job)
+    drain(sock)
+
+
+@pytest.mark.parametrize(
+    ("reach", "behaviour"),
+    [(a_client, drain), (a_stream, drain), (a_stream, busy), (an_examination, drain)],
+    ids=lambda one: one.__name__,
+)
+def test_a_greeting_is_ended_and_the_connection_closed(reach: Reach, behaviour: Behaviour, tmp_path: Path) -> None:
+    cancellation, over = Cancellation(), []
+
+    def at_end(sock: socket.socket) -> None:
+        try:
+            behaviour(sock)
+        finally:
+            over.append(sock)
+
+    with Listening(f"unix:{tmp_path}/s", at_end) as peer, ThreadPoolExecutor(1) as pool:
+        reaching = pool.submit(reach, parse_address(peer.address), cancellation)
+        eventually(lambda: peer.accepted, what="the connection")
+        cancellation.cancel()
+        with pytest.raises(Interrupted):
+            reaching.result(PATIENCE)
+        eventually(lambda: over, what="the connection's end")
+
+
+def test_waiting_for_somebody_who_listens_is_ended(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    with ThreadPoolExecutor(1) as pool:
+        reaching = pool.submit(a_client_that_waits, parse_address(f"unix:{tmp_path}/s"), cancellation)
+        cancellation.cancel()
+        with pytest.raises(Interrupted):
+            reaching.result(PATIENCE)
+
+
+def test_what_begins_after_it_ends_at_once(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with Listening(f"unix:{tmp_path}/s", drain) as peer, pytest.raises(Interrupted):
+        a_client(parse_address(peer.address), cancellation)
