@@ -129,6 +129,11 @@ def parse_address(text: str) -> Address:
     return address
 
 
+def is_scheme(name: str) -> bool:
+    """Say whether a colon after *name* makes an address of it, so that nothing else can be called so."""
+    return name.lower() in (*_FORMS, "hvsock")
+
+
 def split_remote(text: str, *, windows: bool, aliases: Container[str] = ()) -> tuple[str, str] | None:
     """Return (address or alias as typed, path on the server) when *text* is remote, None for a local path.
 
@@ -203,7 +208,7 @@ def _spell(text: str) -> _Spelled | None:
     """Take *text* apart by its scheme; None when it has none of ours."""
     scheme, colon, body = text.partition(":")
     form = scheme.lower()
-    if not colon or form not in (*_FORMS, "hvsock"):
+    if not colon or not is_scheme(scheme):
         return None
     url = body.startswith("//")
     body = body[2:] if url else body

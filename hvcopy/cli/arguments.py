@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from hvcopy.address import Address, UnixAddress, parse_address, split_remote
+from hvcopy.address import Address, UnixAddress, is_scheme, parse_address, split_remote
 from hvcopy.errors import BadUsage, LocalFailure, printable
 from hvcopy.units import parse_duration, parse_size
 
@@ -43,7 +43,7 @@ def aliases() -> dict[str, dict[str, Any]]:
     Raises BadUsage when it is broken, LocalFailure when it cannot be read.
     """
     path = config_path()
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return {}
     if not os.path.isfile(path):
         raise BadUsage(f"{printable(path)}: it is no file", hint="move it away, or write a configuration file there")
@@ -65,6 +65,11 @@ def aliases() -> dict[str, dict[str, Any]]:
     if not isinstance(hosts, dict):
         raise BadUsage(f"{printable(path)}: hosts is not a table", hint=_A_HOST)
     for name, host in hosts.items():
+        if is_scheme(name) or not name or set(":/") & set(name):
+            raise BadUsage(
+                f"{printable(path)}: hosts.{printable(name)}: no host can be called so",
+                hint="a name is no transport, and has no colon and no slash: [hosts.web1]",
+            )
         _check_host(f"{printable(path)}: hosts.{printable(name)}", host)
     return dict(hosts)
 

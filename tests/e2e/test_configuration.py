@@ -62,6 +62,14 @@ def test_a_fifo_for_a_configuration_is_2_and_not_waited_for(config: Path) -> Non
     assert "it is no file" in done.err
 
 
+@pytest.mark.parametrize("target", ["nowhere", "config.toml"])
+def test_a_link_that_leads_nowhere_is_not_no_configuration(target: str, config: Path) -> None:
+    config.symlink_to(target)
+    done = run("ls", "web1")
+    assert done.code == 2
+    assert f"{config}: it is no file" in done.err
+
+
 @pytest.mark.parametrize("words", [["nc", "-l", "near"], ["forward", "near", "tcp:127.0.0.1:9"]], ids=" ".join)
 def test_raw_peers_are_not_let_in_where_a_key_is_to_be_proven(words: list[str], tmp_path: Path, config: Path) -> None:
     config.write_text(f'[hosts.near]\naddress = "{real(f"unix:{tmp_path}/s")}"\nkey_file = "~/key"\n')
@@ -84,6 +92,10 @@ def test_raw_peers_are_not_let_in_where_a_key_is_to_be_proven(words: list[str], 
         "[hosts.web1]\naddress = 'unix:/x'\nkey_file = false\n",
         "[hosts.web1]\naddress = 'unix:/x'\nkeyfile = '/key'\n",
         "[host.web1]\naddress = 'unix:/x'\n",
+        "[hosts.Unix]\naddress = 'vsock:3:18518'\nkey_file = '/key'\n",
+        "[hosts.'web:1']\naddress = 'unix:/x'\n",
+        "[hosts.'web/1']\naddress = 'unix:/x'\n",
+        "[hosts.'']\naddress = 'unix:/x'\n",
     ],
 )
 @pytest.mark.parametrize("where", ["web1", "web1:/x"])
