@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 TICK = 0.1
 INTERRUPT_SECONDS = 2.0
 STDOUT, STDERR = 1, 2
+MOST_LATER = 10_000
+"""Lines kept while standard error takes none; the rest is counted."""
 
 
 def _allow_many_files() -> None:
@@ -117,6 +119,7 @@ class Command:
         self._progress: Progress | None = None
         self._lock = threading.Lock()
         self._said: list[str] = []
+        self._unsaid = 0
         self._start = time.monotonic()
 
     @property
@@ -136,11 +139,17 @@ class Command:
 
     def _later(self, line: str) -> None:
         with self._lock:
-            self._said.append(line)
+            if len(self._said) < MOST_LATER:
+                self._said.append(line)
+            else:
+                self._unsaid += 1
 
     def _flush(self) -> None:
         with self._lock:
             lines, self._said = self._said, []
+            unsaid, self._unsaid = self._unsaid, 0
+        if unsaid:
+            lines.append(f"hvcopy: and {unsaid} more lines like these, which nobody read in time")
         if lines:
             if self._progress:
                 self._progress.clear()

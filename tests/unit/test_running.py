@@ -102,3 +102,25 @@ def test_what_several_threads_say_stays_whole(tmp_path: Path, monkeypatch: pytes
         sys.setswitchinterval(before)
     lines = iter((tmp_path / "err").read_text().splitlines())
     assert sorted(map("\n".join, zip(lines, lines, strict=True))) == sorted(said)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_lines_that_nobody_reads_are_counted_from_some_number_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hvcopy.cli.running.MOST_LATER", 3)
+    command = Command("cp")
+
+    def work() -> None:
+        with command._lock:  # as long as that is held, nothing is printed
+            lines = [threading.Thread(target=command.noted, args=(b"%d" % number, "left out")) for number in range(5)]
+            for line in lines:
+                line.start()
+        for line in lines:
+            line.join()
+
+    with pytest.raises(SystemExit):
+        command.run(work, here=True)
+    err = capsys.readouterr().err
+    assert err.count("left out") == 3
+    assert "and 2 more" in err
