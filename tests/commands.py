@@ -68,7 +68,7 @@ class Finished:
 class Running:
     """One process of the command, its output in files, so that no full pipe can stop it, unless *stdout* is given.
 
-    With *prefix*, *env*, *stdin*, *stdout* or *anew* it has an interpreter of its own.
+    With *prefix*, *env* or *anew* it has an interpreter of its own.
     """
 
     def __init__(
@@ -86,12 +86,11 @@ class Running:
         outputs = self._out.fileno() if stdout is None else stdout, self._err.fileno()
         words, folder = [*map(str, arguments)], cwd or Path.cwd()
         environment = {**os.environ, "COLUMNS": "100", **(env or {})}
-        if prefix or env or anew or stdout is not None or stdin != subprocess.DEVNULL:
-            self.process = execute(
-                words, *outputs, cwd=folder, env=environment, prefix=prefix, stdin=stdin, stdout=stdout is not None
-            )
+        streams = {"cwd": folder, "env": environment, "stdin": stdin, "stdout": stdout is not None}
+        if prefix or env or anew:
+            self.process = execute(words, *outputs, **streams, prefix=prefix)
         else:
-            self.process = start(words, *outputs, cwd=folder, env=environment)
+            self.process = start(words, *outputs, **streams)
         if ELSEWHERE:  # a worker may have had to be started first
             self._start = time.monotonic()
 

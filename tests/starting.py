@@ -17,8 +17,9 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from multiprocessing import reduction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -62,12 +63,22 @@ class Process(Protocol):
         """End it, unless it is over, with nothing more wanted of it."""
 
 
-def start(arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]) -> Process:
-    """Start ``hvcopy ARGUMENTS`` with two descriptors of files as its output."""
+def start(
+    arguments: Sequence[str],
+    out: int,
+    err: int,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    stdout: bool = False,
+) -> Process:
+    """Start ``hvcopy ARGUMENTS`` on descriptors: files for what it says, and with *stdout* anything for *out*."""
     if ELSEWHERE:
         words, changed = ports.words(arguments), {**env, **ELSEWHERE["env"]}
-        return workers.start(ELSEWHERE["worker"], words, (out, err), cwd=cwd, env=changed)
-    return Forked(arguments, out, err, cwd=cwd, env=env)
+        pipes = ({0: stdin} if stdin != subprocess.DEVNULL else {}) | ({1: out} if stdout else {})
+        return workers.start(ELSEWHERE["worker"], words, (out, err), cwd=cwd, env=changed, pipes=pipes)
+    return Forked(arguments, stdin, out, err, cwd=cwd, env=env)
 
 
 def execute(
@@ -81,11 +92,9 @@ def execute(
     stdin: int = subprocess.DEVNULL,
     stdout: bool = False,
 ) -> Process:
-    """The same in an interpreter of its own, behind *prefix*.  *stdout*: *out* gets each byte as it is."""
+    """The same in an interpreter of its own, behind *prefix*."""
     if ELSEWHERE and not prefix and (stdin != subprocess.DEVNULL or stdout):
-        pipes = ({0: stdin} if stdin != subprocess.DEVNULL else {}) | ({1: out} if stdout else {})
-        changed = {**env, **ELSEWHERE["env"]}
-        return workers.start(ELSEWHERE["worker"], ports.words(arguments), (out, err), cwd=cwd, env=changed, pipes=pipes)
+        return start(arguments, out, err, cwd=cwd, env=env, stdin=stdin, stdout=stdout)  # each byte as it is
     if ELSEWHERE:
         command = [*prefix, *ELSEWHERE["argv"], *ports.words(arguments)]
         return Piped(command, out, err, cwd=cwd, env={**env, **ELSEWHERE["env"]}, stdin=stdin)
@@ -142,11 +151,11 @@ class Forked:
     """A process of the command that needed no imports; it is killed when the tests end."""
 
     def __init__(
-        self, arguments: Sequence[str], out: int, err: int, *, cwd: Path, env: Mapping[str, str]
+        self, arguments: Sequence[str], stdin: int, out: int, err: int, *, cwd: Path, env: Mapping[str, str]
     ) -> None:
         self._arguments = list(arguments)
-        outputs = [f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (out, err)]
-        job = (self._arguments, *outputs, str(cwd), dict(env))
+        standard = {0: Passed(stdin)} if stdin != subprocess.DEVNULL else {}
+        job = (self._arguments, {**standard, 1: Passed(out), 2: Passed(err)}, str(cwd), dict(env))
         self._process = _context().Process(target=_become, args=job, daemon=True)
         self._process.start()
         assert self._process.pid is not None
@@ -182,6 +191,20 @@ class Forked:
         self.kill()
 
 
+class Passed:
+    """A descriptor that goes to the forked process with its arguments, and is a number there."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Callable[[Any], int], tuple[Any]]:
+        return _received, (reduction.DupFd(self._descriptor),)
+
+
+def _received(passed: Any) -> int:
+    return int(passed.detach())
+
+
 @cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
@@ -190,14 +213,15 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _become(arguments: list[str], out: str, err: str, cwd: str, env: dict[str, str]) -> None:
+def _become(arguments: list[str], standard: dict[int, int], cwd: str, env: dict[str, str]) -> None:
     """Be the command; what follows ``python -m hvcopy``."""
     os.environ.clear()
     os.environ.update(env)
-    for standard, path in ((1, out), (2, err)):
-        opened = os.open(path, os.O_WRONLY)
-        os.dup2(opened, standard)
-        os.close(opened)
+    for descriptor, passed in standard.items():
+        os.dup2(passed, descriptor)
+        os.close(passed)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(cwd)
     sys.argv = ["hvcopy", *arguments]
     runpy.run_module("hvcopy", run_name="__main__")

@@ -25,7 +25,7 @@ from typing import IO
 import ports
 import pytest
 from commands import PATIENCE, eventually
-from starting import HVCOPY, Own, Process, execute
+from starting import HVCOPY, Own, Process, start
 
 
 class Talker:
@@ -54,7 +54,7 @@ class Talker:
         try:
             if words[: len(HVCOPY)] == [*HVCOPY]:
                 arguments = words[len(HVCOPY) :]
-                self.process = execute(arguments, stdout, err, cwd=cwd or Path.cwd(), env=env, stdin=stdin, stdout=True)
+                self.process = start(arguments, stdout, err, cwd=cwd or Path.cwd(), env=env, stdin=stdin, stdout=True)
             else:
                 self.process = Own(words, stdin=stdin, stdout=stdout, stderr=err, cwd=cwd, env=env)
         finally:

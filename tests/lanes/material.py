@@ -8,7 +8,9 @@ from pathlib import Path
 
 KIB = 1 << 10
 MIB = 1 << 20
-SMALL_FILES = 20_000
+WHOLE = os.environ.get("CI", "").lower() == "true"
+"""In CI the lanes copy as much as users do; elsewhere what shows the same in a fifth of the time."""
+SMALL_FILES = 20_000 if WHOLE else 4_000
 _PER_FOLDER = 10
 _PIECE = 16 * MIB
 _PACKAGES = (
@@ -44,7 +46,7 @@ def make_source_tree(folder: Path) -> Path:
 
 
 def make_small_files(folder: Path) -> Path:
-    """20,000 different files of up to 2 KiB in 2,000 folders, one of them empty."""
+    """SMALL_FILES different files of up to 2 KiB, ten in a folder, one of them empty."""
     noise = os.urandom(2 * KIB)
     for number in range(SMALL_FILES):
         below = folder / str(number // _PER_FOLDER)

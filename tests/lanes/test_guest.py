@@ -17,13 +17,13 @@ from e2e.plumbing import Piped, feed
 from lanes.guest import Guest
 from lanes.inside import PATIENCE, answering_inside, manifest_inside, run_inside, serving_inside, start_inside
 from lanes.manifest import assert_same, manifest
-from lanes.material import MIB, SMALL_FILES, make_file, make_small_files, make_source_tree
+from lanes.material import MIB, SMALL_FILES, WHOLE, make_file, make_small_files, make_source_tree
 from lanes.parts import require
 
 PORT, OTHER_PORT = 18518, 18519
 SERVED = f"vsock:any:{PORT}"
 LET_IN = ("--allow", "vsock:2", "--no-fsync")  # the host, as every guest sees it
-LARGE = 1024 * MIB
+LARGE = (1024 if WHOLE else 256) * MIB
 MEMORY = "2560M"  # half of it is the most that the guest's tmpfs takes
 RECORD_HEAD, RECORD_BLOCK = 64, 24  # hvcopy/files/blocks.py
 SILENCE = 3.0  # --timeout where it is to run out
