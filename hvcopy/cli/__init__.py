@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from hvcopy.cli import signals
+
 GARBAGE_THRESHOLD = 20_000
 """Allocations between two looks for cycles: a transfer makes many small objects and hardly a cycle."""
 STDERR = 2
@@ -40,9 +42,10 @@ def main() -> NoReturn:
 
 def run() -> int:
     """Run the command line and return its status."""
-    _have_stderr()
-    _say_anything()
     try:
+        signals.watch()
+        _have_stderr()
+        _say_anything()
         _start()
     except KeyboardInterrupt:  # before the command looks after its own
         with contextlib.suppress(OSError):

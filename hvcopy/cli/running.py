@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from hvcopy.cli import signals
 from hvcopy.errors import (
     BadUsage,
     ConnectionLost,
@@ -161,9 +160,7 @@ class Command:
         *here*: in this thread, for what asks the user and has no progress; a signal breaks it off wherever it is, so that
         it must start no program, which might be left behind.
         """
-        signal.signal(signal.SIGTERM, _raise_interrupt)
-        if sys.platform == "win32":
-            signal.signal(signal.SIGBREAK, _raise_interrupt)
+        signals.watch()
         _allow_many_files()
         error: HvcopyError | None = None
         try:
@@ -172,14 +169,18 @@ class Command:
             self._progress = Progress(self._kind, self.tally)
             self._start = time.monotonic()
             if here:
-                work()
+                with signals.raising():
+                    signals.check()
+                    work()
             else:
                 self._work(work)
         except HvcopyError as caught:
             error = caught
         except KeyboardInterrupt:
+            signals.forget()
             error = None if self.stops_cleanly else Interrupted("interrupted")
-        self._end(error)
+        with signals.raising():  # standard output may be full
+            self._end(error)
 
     def interruptible(self, interrupt: Callable[[BaseException], None]) -> None:
         """Say how to end the work that is under way now; it is ended at once when a signal has come before."""
@@ -196,6 +197,7 @@ class Command:
         return cancellation
 
     def _work(self, work: Callable[[], None]) -> None:
+        signals.check()  # what came during start-up
         outcome: list[BaseException] = []
 
         done = threading.Lock()
@@ -214,15 +216,19 @@ class Command:
         try:
             threading.Thread(target=run, name="command", daemon=True).start()
             while not done.acquire(timeout=TICK):
-                self._show()
+                signals.check()
+                with signals.raising():  # standard error may be full
+                    self._show()
         except KeyboardInterrupt:
+            signals.forget()
             self.interrupted = True
             if self._interrupt:
                 self._interrupt(Interrupted("interrupted"))
             programs = sys.modules.get("hvcopy.machines.programs")  # of most commands nobody asks any
             if programs:
                 programs.end_all()
-            done.acquire(timeout=INTERRUPT_SECONDS)
+            with signals.raising():
+                done.acquire(timeout=INTERRUPT_SECONDS)
             raise
         finally:
             self._show(last=True)
@@ -288,7 +294,3 @@ def as_typed(words: list[str]) -> str:
         from shlex import join
 
         return join(words)
-
-
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

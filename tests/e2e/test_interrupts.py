@@ -140,3 +140,30 @@ def test_ctrl_c_while_the_command_starts_leaves_no_traceback(tmp_path: Path) -> 
     done = run("key", tmp_path / "key", env={"PYTHONPATH": str(tmp_path)})
     assert (done.code, done.out, done.err) == (130, "", "hvcopy: interrupted\n")
     assert not (tmp_path / "key").exists()
+
+
+LOSES_IT = """\
+import importlib, os, signal, sys, weakref
+
+
+class Thing:
+    pass
+
+
+thing = Thing()
+watching = weakref.ref(thing, lambda gone: os.kill(os.getpid(), signal.SIGINT))
+del thing
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules["typer"]
+sys.modules["typer"] = importlib.import_module("typer")
+"""
+
+
+def test_ctrl_c_in_the_middle_of_pythons_bookkeeping_is_not_lost(tmp_path: Path, here: Path) -> None:
+    """Python ignores an exception there, whatever it is: an import makes hundreds of such moments."""
+    (tmp_path / "typer.py").write_text(LOSES_IT)
+    for words in (["key", here / "key"], ["cp", write(here / "f"), f"unix:{tmp_path}/s:/f", "--wait", "60"]):
+        done = run(*words, env={"PYTHONPATH": str(tmp_path)})
+        assert (done.code, done.out, done.err.partition("\n")[0]) == (130, "", "hvcopy: interrupted"), done.err
+        assert "Exception ignored" not in done.err
+    assert not (here / "key").exists()
