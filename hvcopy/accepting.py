@@ -14,7 +14,8 @@ POLL_SECONDS = 0.2
 
 
 class Acceptor:
-    """Gives each connection to *converse*, in its own thread; beyond *places* of them it is refused, with *full* as the reason.
+    """Gives each connection to *converse*, in its own thread; beyond *places* of them it is refused, with *full* as the reason,
+    and beyond as many of those it is closed.
 
     *converse* blocks, and may raise HvcopyError, of which *on_failed* hears with the peer's name.  *timeout* becomes the
     channels'.  ``run`` blocks until ``stop``; both from any thread.
@@ -38,6 +39,7 @@ class Acceptor:
         self._on_failed = on_failed
         self._stopping = threading.Event()
         self._free = threading.BoundedSemaphore(places)
+        self._refusing = threading.BoundedSemaphore(places)
         self._lock = threading.Lock()
         self._channels: set[Channel] = set()
 
@@ -53,17 +55,12 @@ class Acceptor:
             if channel is None:
                 continue
             channel.timeout = self._timeout
-            if not self._free.acquire(blocking=False):
-                refuse(channel, NotAllowed(self._full, hint="try again later"))
-                continue
-            thread = threading.Thread(target=self._run, args=(channel,), name=channel.peer, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
-                self._free.release()
-                lacking = LocalFailure("the system has no memory for another connection")
-                refuse(channel, lacking)
-                self._on_failed(channel.peer, lacking)
+            if self._free.acquire(blocking=False):
+                self._start(channel, self._run, self._free)
+            elif self._refusing.acquire(blocking=False):
+                self._start(channel, self._refuse, self._refusing)
+            else:
+                channel.close()
 
     def stop(self) -> None:
         """Accept nothing more; what is under way goes on."""
@@ -81,6 +78,20 @@ class Acceptor:
         for _ in range(self._places):
             if not self._free.acquire(timeout=seconds):
                 return
+
+    def _start(self, channel: Channel, target: Callable[[Channel], None], place: threading.Semaphore) -> None:
+        try:
+            threading.Thread(target=target, args=(channel,), name=channel.peer, daemon=True).start()
+        except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+            place.release()
+            channel.close()
+            self._on_failed(channel.peer, LocalFailure("the system has no memory for another connection"))
+
+    def _refuse(self, channel: Channel) -> None:
+        try:
+            refuse(channel, NotAllowed(self._full, hint="try again later"))
+        finally:
+            self._refusing.release()
 
     def _run(self, channel: Channel) -> None:
         with self._lock:

@@ -144,6 +144,17 @@ def test_who_leaves_before_its_turn_gives_its_place_to_the_next(
     assert tap.all() == b"first, last"
 
 
+def test_silent_strangers_beyond_those_that_may_wait_keep_nobody_from_being_told_so(
+    socket_address: str, processes: ExitStack
+) -> None:
+    processes.enter_context(listening(socket_address))
+    for _ in range(16 + 15):
+        processes.enter_context(connect(socket_address))
+    told = run("pipe", socket_address, "--timeout", "5")
+    assert told.code == 9, told.err
+    assert "16 others wait there already" in told.err
+
+
 def test_who_waits_for_its_turn_hears_that_there_will_be_none(tmp_path: Path, processes: ExitStack) -> None:
     address = f"unix:{tmp_path}/s"
     left = processes.enter_context(listening(address, "-k"))
