@@ -202,7 +202,9 @@ def nothing(number: int, frame: FrameType | None) -> None:
 def run() -> int:
     """Be the command; its status, as the process would have it."""
     from hvcopy.cli import run as run_command
+    from hvcopy.cli import signals
 
+    signals.forget()  # of the command before, which was over by then
     try:
         code = run_command()
     except BaseException:
