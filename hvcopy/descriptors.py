@@ -134,14 +134,8 @@ def socket_words(code: int) -> str:
     return getattr(socket, "errorTab", {}).get(code) or os.strerror(code)
 
 
-def end_output(fd: int, *, inheritable: bool = False) -> None:
-    """Let the reader of *fd* see the end; *fd* leads to the null device then, so that no other file takes the number.
-
-    A socket is shut down for sending: it is standard input as well, or some other process has it (inetd).
-    """
-    if stat.S_ISSOCK(os.fstat(fd).st_mode):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
-            sock.shutdown(socket.SHUT_WR)
+def lead_to_null(fd: int, *, inheritable: bool = False) -> None:
+    """Let *fd* lead to the null device: its reader sees the end, and no other file takes the number."""
     null = os.open(os.devnull, WRITE)
     os.dup2(null, fd, inheritable=inheritable)
     os.close(null)

@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from hvcopy._core import Meter, read_at, read_some, recv_some, send_all, share_pipe, write_all
-from hvcopy.descriptors import PIPE_SIZE, Watch, end_output, enlarge, is_pipe, new_twin, own, waiting_in
+from hvcopy.descriptors import PIPE_SIZE, Watch, enlarge, is_pipe, lead_to_null, new_twin, own, waiting_in
 from hvcopy.errors import Interrupted, LocalFailure, ReaderGone, make_room, printable
 from hvcopy.wire.messages import PASSED
 
@@ -282,7 +282,7 @@ class Outlet:
         """Let the reader see the end; returns how durable what was written is."""
         self._close_own()
         if not self._stays:
-            end_output(self.fd)
+            lead_to_null(self.fd)
         return PASSED
 
     def cancel(self) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import stat
 
-from hvcopy.descriptors import end_output, enlarge, is_pipe, own, will_have
+from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own, will_have
 from hvcopy.errors import closed_output
 
 STDIN, STDOUT = 0, 1
@@ -46,8 +48,11 @@ class Stdio:
 
     def end_output(self) -> None:
         """Let the reader of standard output see its end, as far as it is ours to give."""
+        if stat.S_ISSOCK(os.fstat(STDOUT).st_mode):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(STDOUT)) as sock:
+                sock.shutdown(socket.SHUT_WR)
         for fd in {STDOUT, self.output}:
-            end_output(fd, inheritable=fd == STDOUT)
+            lead_to_null(fd, inheritable=fd == STDOUT)
 
     def _reopen(self, fd: int, flags: int) -> int:
         if is_pipe(fd):

@@ -334,21 +334,6 @@ def test_a_reader_that_is_gone_is_noticed_before_and_by_writing(pipe: tuple[int,
     outlet.close()
 
 
-def test_the_reader_of_a_socket_that_is_input_as_well_sees_the_end_and_may_go_on() -> None:
-    near, far = socket.socketpair()
-    with near, far:
-        far.settimeout(PATIENCE)
-        inlet, outlet = open_inlet(near.fileno()), Outlet(os.dup(near.fileno()), owned=True)
-        outlet.write(b"all")
-        outlet.finish()
-        assert (far.recv(10), far.recv(10)) == (b"all", b"")
-        far.sendall(b"still here")
-        assert inlet.read(room := memoryview(bytearray(10))) == 10
-        assert room == b"still here"
-        outlet.close()
-        inlet.close()
-
-
 def test_a_reader_of_a_socket_that_is_gone_is_noticed() -> None:
     near, far = socket.socketpair()
     with near, far:
