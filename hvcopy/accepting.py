@@ -42,6 +42,7 @@ class Acceptor:
         self._refusing = threading.BoundedSemaphore(places)
         self._lock = threading.Lock()
         self._channels: set[Channel] = set()
+        self._failure: HvcopyError | None = None
 
     @property
     def stopping(self) -> bool:
@@ -56,11 +57,26 @@ class Acceptor:
                 continue
             channel.timeout = self._timeout
             if self._free.acquire(blocking=False):
+                with self._lock:
+                    self._channels.add(channel)
                 self._start(channel, self._run, self._free)
             elif self._refusing.acquire(blocking=False):
                 self._start(channel, self._refuse, self._refusing)
             else:
                 channel.close()
+
+    def start(self) -> None:
+        """Accept in a thread of its own: ``check`` raises what ends it before ``stop``."""
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+
+    def check(self) -> None:
+        """Raise what ended ``start``, once ``stopping``."""
+        if self._failure:
+            raise self._failure
+
+    def pause(self, seconds: float) -> bool:
+        """Wait so long, or until nothing more is accepted; says whether that is so."""
+        return self._stopping.wait(seconds)
 
     def stop(self) -> None:
         """Accept nothing more; what is under way goes on."""
@@ -79,10 +95,20 @@ class Acceptor:
             if not self._free.acquire(timeout=seconds):
                 return
 
+    def _accept(self) -> None:
+        try:
+            self.run()
+        except HvcopyError as error:
+            self._failure = error
+        finally:
+            self.stop()
+
     def _start(self, channel: Channel, target: Callable[[Channel], None], place: threading.Semaphore) -> None:
         try:
             threading.Thread(target=target, args=(channel,), name=channel.peer, daemon=True).start()
         except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+            with self._lock:
+                self._channels.discard(channel)
             place.release()
             channel.close()
             self._on_failed(channel.peer, LocalFailure("the system has no memory for another connection"))
@@ -94,8 +120,6 @@ class Acceptor:
             self._refusing.release()
 
     def _run(self, channel: Channel) -> None:
-        with self._lock:
-            self._channels.add(channel)
         try:
             self._converse(channel)
         except HvcopyError as error:

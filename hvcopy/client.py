@@ -54,7 +54,7 @@ class Client:
         *,
         lanes: int = DEFAULT_LANES,
         token: bytes = b"",
-        dial_again: Callable[[], Channel] | None = None,
+        dial_again: Callable[[Cancellation], Channel] | None = None,
         registry: Registry | None = None,
     ) -> None:
         self._link = link
@@ -219,4 +219,9 @@ def connect(
         channel.close()
         raise
     again = pinned(address, channel)
-    return Client(link, terms, lanes=lanes, dial_again=lambda: dial(again, timeout=timeout, buffer=buffer))
+
+
+    def dial_again(lane: Cancellation) -> Channel:
+        return dial(again, timeout=timeout, buffer=buffer, cancelled=lane.cancelled)
+
+    return Client(link, terms, lanes=lanes, dial_again=dial_again)

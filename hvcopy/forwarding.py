@@ -230,10 +230,16 @@ class Forwarder:
 
     def _reach(self, client: Channel) -> Channel:
         """Connect to the target; from a moment on only while there is a client for whom to do it, or something that it sent."""
-        patient_until = time.monotonic() + LOOK
+        look_at = time.monotonic() + LOOK
 
         def cancelled() -> bool:
-            return self._stopping.is_set() or (time.monotonic() > patient_until and has_left(client))
+            nonlocal look_at
+            if self._stopping.is_set():
+                return True
+            if time.monotonic() < look_at:
+                return False
+            look_at = time.monotonic() + LOOK
+            return has_left(client)
 
         try:
             return dial(

@@ -13,14 +13,14 @@ from hvcopy.accepting import POLL_SECONDS, Acceptor
 from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.client import DEFAULT_LANES, Client
-from hvcopy.errors import HvcopyError, Interrupted, NotAllowed, NotHvcopy, TimedOut
+from hvcopy.errors import HvcopyError, Interrupted, NotAllowed, NotHvcopy
 from hvcopy.server import carry_out
 from hvcopy.transfer.jobs import Served
 from hvcopy.transfer.lanes import Lanes
-from hvcopy.transfer.link import Link
+from hvcopy.transfer.link import ERROR_WAIT, Link
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower, new_token
 from hvcopy.transfer.tally import Tally
-from hvcopy.transport import Listener
+from hvcopy.transport import Cancellation, Listener
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -28,6 +28,7 @@ MAX_GREETED = 16
 """Connections greeted at once: a silent one has its place for the 10 s of a handshake."""
 LANE_SECONDS = 2.0
 """For a connection to say that it is a lane, which one does with the last bytes of its handshake."""
+LOOK_SECONDS = 0.02
 
 
 class SendingListener:
@@ -64,22 +65,21 @@ class SendingListener:
     def wait(self) -> Client:
         """Wait until a receiver connects and is let in; returns the client of it.
 
-        Blocks until ``close`` is called from another thread, which makes it raise Interrupted.
+        Blocks until ``close`` is called from another thread, which makes it raise Interrupted.  Raises LocalFailure when
+        nobody can be listened for any more.
         """
-        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+        self._acceptor.start()
         while not self._acceptor.stopping:
             with contextlib.suppress(queue.Empty):
                 link = self._receivers.get(timeout=POLL_SECONDS)
                 return Client(link, self._terms, lanes=self._wanted, token=new_token(), registry=self._registry)
+        self._acceptor.check()
         raise Interrupted("interrupted")
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Accept nothing more, and let who came too late hear of it."""
         self._acceptor.stop()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(HvcopyError):  # it listens no more: the copy is over, or goes on with the lanes that it has
-            self._acceptor.run()
+        self._acceptor.join(2 * ERROR_WAIT)
 
     def _greet(self, channel: Channel) -> None:
         self._admission.let_in(channel)
@@ -94,37 +94,39 @@ class SendingListener:
     def _take_lane(self, link: Link) -> None:
         link.deadline = min(link.deadline, time.monotonic() + LANE_SECONDS)
         try:
+            while not link.channel.readable():  # a receiver waits for a job, and says nothing before
+                if self._acceptor.pause(LOOK_SECONDS) or time.monotonic() > link.deadline:
+                    raise NotAllowed(
+                        "another receiver is served there, the only one that `hvcopy send -l` takes",
+                        hint="when it is over, start it there once more; `hvcopy serve` takes many at once",
+                    )
             lane = expect(link, Type.LANE)
-        except TimedOut:  # a receiver waits for a job, and says nothing before
-            late = NotAllowed(
-                "another receiver is served there, the only one that `hvcopy send -l` takes",
-                hint="when it is over, start it there once more; `hvcopy serve` takes many at once",
-            )
-            link.refuse(late)
-            raise late from None
+            assert isinstance(lane, m.Lane)
+            self._registry.join(link, lane)
         except HvcopyError as error:
             link.refuse(error)
             raise
-        assert isinstance(lane, m.Lane)
-        self._registry.join(link, lane)
 
 
 def receive_once(
-    dial: Callable[[], Channel],
+    dial: Callable[[Cancellation], Channel],
     *,
     address: str,
     key: bytes | None,
     timeout: float,
     served: Served,
     tally: Tally,
+    cancellation: Cancellation,
     on_start: Callable[[Callable[[BaseException], None]], None] = lambda interrupt: None,
 ) -> None:
     """Connect to a listening sender and receive what it pushes.  Raises HvcopyError; blocks.
 
-    *on_start* is given the function that ends the session from another thread.
+    *cancellation* ends it from another thread before the session has begun; *on_start* is given the function that ends that.
     """
     terms = Terms("server", address, key, timeout)
-    link, agreed = terms.meet(dial(), connector=True)
+    channel = dial(cancellation)
+    cancellation.watch(channel)
+    link, agreed = terms.meet(channel, connector=True)
     tally.window = link.channel.window
     try:
         job = expect(link, Type.JOB)

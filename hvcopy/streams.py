@@ -297,10 +297,13 @@ class StreamListener:
             timeout=timeout,
             on_failed=on_refused,
         )
-        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+        self._acceptor.start()
 
     def wait(self) -> Stream:
-        """Return the next peer's stream.  Blocks until ``close`` is called from another thread: then raises Interrupted."""
+        """Return the next peer's stream.  Blocks until ``close`` is called from another thread: then raises Interrupted.
+
+        Raises LocalFailure when nobody can be listened for any more.
+        """
         while link := self._next():
             link.deadline = 0.0
             try:
@@ -311,6 +314,7 @@ class StreamListener:
                 continue
             self._taken = True
             return Stream(link, self._terms.timeout, client=False)
+        self._acceptor.check()
         raise Interrupted("interrupted")
 
     def close(self) -> None:
@@ -323,15 +327,13 @@ class StreamListener:
     def _next(self) -> Link | None:
         with self._changed:
             while not self._acceptor.stopping:
-                if self._waiting:
+                link = next((one for one in self._waiting if not one.channel.readable()), None)
+                if link:
+                    self._waiting.remove(link)
                     self._changed.notify_all()
-                    return self._waiting.pop(0)
+                    return link
                 self._changed.wait(POLL_SECONDS)  # Windows hears Ctrl-C only between two waits
         return None
-
-    def _accept(self) -> None:
-        with contextlib.suppress(HvcopyError):  # the listener was closed
-            self._acceptor.run()
 
     def _greet(self, channel: Channel) -> None:
         self._admission.let_in(channel)

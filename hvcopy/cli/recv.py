@@ -10,6 +10,7 @@ from hvcopy.cli import options
 
 if TYPE_CHECKING:
     from hvcopy.channel import Channel
+    from hvcopy.transport import Cancellation
 
 
 def recv(
@@ -56,9 +57,9 @@ def recv(
         if not listening:
             from hvcopy.oneshot import receive_once
 
-            target, waiting, cancellation = where, [trying], command.connecting()
+            target, waiting = where, [trying]
 
-            def connect() -> Channel:
+            def connect(cancellation: Cancellation) -> Channel:
                 nonlocal target
                 channel = dial(
                     target,
@@ -68,7 +69,6 @@ def recv(
                     cancelled=cancellation.cancelled,
                     start=("hvcopy send -l PATH {}",),
                 )
-                cancellation.watch(channel)
                 target = pinned(where, channel)
                 return channel
 
@@ -79,6 +79,7 @@ def recv(
                 timeout=patience,
                 served=served,
                 tally=command.tally,
+                cancellation=command.connecting(),
                 on_start=command.interruptible,
             )
             return

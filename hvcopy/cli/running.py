@@ -34,7 +34,7 @@ TICK = 0.1
 INTERRUPT_SECONDS = 2.0
 STDOUT, STDERR = 1, 2
 MOST_LATER = 10_000
-"""Lines kept while standard error takes none; the rest is counted."""
+"""Lines kept while standard error takes none; skipped entries beyond are counted, failed ones are all told."""
 
 
 def _allow_many_files() -> None:
@@ -133,22 +133,24 @@ class Command:
 
     def noted(self, path: bytes, message: str) -> None:
         """Tell of a skipped entry; called from the transfer's threads."""
-        if not self.quiet:
-            self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
+        if self.quiet:
+            return
+        with self._lock:
+            if len(self._said) >= MOST_LATER:
+                self._unsaid += 1
+                return
+        self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
 
     def _later(self, line: str) -> None:
         with self._lock:
-            if len(self._said) < MOST_LATER:
-                self._said.append(line)
-            else:
-                self._unsaid += 1
+            self._said.append(line)
 
     def _flush(self) -> None:
         with self._lock:
             lines, self._said = self._said, []
             unsaid, self._unsaid = self._unsaid, 0
         if unsaid:
-            lines.append(f"hvcopy: and {unsaid} more lines like these, which nobody read in time")
+            lines.append(f"hvcopy: and {unsaid} more entries were skipped, while nobody read of which")
         if lines:
             if self._progress:
                 self._progress.clear()

@@ -118,7 +118,7 @@ class Engine:
             if self._stopped:
                 raise self._stopped
             lanes.on_join = lambda link: None
-            grower(lanes, self._terms, partial(self._dial, plan.buffer))()
+            grower(lanes, self._terms, lambda lane: self._dial(plan.buffer))()
         except BaseException:
             lanes.close()
             raise

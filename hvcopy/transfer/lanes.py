@@ -11,6 +11,7 @@ from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
 from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
+from hvcopy.transport import Cancellation
 from hvcopy.wire.frames import MIB
 
 GROW_AFTER = 32 * MIB
@@ -36,6 +37,8 @@ class Lanes:
         self._threads: list[threading.Thread] = []
         self._tally: Tally | None = None
         self.on_join: Callable[[Link], None] | None = None
+        self.opening = Cancellation()
+        """Of a further lane that is only coming about."""
 
     @property
     def control(self) -> Link:
@@ -84,6 +87,7 @@ class Lanes:
         """End every blocked call, but not the one by which another thread just tells the peer what failed."""
         if self.error is not None:
             self._said.wait(2 * ERROR_WAIT)
+        self.opening.cancel()
         for link in list(self.links):
             link.channel.cancel()
 

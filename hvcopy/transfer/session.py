@@ -14,6 +14,7 @@ from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import greet
 from hvcopy.transfer.lanes import MAX_LANES, Lanes
 from hvcopy.transfer.link import Link, named
+from hvcopy.transport import Cancellation
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -56,13 +57,18 @@ def clamp_lanes(wanted: int) -> int:
     return max(1, min(wanted, MAX_LANES))
 
 
-def grower(lanes: Lanes, terms: Terms, dial: Callable[[], Channel]) -> Callable[[], None]:
-    """Return a function that opens the further lanes granted; a lane that cannot be opened is done without."""
+def grower(lanes: Lanes, terms: Terms, dial: Callable[[Cancellation], Channel]) -> Callable[[], None]:
+    """Return a function that opens the further lanes granted; a lane that cannot be opened is done without.
+
+    The end of the session ends that, too.
+    """
 
     def grow() -> None:
         for index in range(1, lanes.granted):
             try:
-                link, _ = terms.meet(dial(), connector=True)
+                channel = dial(lanes.opening)
+                lanes.opening.watch(channel)
+                link, _ = terms.meet(channel, connector=True)
                 link.send(m.Lane(lanes.token, index))
                 expect(link, Type.READY)
                 link.deadline = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import select
 import socket
@@ -12,6 +13,8 @@ from hvcopy.address import Address, HybridAddress
 from hvcopy.channel import Channel
 
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
+_BROKEN = (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ENOTCONN, errno.ETIMEDOUT)
+"""Of a receive.  hv_sock knows no MSG_PEEK (EOPNOTSUPP), which says nothing about the peer."""
 
 
 def half_closes(address: Address) -> bool:
@@ -52,14 +55,12 @@ def closed_wholly(channel: Channel) -> bool:
 def has_left(channel: Channel) -> bool:
     """True when the peer has closed wholly, or broken off, and nothing of what it sent is left to read.
 
-    For a non-blocking socket; receives nothing.
+    False where that cannot be known.  For a non-blocking socket; receives nothing.
     """
     try:
         return not channel.sock.recv(1, socket.MSG_PEEK) and closed_wholly(channel)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno in _BROKEN
 
 
 def _hung_up(sock: socket.socket) -> bool:

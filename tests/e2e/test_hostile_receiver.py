@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Finished, run
+from commands import PATIENCE, Finished, run
 from peers import Listening, Peer, drain
 from peers import server as scripted
 
@@ -72,6 +73,13 @@ def answered(then: Callable[[Peer, m.Entry], object]) -> Callable[[Peer], None]:
     return script
 
 
+def _closed(peer: Peer) -> None:
+    """Wait until the sender has closed, and read nothing: it cannot come to the end before it has heard us."""
+    poller = select.poll()
+    poller.register(peer.sock, 0)
+    assert poller.poll(PATIENCE * 1000)
+
+
 def _ack(peer: Peer, ident: int, root: bytes) -> None:
     peer.send(m.Acks([m.Ack(ident, m.DONE, digest=root)]))
 
@@ -89,7 +97,7 @@ def _doubt(peer: Peer, ident: int, offset: int) -> None:
 LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
     "wrong digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, bytes(range(16))))), 8),
     "no digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, b""))), 8),
-    "ACK before the end": (answered(lambda p, e: _ack(p, e.id, bytes(16))), 7),
+    "ACK before the end": (answered(lambda p, e: (_ack(p, e.id, bytes(16)), _closed(p))), 7),
     "ACK of an unknown id": (answered(lambda p, e: _ack(p, 999, bytes(16))), 7),
     "ACK of unknown state": (answered(lambda p, e: p.send(m.Acks([m.Ack(e.id, 9)]))), 7),
     "answer twice": (answered(lambda p, e: p.send(m.Answers([m.Answer(e.id, m.ALL)]))), 7),

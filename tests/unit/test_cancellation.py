@@ -12,10 +12,14 @@ from commands import PATIENCE, eventually
 from peers import Behaviour, Listening, Peer, drain
 
 from hvcopy import Address, open_stream, parse_address
+from hvcopy.channel import Channel
 from hvcopy.client import connect
 from hvcopy.doctor.examination import Examination
 from hvcopy.errors import Interrupted
-from hvcopy.transport import Cancellation
+from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.link import Link
+from hvcopy.transfer.session import Terms, grower
+from hvcopy.transport import Cancellation, dial
 from hvcopy.wire import messages as m
 
 Reach = Callable[[Address, Cancellation], object]
@@ -82,3 +86,22 @@ def test_what_begins_after_it_ends_at_once(tmp_path: Path) -> None:
     cancellation.cancel()
     with Listening(f"unix:{tmp_path}/s", drain) as peer, pytest.raises(Interrupted):
         a_client(parse_address(peer.address), cancellation)
+
+
+def test_the_end_of_a_session_ends_a_lane_that_is_only_coming_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that is over, or interrupted, waits for no peer that says nothing there."""
+    monkeypatch.setattr("hvcopy.transfer.greeting.HANDSHAKE_SECONDS", 300)
+    near, far = socket.socketpair()
+    with far, Listening(f"unix:{tmp_path}/s", drain) as peer, ThreadPoolExecutor(1) as pool:
+        address = parse_address(peer.address)
+        lanes = Lanes(Link(Channel(near, peer="the peer")), granted=2, token=bytes(16), timeout=300)
+        terms = Terms("client", peer.address, None, 300)
+        growing = pool.submit(
+            grower(lanes, terms, lambda lane: dial(address, timeout=300, cancelled=lane.cancelled))
+        )
+        eventually(lambda: peer.accepted, what="the lane")
+        lanes.close()
+        growing.result(PATIENCE)
+        assert len(lanes.links) == 1

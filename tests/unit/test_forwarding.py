@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import struct
@@ -16,7 +18,7 @@ from commands import eventually
 from hvcopy.channel import Channel
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, TimedOut
 from hvcopy.forwarding import Join
-from hvcopy.transport.closing import closed_here
+from hvcopy.transport.closing import closed_here, has_left
 
 PATIENCE = 20.0
 
@@ -216,3 +218,19 @@ def test_cancel_ends_it_in_time(stack: ExitStack, family: str) -> None:
     joined.join.cancel()
     assert isinstance(joined.over(), Interrupted)
     assert time.monotonic() - began < PATIENCE
+
+
+class WithoutPeek(socket.socket):
+    """As hv_sock is (net/vmw_vsock/hyperv_transport.c)."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags & socket.MSG_PEEK:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return super().recv(size, flags)
+
+
+def test_a_client_of_which_nothing_can_be_known_has_not_left(stack: ExitStack) -> None:
+    ours, theirs = _pair(stack, "unix")
+    ours.sendall(b"SSH-2.0")
+    with WithoutPeek(fileno=theirs.detach()) as sock:
+        assert not has_left(_channel(sock, "client"))

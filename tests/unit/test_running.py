@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def test_what_several_threads_say_stays_whole(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("handlers")
-def test_lines_that_nobody_reads_are_counted_from_some_number_on(
+def test_skipped_entries_that_nobody_reads_of_are_counted_and_failed_ones_all_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("hvcopy.cli.running.MOST_LATER", 3)
@@ -114,6 +115,7 @@ def test_lines_that_nobody_reads_are_counted_from_some_number_on(
     def work() -> None:
         with command._lock:  # as long as that is held, nothing is printed
             lines = [threading.Thread(target=command.noted, args=(b"%d" % number, "left out")) for number in range(5)]
+            lines += [threading.Thread(target=command.failed, args=(b"%d" % number, 10, "broken")) for number in range(9)]
             for line in lines:
                 line.start()
         for line in lines:
@@ -122,5 +124,7 @@ def test_lines_that_nobody_reads_are_counted_from_some_number_on(
     with pytest.raises(SystemExit):
         command.run(work, here=True)
     err = capsys.readouterr().err
-    assert err.count("left out") == 3
-    assert "and 2 more" in err
+    assert err.count("broken") == 9
+    noted, unsaid = err.count("left out"), re.search(r"and (\d) more entries were skipped", err)
+    assert unsaid
+    assert noted + int(unsaid[1]) == 5
