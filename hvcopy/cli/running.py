@@ -150,7 +150,7 @@ class Command:
             lines, self._said = self._said, []
             unsaid, self._unsaid = self._unsaid, 0
         if unsaid:
-            lines.append(f"hvcopy: and {unsaid} more entries were skipped, while nobody read of which")
+            lines.append(f"hvcopy: and {unsaid} more were skipped: standard error took no more lines")
         if lines:
             if self._progress:
                 self._progress.clear()
