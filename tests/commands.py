@@ -11,14 +11,13 @@ import re
 import shlex
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import ports
 from starting import ELSEWHERE, execute, start
@@ -81,7 +80,7 @@ class Running:
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
     ) -> None:
-        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self._out, self._err = output("stdout"), output("stderr")
         self._start = time.monotonic()
         outputs = self._out.fileno() if stdout is None else stdout, self._err.fileno()
         words, folder = [*map(str, arguments)], cwd or Path.cwd()
@@ -219,6 +218,11 @@ def forwarding(
     """``hvcopy forward`` for the time of a ``with``, ready, and the address where it really listens."""
     with Running("forward", listen_at, target, *options, prefix=prefix) as running:
         yield running, running.line(r"forwarding (\S+) to")[1]
+
+
+def output(name: str) -> IO[bytes]:
+    """A file for what a process says, which is in no folder: to make one there costs ext4 more than a small command."""
+    return os.fdopen(os.memfd_create(name), "w+b")
 
 
 def _content(file: Any) -> str:

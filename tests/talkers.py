@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +23,7 @@ from typing import IO
 
 import ports
 import pytest
-from commands import PATIENCE, eventually
+from commands import PATIENCE, eventually, output
 from starting import HVCOPY, Own, Process, start
 
 
@@ -34,7 +33,7 @@ class Talker:
     def __init__(
         self, *argv: object, stdin: int | None = None, stdout: int | None = None, cwd: Path | None = None
     ) -> None:
-        self._err = tempfile.TemporaryFile()
+        self._err = output("stderr")
         self._start = time.monotonic()
         words = [*map(str, argv)]
         env = {**os.environ, "COLUMNS": "100"}
