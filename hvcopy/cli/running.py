@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
 import threading
@@ -129,21 +130,21 @@ class Command:
     def failed(self, path: bytes, code: int, message: str) -> None:
         """Tell of a failed entry; called from the transfer's threads."""
         self.report.add_failure(path, code, message)
-        self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
+        self._later(path, message)
 
     def noted(self, path: bytes, message: str) -> None:
         """Tell of a skipped entry; called from the transfer's threads."""
         if self.quiet:
             return
-        with self._lock:
-            if len(self._said) >= MOST_LATER:
-                self._unsaid += 1
-                return
-        self._later(f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}")
+        self._later(path, message, at_most=MOST_LATER)
 
-    def _later(self, line: str) -> None:
+    def _later(self, path: bytes, message: str, *, at_most: float = math.inf) -> None:
+        line = f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}"
         with self._lock:
-            self._said.append(line)
+            if len(self._said) < at_most:
+                self._said.append(line)
+            else:
+                self._unsaid += 1
 
     def _flush(self) -> None:
         with self._lock:

@@ -67,12 +67,16 @@ def grower(lanes: Lanes, terms: Terms, dial: Callable[[Cancellation], Channel]) 
         for index in range(1, lanes.granted):
             try:
                 channel = dial(lanes.opening)
-                lanes.opening.watch(channel)
+            except HvcopyError:
+                return
+            lanes.opening.watch(channel)
+            try:
                 link, _ = terms.meet(channel, connector=True)
                 link.send(m.Lane(lanes.token, index))
                 expect(link, Type.READY)
                 link.deadline = 0.0
             except HvcopyError:
+                channel.close()
                 return
             if not adopt(lanes, link):
                 link.close()
