@@ -13,7 +13,7 @@ import msgspec
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, HvcopyError, NotHvcopy
+from hvcopy.errors import BadUsage, NotHvcopy
 from hvcopy.files.source import Source, open_local
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
@@ -210,18 +210,11 @@ def connect(
     Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.
     """
     terms = Terms("client", str(address), key, timeout)
-    cancellation = cancellation or Cancellation()
-    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancellation.cancelled)
-    cancellation.watch(channel)
-    try:
-        link, _ = terms.meet(channel, connector=True)
-    except HvcopyError:
-        channel.close()
-        raise
+    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancellation=cancellation)
+    link, _ = terms.meet(channel, connector=True)
     again = pinned(address, channel)
 
-
     def dial_again(lane: Cancellation) -> Channel:
-        return dial(again, timeout=timeout, buffer=buffer, cancelled=lane.cancelled)
+        return dial(again, timeout=timeout, buffer=buffer, cancellation=lane)
 
     return Client(link, terms, lanes=lanes, dial_again=dial_again)

@@ -14,7 +14,7 @@ from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.relay import Direction, peer_end, relay
-from hvcopy.transport import Listener, dial
+from hvcopy.transport import Cancellation, Listener, dial
 from hvcopy.transport.closing import closed_wholly, half_closes, has_left
 from hvcopy.transport.connecting import load
 
@@ -247,7 +247,7 @@ class Forwarder:
                 wait=self.wait,
                 timeout=self.timeout,
                 buffer=self.buffer,
-                cancelled=cancelled,
+                cancellation=Cancellation(cancelled),
             )
         except Interrupted:
             if self._stopping.is_set():

@@ -124,9 +124,7 @@ def receive_once(
     *cancellation* ends it from another thread before the session has begun; *on_start* is given the function that ends that.
     """
     terms = Terms("server", address, key, timeout)
-    channel = dial(cancellation)
-    cancellation.watch(channel)
-    link, agreed = terms.meet(channel, connector=True)
+    link, agreed = terms.meet(dial(cancellation), connector=True)
     tally.window = link.channel.window
     try:
         job = expect(link, Type.JOB)

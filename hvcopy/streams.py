@@ -226,21 +226,15 @@ def open_stream(
     Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.  *buffer* is bytes of socket buffer,
     None what suits.
     """
-    cancellation = cancellation or Cancellation()
     channel = dial(
         address,
         wait=wait,
         timeout=timeout,
         buffer=buffer,
-        cancelled=cancellation.cancelled,
+        cancellation=cancellation,
         start=("hvcopy pipe -l {}",),
     )
-    cancellation.watch(channel)
-    try:
-        link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
-    except HvcopyError:
-        channel.close()
-        raise
+    link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
     try:
         _check(agreed)
         link.send(m.Job(KIND, [], m.Options(), b"", 1))

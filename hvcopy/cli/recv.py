@@ -66,7 +66,7 @@ def recv(
                     wait=waiting.pop() if waiting else 0.0,
                     timeout=patience,
                     buffer=size,
-                    cancelled=cancellation.cancelled,
+                    cancellation=cancellation,
                     start=("hvcopy send -l PATH {}",),
                 )
                 target = pinned(where, channel)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvcopy.cli.running import Command, say
 from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, printable
 from hvcopy.netcat import Conversation, Habits
 from hvcopy.stdio import Stdio
-from hvcopy.transport import dial, listen
+from hvcopy.transport import Cancellation, dial, listen
 from hvcopy.transport.closing import half_closes
 
 if TYPE_CHECKING:
@@ -24,9 +22,7 @@ ANSWERS = ("the program that is to answer on {}", "hvcopy nc -l {}")
 
 def probe_for(command: Command, address: Address, *, wait: float, timeout: float, verbose: bool) -> None:
     """Connect and close again.  Raises what connecting raises."""
-    stopped = threading.Event()
-    command.interruptible(lambda error: stopped.set())
-    _call(address, wait=wait, timeout=timeout, buffer=None, cancelled=stopped.is_set).close()
+    _call(address, wait=wait, timeout=timeout, buffer=None, cancellation=command.connecting()).close()
     if verbose:
         say(f"hvcopy: {address}: somebody listens")
 
@@ -39,21 +35,19 @@ class Talks:
         self._stdio = stdio
         self._habits = habits
         self._verbose = verbose
-        self._stopped = threading.Event()
-        self._channel: Channel | None = None
-        command.interruptible(self._stop)
+        self._cancellation = command.connecting()
         if habits.fin and not habits.send_only and not half_closes(address):
             say(f"hvcopy: {address}: most VMMs end both directions when one ends: an answer after that is lost (-N)")
 
     def dial(self, *, wait: float, timeout: float, buffer: int | None) -> None:
         """Connect, and talk until one side has had enough.  Raises HvcopyError."""
-        self._talk(_call(self._address, wait=wait, timeout=timeout, buffer=buffer, cancelled=self._stopped.is_set))
+        self._talk(_call(self._address, wait=wait, timeout=timeout, buffer=buffer, cancellation=self._cancellation))
 
     def listen(self, admission: Admission, *, buffer: int | None) -> None:
         """Take one connection, or with -k any number.  Raises HvcopyError; with -k for this side's failures only."""
         with listen(self._address, buffer=buffer) as listener:
             say(f"hvcopy: listening on {listener.address}")
-            while not self._stopped.is_set():
+            while not self._cancellation.cancelled():
                 channel = listener.accept(POLL_SECONDS)
                 if channel is None or not self._admitted(admission, channel):
                     continue
@@ -63,11 +57,6 @@ class Talks:
                     return
                 self._talk_of_many(channel)
         raise Interrupted("interrupted")
-
-    def _stop(self, error: BaseException) -> None:
-        self._stopped.set()
-        if self._channel:
-            self._channel.cancel()
 
     def _admitted(self, admission: Admission, channel: Channel) -> bool:
         try:
@@ -87,9 +76,7 @@ class Talks:
             say(f"hvcopy: {printable(error.message)}")
 
     def _talk(self, channel: Channel) -> None:
-        self._channel = channel
-        if self._stopped.is_set():
-            channel.cancel()
+        self._cancellation.watch(channel)
         if self._verbose:
             say(f"hvcopy: connected to {printable(channel.peer)}, window {channel.window} bytes")
         try:
@@ -101,8 +88,6 @@ class Talks:
                 say(f"hvcopy: {printable(channel.peer)}: {moved}")
 
 
-def _call(
-    address: Address, *, wait: float, timeout: float, buffer: int | None, cancelled: Callable[[], bool]
-) -> Channel:
+def _call(address: Address, *, wait: float, timeout: float, buffer: int | None, cancellation: Cancellation) -> Channel:
     """See ``dial``.  Raw bytes are answered by any program, so the hint names no server of hvcopy's."""
-    return dial(address, wait=wait, timeout=timeout, buffer=buffer, cancelled=cancelled, start=ANSWERS)
+    return dial(address, wait=wait, timeout=timeout, buffer=buffer, cancellation=cancellation, start=ANSWERS)

@@ -22,7 +22,7 @@ from hvcopy.measuring.traffic import Traffic
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.session import Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
-from hvcopy.transport import dial, pinned
+from hvcopy.transport import Cancellation, dial, pinned
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -56,9 +56,9 @@ class Engine:
         self._address = self._target = address
         self._terms = Terms("client", str(address), key, timeout)
         self._wait = wait
-        self._channel: Channel | None = None
         self._lanes: Lanes | None = None
         self._stopped: BaseException | None = None
+        self._cancellation = Cancellation()
 
     def windows(self, plan: Plan) -> tuple[int, int]:
         """See ``Measurer``."""
@@ -89,16 +89,15 @@ class Engine:
         self._stopped = error
         if self._lanes:
             self._lanes.fail(error)
-        elif self._channel:
-            self._channel.cancel()
+        self._cancellation.cancel()
 
-    def _dial(self, buffer: int, wait: float = 0.0) -> Channel:
+    def _dial(self, cancellation: Cancellation, buffer: int, wait: float = 0.0) -> Channel:
         channel = dial(
             self._target,
             wait=wait,
             timeout=self._terms.timeout,
             buffer=buffer or None,
-            cancelled=lambda: self._stopped is not None,
+            cancellation=cancellation,
             start=ANSWERS,
         )
         self._target = pinned(self._target, channel)
@@ -107,8 +106,7 @@ class Engine:
     def _open(self, plan: Plan) -> Lanes:
         """Begin a session, with as many lanes as are granted and can be had."""
         wait, self._wait, self._lanes = self._wait, 0.0, None
-        self._channel = self._dial(plan.buffer, wait)
-        link, _ = self._terms.meet(self._channel, connector=True)
+        link, _ = self._terms.meet(self._dial(self._cancellation, plan.buffer, wait), connector=True)
         lanes = Lanes(link, granted=1, token=b"", timeout=self._terms.timeout)
         try:
             link.send(m.Job("bench", [], m.Options(), b"", plan.lanes))
@@ -118,7 +116,7 @@ class Engine:
             if self._stopped:
                 raise self._stopped
             lanes.on_join = lambda link: None
-            grower(lanes, self._terms, lambda lane: self._dial(plan.buffer))()
+            grower(lanes, self._terms, lambda lane: self._dial(lane, plan.buffer))()
         except BaseException:
             lanes.close()
             raise
@@ -175,7 +173,7 @@ class Engine:
     def _connect(self, lanes: Lanes, traffic: Traffic, recorder: Recorder) -> None:
         for _ in until(traffic.stop):
             began = time.perf_counter_ns()
-            link, _ = self._terms.meet(self._dial(traffic.order.buffer), connector=True)
+            link, _ = self._terms.meet(self._dial(self._cancellation, traffic.order.buffer), connector=True)
             try:
                 link.send(m.Lane(lanes.token, 1))
                 expect(link, Type.READY)

@@ -17,7 +17,7 @@ from hvcopy.measuring.clock import Clock, until
 from hvcopy.measuring.figures import NOTHING, Flow, Outcome, Side
 from hvcopy.measuring.plan import CONNECT, DOWN, ECHO, FILES, FLOOD, UP, Plan
 from hvcopy.measuring.recording import Observe, Recorder, unobserved
-from hvcopy.transport import dial, pinned
+from hvcopy.transport import Cancellation, dial, pinned
 from hvcopy.wire.frames import MAGIC, MIB
 
 STOP_SECONDS = 0.5
@@ -126,7 +126,7 @@ class RawEngine:
         self._wait = wait
         self._timeout = timeout
         self._run: Run | None = None
-        self._stopped: BaseException | None = None
+        self._cancellation = Cancellation()
 
     def windows(self, plan: Plan) -> tuple[int, int]:
         """See ``Measurer``."""
@@ -164,9 +164,9 @@ class RawEngine:
 
     def interrupt(self, error: BaseException) -> None:
         """See ``Measurer``."""
-        self._stopped = error
         if self._run:
             self._run.fail(error)
+        self._cancellation.cancel()
 
     def _dial(self, plan: Plan) -> Channel:
         wait, self._wait = self._wait, 0.0
@@ -175,7 +175,7 @@ class RawEngine:
             wait=wait,
             timeout=self._timeout,
             buffer=plan.buffer or None,
-            cancelled=lambda: self._stopped is not None,
+            cancellation=self._cancellation,
         )
         self._target = pinned(self._target, channel)
         return channel

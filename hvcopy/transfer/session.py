@@ -30,7 +30,7 @@ class Terms(Struct, frozen=True):
     timeout: float
 
     def meet(self, channel: Channel, *, connector: bool) -> tuple[Link, Agreed]:
-        """Do the handshake on *channel* on these terms."""
+        """Do the handshake on *channel* on these terms: see ``greet``, which closes it on failure."""
         return greet(
             channel, connector=connector, role=self.role, address=self.address, key=self.key, software=SOFTWARE
         )
@@ -69,7 +69,6 @@ def grower(lanes: Lanes, terms: Terms, dial: Callable[[Cancellation], Channel]) 
                 channel = dial(lanes.opening)
             except HvcopyError:
                 return
-            lanes.opening.watch(channel)
             try:
                 link, _ = terms.meet(channel, connector=True)
                 link.send(m.Lane(lanes.token, index))

@@ -3,7 +3,7 @@
     dial(address)    -> Channel
     check_dialable(address)   before there is anything to connect
     listen(address)  -> Listener -> Channel
-    Cancellation              ends a dial, and the greeting after it, from another thread
+    Cancellation              ends a dial, and what waits on its channel, from another thread
     pinned(address, channel)  the address of a session's further connections
 
 This package knows addresses, sockets, their buffers, who is at the other end, and why a connection fails to

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
@@ -18,8 +18,9 @@ from hvcopy.address import CID_ANY, Address, HybridAddress, HypervAddress, TcpAd
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
+from hvcopy.transport.cancellation import Cancellation
 from hvcopy.transport.failures import KEEP_TRYING, SERVERS, no_unix_sockets, not_connected
-from hvcopy.transport.patience import Patience, never
+from hvcopy.transport.patience import Patience
 
 if TYPE_CHECKING:
     import socket
@@ -35,22 +36,26 @@ def dial(
     wait: float = 0.0,
     timeout: float = 30.0,
     buffer: int | None = None,
-    cancelled: Callable[[], bool] = never,
+    cancellation: Cancellation | None = None,
     start: Sequence[str] = SERVERS,
 ) -> Channel:
     """Connect to *address* and return the channel; its socket is non-blocking.
 
     Blocks.  One attempt takes at most *timeout* seconds, which is also the channel's no-progress time.  While
     nobody listens there or nothing answers, attempts are repeated for *wait* seconds; 0 means one attempt.
-    *buffer* is the socket buffer wished for, in bytes.  *cancelled* is asked at least every 100 ms.  *start* are the
-    commands that answer this one, to be named where nobody listens, with ``{}`` for the address.
+    *buffer* is the socket buffer wished for, in bytes.  *cancellation* ends this, and afterwards the calls
+    that wait on the channel.  *start* are the commands that answer this one, to be named where nobody listens, with
+    ``{}`` for the address.
     Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
     """
+    cancellation = cancellation or Cancellation()
     until = time.monotonic() + wait
     pauses = _pauses()
     while True:
         try:
-            return as_channel(address, attempt(address, Patience(timeout, cancelled), buffer), timeout)
+            channel = as_channel(address, attempt(address, Patience(timeout, cancellation.cancelled), buffer), timeout)
+            cancellation.watch(channel)
+            return channel
         except (NobodyListens, TimedOut) as error:
             left = until - time.monotonic()
             if left <= 0:
@@ -60,7 +65,7 @@ def dial(
         except Interrupted:
             raise Interrupted(f"{address}: connecting was interrupted") from None
         try:
-            Patience(left + LONGEST_PAUSE, cancelled).pause(min(next(pauses), left))
+            Patience(left + LONGEST_PAUSE, cancellation.cancelled).pause(min(next(pauses), left))
         except Interrupted:
             raise Interrupted(f"{address}: waiting for it was interrupted") from None
 

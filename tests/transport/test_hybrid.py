@@ -10,7 +10,7 @@ import pytest
 
 from hvcopy.address import HybridAddress
 from hvcopy.errors import Interrupted, LocalFailure, NobodyListens, NotHvcopy, TimedOut
-from hvcopy.transport import dial
+from hvcopy.transport import Cancellation, dial
 from transport.muxer import Behaviour, Muxer, answering, hang_up, hang_up_unread, normal, silent
 from transport.pairs import PORT
 
@@ -111,7 +111,7 @@ def test_waiting_for_the_ok_can_be_cancelled(address: HybridAddress) -> None:
         asked.set()
 
     with Muxer(address.path, request_was_read), pytest.raises(Interrupted, match="was interrupted"):
-        dial(address, timeout=50, cancelled=asked.is_set)
+        dial(address, timeout=50, cancellation=Cancellation(asked.is_set))
 
 
 def test_guest_that_comes_up_during_the_wait_is_reached(address: HybridAddress) -> None:

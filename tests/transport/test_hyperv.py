@@ -21,7 +21,7 @@ from hvcopy.errors import (
     NobodyListens,
     NotAllowed,
 )
-from hvcopy.transport import dial, listen
+from hvcopy.transport import Cancellation, dial, listen
 from hvcopy.transport.hyperv import sockets
 from hvcopy.transport.peer import allowed
 from transport.conformance import CHECKS
@@ -141,7 +141,7 @@ def test_listener_that_appears_during_the_wait_is_reached() -> None:
             listeners.append(listen(address))
         return False
 
-    dial(address, wait=50, cancelled=cancelled).close()
+    dial(address, wait=50, cancellation=Cancellation(cancelled)).close()
     listeners[0].close()
 
 
@@ -230,7 +230,7 @@ def test_vm_that_restarts_is_reached_during_the_wait(fate: Callable[[int], None]
 
     with listen(free_address("children")) as listener:
         assert isinstance(listener.address, HypervAddress)
-        dialled = dial(HypervAddress(VM, listener.address.service), wait=50, cancelled=cancelled)
+        dialled = dial(HypervAddress(VM, listener.address.service), wait=50, cancellation=Cancellation(cancelled))
         assert dialled.identity == f"hyperv:{VM}"
         dialled.close()
 
@@ -250,7 +250,7 @@ def test_connect_that_windows_does_not_end_is_interrupted(fate: Callable[[int], 
     fate(10060)
     looks = iter([False, False, True])
     with pytest.raises(Interrupted):
-        dial(HypervAddress(VM, "18518"), cancelled=lambda: next(looks, True))
+        dial(HypervAddress(VM, "18518"), cancellation=Cancellation(lambda: next(looks, True)))
 
 
 @in_standin

@@ -15,7 +15,7 @@ from descriptors import none_left
 
 from hvcopy.address import HybridAddress, UnixAddress
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, LocalFailure, NobodyListens, TimedOut
-from hvcopy.transport import Listener, dial, listen
+from hvcopy.transport import Cancellation, Listener, dial, listen
 from hvcopy.transport.peer import allowed
 from transport.pairs import close, connected, meet, unix_address
 
@@ -243,7 +243,7 @@ def test_full_queue_that_gets_room_is_joined(tmp_path: Path) -> None:
                 channel.close()
             return False
 
-        second = dial(listener.address, timeout=30, cancelled=make_room)
+        second = dial(listener.address, timeout=30, cancellation=Cancellation(make_room))
         close((first, second))
 
 

@@ -15,7 +15,7 @@ import pytest
 from hvcopy.address import VsockAddress
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed
-from hvcopy.transport import dial, listen, vsock
+from hvcopy.transport import Cancellation, dial, listen, vsock
 from hvcopy.transport.options import plain
 from hvcopy.transport.peer import allowed
 from hvcopy.transport.tuning import (
@@ -164,7 +164,7 @@ def test_vsock_listener_that_appears_during_the_wait_is_reached() -> None:
             listeners.append(listen(VsockAddress(1, 4322)))
         return False
 
-    dial(VsockAddress(1, 4322), wait=50, cancelled=cancelled).close()
+    dial(VsockAddress(1, 4322), wait=50, cancellation=Cancellation(cancelled)).close()
     listeners[0].close()
 
 

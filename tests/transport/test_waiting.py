@@ -15,7 +15,7 @@ import pytest
 
 from hvcopy.address import Address, HybridAddress, TcpAddress, UnixAddress
 from hvcopy.errors import Interrupted, NobodyListens, TimedOut
-from hvcopy.transport import dial, listen
+from hvcopy.transport import Cancellation, dial, listen
 from hvcopy.transport.connecting import FIRST_PAUSE, LONGEST_PAUSE, _pauses
 from hvcopy.transport.patience import Patience
 from transport.muxer import Muxer, normal, silent
@@ -61,7 +61,7 @@ def test_listener_that_appears_during_the_wait_is_reached(family: str, tmp_path:
             stack.enter_context(listen(address))
 
     later = Later(start)
-    channel = dial(address, wait=50, cancelled=later)
+    channel = dial(address, wait=50, cancellation=Cancellation(later))
     assert later.looks >= 3
     channel.close()
 
@@ -86,7 +86,7 @@ def test_no_wait_means_one_attempt(tmp_path: Path) -> None:
         return False
 
     with pytest.raises(NobodyListens) as caught:
-        dial(UnixAddress(str(tmp_path / "none")), cancelled=cancelled)
+        dial(UnixAddress(str(tmp_path / "none")), cancellation=Cancellation(cancelled))
     assert looks == 0
     assert "gave up" not in caught.value.message
 
@@ -102,19 +102,19 @@ def test_silence_is_tried_again_and_ends_as_a_timeout(tmp_path: Path) -> None:
 def test_cancelled_ends_the_wait(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(Interrupted, match="was interrupted"):
-        dial(UnixAddress(str(tmp_path / "none")), wait=50, cancelled=lambda: time.monotonic() > begun + 0.1)
+        dial(UnixAddress(str(tmp_path / "none")), wait=50, cancellation=Cancellation(lambda: time.monotonic() > begun + 0.1))
     assert time.monotonic() - begun < 10
 
 
 def test_ctrl_c_ends_the_wait_at_once(tmp_path: Path) -> None:
     program = f"""
 from hvcopy.address import UnixAddress
-from hvcopy.transport import dial
+from hvcopy.transport import Cancellation, dial
 def cancelled():
     print("waiting", flush=True)
     return False
 try:
-    dial(UnixAddress({str(tmp_path / "none")!r}), wait=500, cancelled=cancelled)
+    dial(UnixAddress({str(tmp_path / "none")!r}), wait=500, cancellation=Cancellation(cancelled))
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """

@@ -99,7 +99,7 @@ def test_the_end_of_a_session_ends_a_lane_that_is_only_coming_about(
         lanes = Lanes(Link(Channel(near, peer="the peer")), granted=2, token=bytes(16), timeout=300)
         terms = Terms("client", peer.address, None, 300)
         growing = pool.submit(
-            grower(lanes, terms, lambda lane: dial(address, timeout=300, cancelled=lane.cancelled))
+            grower(lanes, terms, lambda lane: dial(address, timeout=300, cancellation=lane))
         )
         eventually(lambda: peer.accepted, what="the lane")
         lanes.close()
