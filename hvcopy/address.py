@@ -134,11 +134,14 @@ def is_scheme(name: str) -> bool:
     return name.lower() in (*_FORMS, "hvsock")
 
 
-def split_remote(text: str, *, windows: bool, aliases: Container[str] = ()) -> tuple[str, str] | None:
+def split_remote(
+    text: str, *, windows: bool, aliases: Callable[[], Container[str]] = tuple
+) -> tuple[str, str] | None:
     """Return (address or alias as typed, path on the server) when *text* is remote, None for a local path.
 
     The path is "" for the server's root.  Local are: a text without a colon, with a slash before the first
     colon or beginning with it; on *windows* also one with a drive letter or a backslash before it.
+    *aliases* is asked for the names of hosts only if *text* may begin with one.
     Raises BadUsage for what is neither, and for a remote path whose address is wrong.
     """
     name, colon, path = text.partition(":")
@@ -150,7 +153,7 @@ def split_remote(text: str, *, windows: bool, aliases: Container[str] = ()) -> t
     if spelled is not None:
         _FORMS[spelled.form](text, spelled.fields)
         return spelled.address, spelled.rest or ""
-    if name in aliases:
+    if name in aliases():
         return name, path
     local = f".\\{text}" if windows else f"./{text}"
     _refuse(

@@ -99,8 +99,7 @@ def find(text: str) -> tuple[Address, str]:
 
 def find_remote(text: str) -> Remote | None:
     """Return the server and path that *text* names, or None for a local path.  Raises BadUsage."""
-    known = aliases() if ":" in text else {}
-    parts = split_remote(text, windows=WINDOWS, aliases=known)
+    parts = split_remote(text, windows=WINDOWS, aliases=aliases)
     if parts is None:
         return None
     address, key_file = find(parts[0])
@@ -114,7 +113,8 @@ def find_place(text: str) -> Remote:
     try:
         remote = find_remote(text)
     except BadUsage:
-        if text.partition(":")[0] in aliases():
+        name = text.partition(":")[0]
+        if not is_scheme(name) and name in aliases():
             raise
         remote = None
     return remote or Remote(*_with_root(find(text)))

@@ -107,6 +107,20 @@ def test_a_broken_configuration_is_2_and_names_the_file(where: str, text: str, c
     assert str(config) in done.err.replace("\\", "/")
 
 
+@pytest.mark.parametrize("path", ["", ":"])
+def test_a_broken_configuration_does_not_matter_where_no_host_is_named(path: str, server: Server, config: Path) -> None:
+    config.write_text("not toml at all [")
+    assert run("ls", f"{server.address}{path}").code == 0
+
+
+def test_an_address_that_is_wrong_is_told_before_a_broken_configuration(config: Path) -> None:
+    config.write_text("not toml at all [")
+    done = run("ls", "vsock:three:18518")
+    assert done.code == 2
+    assert "three" in done.err
+    assert "config" not in done.err
+
+
 def test_a_configuration_that_may_not_be_read_is_10(config: Path) -> None:
     config.write_text("")
     config.chmod(0)

@@ -281,7 +281,7 @@ def test_refusal_quotes_the_text_in_bounds_and_printable(text: str, message: str
 )
 @pytest.mark.parametrize("windows", [False, True])
 def test_remote_argument_is_split_behind_its_address(text: str, remote: tuple[str, str], windows: bool) -> None:
-    assert split_remote(text, windows=windows, aliases={"web1": "vsock:3:18518"}) == remote
+    assert split_remote(text, windows=windows, aliases=lambda: {"web1": "vsock:3:18518"}) == remote
 
 
 @pytest.mark.parametrize(
@@ -304,30 +304,30 @@ def test_remote_argument_is_split_behind_its_address(text: str, remote: tuple[st
 )
 @pytest.mark.parametrize("windows", [False, True])
 def test_local_argument_is_no_remote(text: str, windows: bool) -> None:
-    assert split_remote(text, windows=windows, aliases={"web1"}) is None
+    assert split_remote(text, windows=windows, aliases=lambda: {"web1"}) is None
 
 
 @pytest.mark.parametrize(
     "text", ["C:\\x", "c:/x", "Z:", "d:rel", "C:\\a:stream", "..\\a:b", "\\\\?\\C:\\x", "\\\\host\\share:x", ".\\v:1"]
 )
 def test_drive_and_backslash_are_local_on_windows_only(text: str) -> None:
-    assert split_remote(text, windows=True, aliases={"C", "d"}) is None
+    assert split_remote(text, windows=True, aliases=lambda: {"C", "d"}) is None
     with pytest.raises(BadUsage):
         split_remote(text, windows=False)
 
 
 def test_alias_of_one_letter_works_where_there_are_no_drives() -> None:
-    assert split_remote("C:/x", windows=False, aliases={"C"}) == ("C", "/x")
+    assert split_remote("C:/x", windows=False, aliases=lambda: {"C"}) == ("C", "/x")
 
 
 def test_scheme_wins_over_an_alias_of_its_name() -> None:
-    assert split_remote("unix:/x", windows=False, aliases={"unix"}) == ("unix:/x", "")
+    assert split_remote("unix:/x", windows=False, aliases=lambda: {"unix"}) == ("unix:/x", "")
 
 
 @pytest.mark.parametrize(("windows", "local"), [(False, "./nope:/x"), (True, ".\\nope:/x")])
 def test_unknown_name_before_the_colon_is_refused_with_the_likely_meanings(windows: bool, local: str) -> None:
     with pytest.raises(BadUsage) as caught:
-        split_remote("nope:/x", windows=windows, aliases={"web1"})
+        split_remote("nope:/x", windows=windows, aliases=lambda: {"web1"})
     assert "'nope:/x'" in caught.value.message
     for likely in (local, "hosts.nope", "vsock:CID:PORT:/x"):
         assert likely in caught.value.hint
