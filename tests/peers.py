@@ -275,6 +275,13 @@ class Peer:
         except ConnectionError:
             return None
 
+    def is_heard(self) -> bool:
+        """Say whether the other side has read all that was sent (unix(7), tcp(7): SIOCOUTQ, which is TIOCOUTQ)."""
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
+
+        return not any(ioctl(self.sock, TIOCOUTQ, bytes(4)))
+
     def idle(self, seconds: float = PATIENCE) -> None:
         """Read and say nothing until the other side has closed, or *seconds* have passed."""
         poll = select.poll()

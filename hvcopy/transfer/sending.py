@@ -5,7 +5,7 @@ Whoever needs a decision takes it under ``lanes.changed``; reading, hashing and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
@@ -290,10 +290,14 @@ class Sending:
             self._wait(lambda: outbox.book.idle)
 
     def _send_directory_ends(self) -> None:
-        """Send them deepest first; only those that fail are acknowledged."""
-        with self._lanes.changed:
-            for end in reversed(self._gathering.directory_ends):
-                ident = self._outbox.book.new_id()
-                self._ends[ident] = replace(end, id=ident)
-        for batch in m.in_batches(self._ends.values()):
+        """Send them deepest first; only those that fail are acknowledged, while others are still on their way."""
+        for batch in m.in_batches(self._directory_ends()):
             self._lanes.control.send(batch)
+
+    def _directory_ends(self) -> Iterator[m.Entry]:
+        waiting = self._gathering.directory_ends
+        while waiting:
+            with self._lanes.changed:
+                end = replace(waiting.pop(), id=self._outbox.book.new_id())
+                self._ends[end.id] = end
+            yield end

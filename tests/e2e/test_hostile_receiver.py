@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, Finished, run
+from commands import PATIENCE, Finished, eventually, run
 from peers import Listening, Peer, drain
 from peers import server as scripted
 
@@ -205,6 +205,35 @@ def test_a_refusal_of_the_one_file_is_told_with_its_reason(tmp_path: Path) -> No
         done = run("cp", source, f"{listening.address}:/f")
     assert done.code == 10, done.err
     assert "f: no\\x1b[2J room" in done.err
+
+
+def test_folders_may_fail_while_the_ends_of_others_are_on_their_way(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath("src", *["n" * 240] * 8)
+    folder.mkdir(parents=True)
+    for number in range(700):
+        (folder / f"{number:03}").mkdir()
+    failed: list[int] = []
+
+    def script(peer: Peer) -> None:
+        accept_push(peer)
+        over = False
+        while not over:
+            frame = peer.receive()
+            over = frame.type is Type.FINISH
+            if frame.type is Type.ENTRIES:
+                ends = m.decode(frame.type, frame.body)
+                assert isinstance(ends, m.Entries)
+                failures = [m.Ack(one.id, m.FAILED, 10, "no room") for one in ends.entries if one.kind == m.DIRECTORY_END]
+                failed.extend(ack.id for ack in failures)
+                peer.send(m.Acks(failures))
+                eventually(peer.is_heard, what="the sender has read that")
+        peer.send(m.Result(0, 0, len(failed), "cached"))
+        peer.expect(m.Bye)
+
+    with Listening(f"unix:{tmp_path}/s", scripted(script)) as listening:
+        done = run("cp", "-r", tmp_path / "src", f"{listening.address}:/d", "--buffer", "64K", "--progress", "none")
+    assert done.code == 10, done.err
+    assert done.err.count("no room") == len(failed) == 709
 
 
 def test_a_reader_that_stops_but_lives_is_5_within_the_timeout(tmp_path: Path) -> None:
