@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from hvcopy.cli import signals
@@ -60,7 +61,7 @@ def _start() -> None:
     gc.disable()  # nothing that start-up makes is garbage, and looking for some costs a tenth of it
     from hvcopy.cli.app import build
 
-    app = build(sys.argv[1:])
+    app = partial(build(sys.argv[1:]), windows_expand_args=False)  # $NAME, %NAME%, ~ and [ are parts of names
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()

@@ -44,6 +44,7 @@ def cp(
 
     def work() -> None:
         from hvcopy.cli import arguments
+        from hvcopy.cli.patterns import expand
         from hvcopy.client import connect, open_sources
 
         arguments.check_paths(*paths)
@@ -60,7 +61,7 @@ def cp(
             totals=command.wants_totals,
         )
         limit = arguments.rate(bwlimit)
-        opened = open_sources(sources, recursive=job.recursive) if isinstance(destination, bytes) else []
+        opened = open_sources(expand(sources), recursive=job.recursive) if isinstance(destination, bytes) else []
         client = connect(
             remote.address,
             key=arguments.key_of(key_file, remote.key_file),

@@ -44,6 +44,7 @@ def send(
 
     def work() -> None:
         from hvcopy.cli import arguments
+        from hvcopy.cli.patterns import expand
         from hvcopy.client import Client, connect, open_sources
         from hvcopy.errors import BadUsage
 
@@ -66,7 +67,7 @@ def send(
             totals=command.wants_totals,
         )
         limit = arguments.rate(bwlimit)
-        sources = open_sources(local, recursive=job.recursive)
+        sources = open_sources(expand(local), recursive=job.recursive)
         patience = arguments.timeout_seconds(timeout)
 
         def push(client: Client) -> None:

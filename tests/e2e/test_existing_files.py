@@ -38,6 +38,26 @@ def test_an_existing_file_is_refused_by_default(size: int, pull: bool, server: S
     assert not leftovers(target.parent)
 
 
+def test_brackets_and_dollars_in_a_name_are_parts_of_it(server: Server, here: Path) -> None:
+    plant(here, {"photo[1].jpg": b"right", "photo1.jpg": b"wrong", "$HOME": b"dollar", "%PATH%": b"percent"})
+    for name in ("photo[1].jpg", "$HOME", "%PATH%"):
+        done = run("cp", here / name, server.at(f"to {name}"), "--no-fsync")
+        assert done.code == 0, done.err
+        assert (server.root / f"to {name}").read_bytes() == (here / name).read_bytes()
+    plant(here, {"back1.txt": b"precious"})
+    done = run("cp", "--overwrite", server.at("to photo[1].jpg"), here / "back[1].txt", "--no-fsync")
+    assert done.code == 0, done.err
+    assert (here / "back[1].txt").read_bytes() == b"right"
+    assert (here / "back1.txt").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("command", ["cp", "send"])
+def test_a_pattern_that_fits_nothing_names_no_file(command: str, server: Server, here: Path) -> None:
+    done = run(command, here / "*.none", server.at("") if command == "cp" else server.address)
+    assert done.code == 10
+    assert "*.none" in done.err
+
+
 def test_refused_files_among_others_are_3_and_listed(server: Server, here: Path) -> None:
     plant(here / "t", {"a": b"new", "large": noise(MIB), "b": b"b", "c": b"c"})
     plant(server.root / "t", {"a": b"old", "large": b"old"})

@@ -20,6 +20,7 @@ THERE = (
     "tests/unit/test_forwarding.py",
     "tests/unit/test_ls.py",
     "tests/unit/test_output.py",
+    "tests/unit/test_patterns.py",
     "tests/unit/test_place.py",
     "tests/unit/test_progress.py",
     "tests/unit/test_report.py",

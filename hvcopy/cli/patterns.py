@@ -1,0 +1,23 @@
+"""Patterns among the sources: the shells of Windows leave them to programs, those of POSIX systems have expanded them."""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+
+_VERBATIM = re.compile(r"[\\/]{2}\?[\\/]")
+
+
+def expand(paths: list[str], *, windows: bool = sys.platform == "win32") -> list[str]:
+    r"""Return *paths*, on *windows* with the files in place of a pattern, in order; one that fits none stays as it is.
+
+    Only ``*`` and ``?`` make a pattern: no name on Windows has them.  After ``\\?\`` nothing does.
+    """
+    return [found for path in paths for found in (_fitting(path) if windows else [path])]
+
+
+def _fitting(path: str) -> list[str]:
+    if not set("*?") & set(path) or _VERBATIM.match(path):
+        return [path]
+    return sorted(glob.glob(path.replace("[", "[[]"), include_hidden=True)) or [path]
