@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 from hvcopy.files import system
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Found, walk
 
 
-def count(sources: list[Source]) -> tuple[int, int]:
-    """Return (files, bytes) of everything below *sources*; what cannot be looked at counts as nothing.  Blocks."""
+def count(sources: Sequence[Source], over: Callable[[], bool]) -> tuple[int, int] | None:
+    """Return (files, bytes) of everything below *sources*; what cannot be looked at counts as nothing.  Blocks.
+
+    None once *over*, which is asked before each file is looked at: nobody wants to know any more.
+    """
     files = size = 0
-    for source in sources:
-        if not source.is_dir:
+    for fd, names in _folders(sources):
+        for name in names:
+            if over():
+                return None
             files += 1
             with contextlib.suppress(OSError):
-                size += system.stat(source.handle.fd, source.name).st_size
-            continue
-        for item in walk(source.handle):
-            if isinstance(item, Found):
-                for name in item.files:
-                    with contextlib.suppress(OSError):
-                        size += system.stat(item.handle.fd, name).st_size
-                    files += 1
+                size += system.stat(fd, name).st_size
+        if over():
+            return None
     return files, size
+
+
+def _folders(sources: Sequence[Source]) -> Iterator[tuple[int, list[bytes]]]:
+    for source in sources:
+        if source.is_dir:
+            yield from ((item.handle.fd, item.files) for item in walk(source.handle) if isinstance(item, Found))
+        else:
+            yield source.handle.fd, [source.name]

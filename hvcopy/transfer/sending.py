@@ -89,10 +89,11 @@ class Sending:
         return self._result
 
     def _count(self) -> None:
-        files, size = count(self._outbox.sources)
-        self._tally.total_files, self._tally.total_bytes, self._tally.counted = files, size, True
-        if not self._lanes.finished:
-            self._lanes.control.send(m.Totals(files, size))
+        lanes, tally = self._lanes, self._tally
+        totals = count(self._outbox.sources, lambda: lanes.finished or lanes.error is not None)
+        if totals:
+            tally.total_files, tally.total_bytes, tally.counted = *totals, True
+            lanes.control.send(m.Totals(*totals))
 
     def _start_worker(self, link: Link) -> None:
         self._lanes.spawn(lambda: self._work(link), "lane", sends=True)
