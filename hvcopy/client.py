@@ -6,6 +6,7 @@ What only one direction needs is imported when that direction is used: start-up 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
@@ -13,7 +14,7 @@ import msgspec
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, NotHvcopy
+from hvcopy.errors import BadUsage, NotHvcopy, TimedOut
 from hvcopy.files.source import Source, open_local
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
@@ -97,9 +98,12 @@ class Client:
                 must_be_dir=destination.endswith((b"/", b"/.")),
             ),
         )
-        self._ready(lanes)
-        grow = self._grow(lanes)
-        self._run(lanes, lambda: Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=grow).run())
+
+        def job() -> None:
+            self._ready(lanes)
+            Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=self._grow(lanes)).run()
+
+        self._run(lanes, job)
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
         """Receive *paths* of the server into the local *destination*, counting in *tally*.  Raises HvcopyError; blocks."""
@@ -113,30 +117,32 @@ class Client:
         ]
         slashed = [plain + b"/" if path.endswith(b"/") else plain for path, plain in zip(paths, wanted, strict=True)]
         lanes = self._order("pull", slashed, options)
-        ready = self._ready(lanes)
-        if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
-            raise NotHvcopy("the server answered for another number of sources than were asked for")
-        dirs = [kind == "d" for kind in ready.layout]
-        if any(dirs) and not options.recursive:
-            raise NotHvcopy("the server wants to send a directory, which was not asked for")
-        root, places = resolve_local(destination, names=names, dirs=dirs)
-        plan = Plan(
-            root,
-            places.prefixes,
-            dirs,
-            options.existing,
-            sync=options.sync,
-            owner=options.owner,
-            xattrs=options.xattrs,
-            links=options.links,
-            refused=places.refused,
-        )
 
         def origin(source: int, path: bytes) -> bytes:
             return b"/".join((os.fsencode(f"{self._terms.address}:"), *filter(None, (wanted[source], path))))
 
-        grow = self._grow(lanes)
-        self._run(lanes, lambda: receive(lanes, plan, options, tally, origin=origin, grow=grow))
+        def job() -> None:
+            ready = self._ready(lanes)
+            if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
+                raise NotHvcopy("the server answered for another number of sources than were asked for")
+            dirs = [kind == "d" for kind in ready.layout]
+            if any(dirs) and not options.recursive:
+                raise NotHvcopy("the server wants to send a directory, which was not asked for")
+            root, places = resolve_local(destination, names=names, dirs=dirs)
+            plan = Plan(
+                root,
+                places.prefixes,
+                dirs,
+                options.existing,
+                sync=options.sync,
+                owner=options.owner,
+                xattrs=options.xattrs,
+                links=options.links,
+                refused=places.refused,
+            )
+            receive(lanes, plan, options, tally, origin=origin, grow=self._grow(lanes))
+
+        self._run(lanes, job)
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
@@ -173,7 +179,15 @@ class Client:
         return self._lanes
 
     def _ready(self, lanes: Lanes) -> m.Ready:
-        ready = expect(self._link, Type.READY)
+        """Wait for READY, for which the server may have to look at its disk: longer than for the handshake."""
+        self._link.deadline = time.monotonic() + self._terms.timeout
+        try:
+            ready = expect(self._link, Type.READY)
+        except TimedOut:
+            raise TimedOut(
+                f"{self._link.channel.peer}: the server has not begun within {self._terms.timeout:g} s",
+                hint="if its disk is slow, wait longer with a larger --timeout",
+            ) from None
         assert isinstance(ready, m.Ready)
         self._link.deadline = 0.0
         lanes.granted = min(clamp_lanes(ready.lanes), self._wanted)

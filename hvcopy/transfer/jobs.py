@@ -6,8 +6,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
+from hvcopy.errors import LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
@@ -17,9 +18,9 @@ from hvcopy.files.source import open_beneath
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.receiving import receive
 from hvcopy.transfer.sending import Sending
+from hvcopy.transfer.session import await_bye
 from hvcopy.transfer.tally import Tally
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import Type
 
 LISTING_BATCH = 256
 
@@ -99,20 +100,23 @@ def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
     if reason:
         raise UnsafeName(f"/{printable(path)}: {reason}")
     try:
-        entries = list(_listed(served.root, path))
+        _send_listing(lanes, _listed(served.root, path))
     except OSError as error:
         raise LocalFailure(
             f"/{printable(path)}: {error.strerror}", hint="`hvcopy ls ADDRESS` shows what is there"
         ) from None
+    await_bye(lanes.control)
+
+
+def _send_listing(lanes: Lanes, entries: Iterator[m.Listed]) -> None:
+    """Send *entries* as they are found: to look at all of a folder may take longer than the client waits."""
+    batch, last = list(islice(entries, LISTING_BATCH)), False
     lanes.control.send(m.Ready(lanes.token, 1, "", []))
-    for start in range(0, max(len(entries), 1), LISTING_BATCH):
-        piece = entries[start : start + LISTING_BATCH]
-        lanes.control.send(m.Listing(piece, start + LISTING_BATCH >= len(entries)))
-    try:
-        while lanes.control.receive(timeout=2.0).type is not Type.BYE:
-            pass
-    except HvcopyError:
-        return
+    while not last:
+        following = list(islice(entries, LISTING_BATCH))
+        last = not following
+        lanes.control.send(m.Listing(batch, last))
+        batch = following
 
 
 def _listed(root: Handle, path: bytes) -> Iterator[m.Listed]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure
 from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
@@ -124,9 +124,12 @@ class Lanes:
                 target()
 
         thread = threading.Thread(target=run, name=name, daemon=True)
-        with self.changed:
-            self._threads.append(thread)
-        thread.start()
+        try:
+            with self.changed:
+                thread.start()
+                self._threads.append(thread)
+        except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+            raise LocalFailure("the system has no memory for another thread", hint="end what else runs, and try again") from None
 
     def close(self) -> None:
         """End the session's threads, then close every connection; harmless when it is closed already.

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hvcopy import fileio
-from hvcopy.errors import ConnectionLost, HvcopyError, NotHvcopy
+from hvcopy.errors import ConnectionLost, NotHvcopy
 from hvcopy.files.sink import Plan, Sink
 from hvcopy.transfer.arrivals import Arrivals
 from hvcopy.transfer.entrance import Entrance
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
+from hvcopy.transfer.session import await_bye
 from hvcopy.transfer.tally import Tally
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Frame, Type
-
-BYE_WAIT = 2.0
-"""Seconds to wait for the sender's last word."""
 
 
 class Receiving:
@@ -123,17 +121,8 @@ class Receiving:
         with self._lanes.changed:  # first, since a quick sender closes its lanes as soon as it has the result
             self._lanes.finished = True
         link.send(result)
-        self._await_bye(link)
+        await_bye(link)
         return result
-
-    def _await_bye(self, link: Link) -> None:
-        """Wait a little for the last word: whoever closes first may take the other's last bytes along."""
-        try:
-            frame = link.receive(timeout=BYE_WAIT)
-            while frame.type is not Type.BYE:
-                frame = link.receive(timeout=BYE_WAIT)
-        except HvcopyError:
-            return
 
 
 def receive(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -19,6 +21,8 @@ from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
 SOFTWARE = "hvcopy 0.1"
+BYE_WAIT = 2.0
+"""Seconds to wait for the other end's last word."""
 
 
 class Terms(Struct, frozen=True):
@@ -45,6 +49,14 @@ def expect(link: Link, *kinds: Type) -> m.Message:
         return m.decode(frame.type, frame.body)
     except NotHvcopy as error:
         raise named(error, link.channel.peer) from error
+
+
+def await_bye(link: Link) -> None:
+    """Wait a little for the last word: whoever closes first may take the other's last bytes along."""
+    link.deadline = time.monotonic() + BYE_WAIT
+    with contextlib.suppress(HvcopyError):
+        while link.receive().type is not Type.BYE:
+            pass
 
 
 def new_token() -> bytes:

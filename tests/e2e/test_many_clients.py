@@ -88,18 +88,32 @@ def test_silent_connections_do_not_hold_up_others(server: Server, processes: Exi
     assert listed.seconds < 8  # the silent ones are given up after 10
 
 
-def test_more_connections_than_the_server_takes_are_told_so_and_pass(
-    serve: Callable[..., Server], processes: ExitStack
-) -> None:
-    server = serve("--timeout", "2")
-    for _ in range(SLOTS):
-        processes.enter_context(connect(server.address))
-    refused = run("ls", server.address)
-    assert refused.code in (0, 9), refused.err
-    if refused.code:
-        assert "64" in refused.err
-    eventually(lambda: run("ls", server.address).code == 0, what="the silent ones to be given up")
+def test_more_connections_than_the_server_takes_are_told_so_and_pass(server: Server) -> None:
+    with ExitStack() as silent:
+        for _ in range(SLOTS):
+            silent.enter_context(connect(server.address))
+        refused = run("ls", server.address)
+    assert refused.code == 9, refused.err
+    assert "64" in refused.err
+    eventually(lambda: run("ls", server.address).code == 0, what="a place")
     assert not server.ended
+
+
+def test_a_client_that_has_its_listing_and_only_lives_on_is_given_up(server: Server) -> None:
+    with client_of(server.address) as lister:
+        lister.send(m.Job("list", [b""], m.Options(), b"", 1))
+        lister.expect(m.Ready)
+        lister.expect(m.Listing)
+        lister.beat()
+        assert lister.error_or_end() is None
+
+
+def test_a_server_hears_why_a_pull_comes_to_nothing(server: Server, here: Path) -> None:
+    write(server.root / "f", b"f")
+    done = run("cp", server.at("f"), here / "none" / "f")
+    assert done.code == 10
+    reason = done.err.splitlines()[0].removeprefix("hvcopy: ")
+    eventually(lambda: reason in server.err, what="the reason")
 
 
 def test_a_client_that_stays_after_the_greeting_is_given_up(serve: Callable[..., Server]) -> None:
