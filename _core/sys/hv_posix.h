@@ -187,7 +187,12 @@ static inline hv_result hv_pipe(int ends[2], int size)
     if (made.err)
         return made;
     fcntl(ends[1], F_SETPIPE_SZ, size);
-    return hv_returned(fcntl(ends[1], F_GETPIPE_SZ));
+    made = hv_returned(fcntl(ends[1], F_GETPIPE_SZ));
+    if (made.err) {
+        close(ends[0]);
+        close(ends[1]);
+    }
+    return made;
 }
 
 /* ---- files ---- */
@@ -349,7 +354,8 @@ static inline hv_result hv_next_allocated(int fd, int64_t offset, int64_t size, 
         start.value = size;
         start.err = 0;
     } else if (!start.err) {
-        *end = lseek(fd, start.value, SEEK_HOLE);
+        int64_t hole = lseek(fd, start.value, SEEK_HOLE);
+        *end = hole < 0 ? size : hole; /* cut short meanwhile: what there is no more is found when it is read */
     }
     return start;
 }

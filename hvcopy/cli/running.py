@@ -90,6 +90,12 @@ def no_output(error: OSError) -> LocalFailure:
     return LocalFailure(f"standard output: {error.strerror}", hint=make_room(error.errno))
 
 
+def _of_a_file(error: OSError) -> LocalFailure:
+    """Return the failure of work that left this to whoever called it."""
+    where = f"{printable(os.fsencode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
+    return LocalFailure(f"{where}{error.strerror or error}", hint=make_room(error.errno))
+
+
 def mute(fd: int) -> None:
     """Lead a standard descriptor nowhere: what is left in its buffer must not fail again as the interpreter ends."""
     null = os.open(os.devnull, os.O_WRONLY)
@@ -209,6 +215,8 @@ class Command:
         def run() -> None:
             try:
                 work()
+            except OSError as error:
+                outcome.append(_of_a_file(error))
             except BaseException as error:
                 outcome.append(error)
             finally:

@@ -128,3 +128,16 @@ def test_skipped_entries_that_nobody_reads_of_are_counted_and_failed_ones_all_to
     noted, unsaid = err.count("left out"), re.search(r"and (\d) more were skipped", err)
     assert unsaid
     assert noted + int(unsaid[1]) == 5
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_file_that_cannot_be_opened_is_named_and_not_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        (tmp_path / "none").read_bytes()
+
+    with pytest.raises(SystemExit) as caught:
+        Command("demo").run(work)
+    assert caught.value.code == 10
+    assert f"hvcopy: {tmp_path}/none: No such file or directory" in capsys.readouterr().err
