@@ -1,7 +1,7 @@
 # A relay: two directions at once between descriptors of any kind, in one poll loop.  Part of core.pyx.
 
 cdef enum:
-    BULK = 64 << 10     # bytes at once from which moving by reference costs less than copying (docs/architecture.md)
+    BULK = 64 << 10     # bytes at once from which moving by reference costs less than copying
     PIPE_ROOM = 256 << 10
     APART = 64          # bytes into a page: what begins with one is copied there at full speed (hvcopy/buffers.py)
 

@@ -133,7 +133,7 @@ SINK_FAILED: int
 class Flow:
     """One direction of a relay: what comes out of descriptor *source* goes into descriptor *sink*, of whatever kind.
 
-    At most *room* bytes (4096 at least) wait in between, or 1 MiB while they move by reference; an idle flow holds
+    At most *room* bytes (4096 at least) wait in between, or 256 KiB while they move by reference; an idle flow holds
     nothing.  *meter* counts what the sink took.  Up to *by_reference* bytes may move without being copied (splice(2)),
     where both ends can: pipes, files, non-blocking sockets.  A file that is changed in place while its bytes are under
     way so is delivered changed.  No end is waited for by a call of its own, whatever its mode; files are, and a blocking

@@ -1,6 +1,6 @@
 """A connected socket with a no-progress deadline and meters.
 
-With ``fileio`` and ``pipeio`` it alone imports ``hvcopy._core``.  It moves bytes and
+With ``fileio``, ``pipeio`` and ``relay`` it alone imports ``hvcopy._core``.  It moves bytes and
 turns the system's errors into ours.  It knows no frame, no address grammar and no retry.
 """
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hvcopy.accepting import Acceptor
 from hvcopy.address import Address, UnixAddress
-from hvcopy.admission import Admission as Admission
+from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.errors import (
     BadUsage,

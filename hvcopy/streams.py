@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from hvcopy.address import Address
+    from hvcopy.admission import Admission
     from hvcopy.pipeio import Inlet
-    from hvcopy.server import Admission
     from hvcopy.transport import Listener
 
 KIND = "stream"

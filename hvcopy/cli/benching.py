@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from hvcopy import __version__
 from hvcopy.address import Address
+from hvcopy.admission import Admission
 from hvcopy.cli.running import Command, say, show, show_json
 from hvcopy.cli.serving import ServerLog
 from hvcopy.errors import BadUsage, HvcopyError, NobodyListens, printable
@@ -21,7 +22,7 @@ from hvcopy.measuring.figures import Interval, Outcome
 from hvcopy.measuring.plan import Plan
 from hvcopy.measuring.serving import MOST_BUFFER, BenchServer
 from hvcopy.measuring.sweep import Sweep
-from hvcopy.server import Admission, Reception
+from hvcopy.server import Reception
 from hvcopy.transport import listen
 from hvcopy.units import parse_size
 

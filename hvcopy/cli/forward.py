@@ -37,7 +37,7 @@ def forward(
     allow: options.Allow = None,
     open_to_all: options.Open = False,
     buffer: options.Buffer = "",
-    quiet: options.Quiet = False,
+    quiet: options.QuietListener = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Relay connections between any two transports, until stopped with Ctrl-C.

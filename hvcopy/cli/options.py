@@ -37,6 +37,9 @@ ProgressKind = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one result object on stdout (docs/json.md).")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+QuietListener = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Say nothing of connections, not even of those that fail.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more: the connection, its buffers, each session.")]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would be copied; write nothing.")]
 KeepOpen = Annotated[

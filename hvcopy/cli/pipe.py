@@ -14,10 +14,10 @@ from hvcopy.cli import options
 
 if TYPE_CHECKING:
     from hvcopy.address import Address
+    from hvcopy.admission import Admission
     from hvcopy.cli.ends import Ends
     from hvcopy.cli.running import Command
     from hvcopy.errors import HvcopyError
-    from hvcopy.server import Admission
     from hvcopy.streams import Stream, StreamListener
     from hvcopy.transfer.tally import StreamTally
 

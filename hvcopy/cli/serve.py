@@ -20,7 +20,7 @@ def serve(
     allow: options.Allow = None,
     open_to_all: options.Open = False,
     buffer: options.Buffer = "",
-    quiet: options.Quiet = False,
+    quiet: options.QuietListener = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Serve a folder until stopped with Ctrl-C.

@@ -10,8 +10,8 @@ import sys
 import threading
 
 from hvcopy.address import UnixAddress
+from hvcopy.admission import Admission
 from hvcopy.measuring.serving import BenchServer
-from hvcopy.server import Admission
 from hvcopy.transport import listen
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.errors import NotAllowed
 from hvcopy.measuring import raw
 from hvcopy.measuring.clock import Clock
 from hvcopy.measuring.figures import Flow, Outcome, Side
 from hvcopy.measuring.plan import Plan
-from hvcopy.server import Admission, Events, Reception
+from hvcopy.server import Events, Reception
 from hvcopy.transport import Listener
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from hvcopy.admission import Admission
 from hvcopy.channel import Channel
 from hvcopy.errors import NotAllowed, NotHvcopy, TimedOut
 from hvcopy.measuring.figures import Outcome, Side
 from hvcopy.measuring.plan import MODES, RECV, Plan, check_order
 from hvcopy.measuring.traffic import Traffic
-from hvcopy.server import Admission, Events, Reception
+from hvcopy.server import Events, Reception
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
