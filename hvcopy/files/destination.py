@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hvcopy.errors import LocalFailure, UnsafeName, printable
 from hvcopy.files import system
 from hvcopy.files.confined import Directories, Handle, open_directory
-from hvcopy.files.names import check_name, check_path
+from hvcopy.files.names import check_name, check_path, check_typed
 
 NOWHERE = b"\0"
 """The path of a source whose name is refused: no system call takes it."""
@@ -64,6 +64,12 @@ def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[H
     except OSError as error:
         raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="make the folder first") from None
     return root, resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"), typed=raw.rstrip(b"/"))
+
+
+def refuse_unsafe(path: str) -> None:
+    """Raise UnsafeName for the *path* of a new file whose last part Windows would take for another name."""
+    if system.WINDOWS and (reason := check_typed(path)):
+        raise UnsafeName(f"{printable(path)}: {reason}", hint="choose another name")
 
 
 def _bad_name(name: bytes) -> str | None:

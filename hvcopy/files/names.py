@@ -6,6 +6,7 @@ files/confined.py, which resolves every path below a directory handle.
 
 from __future__ import annotations
 
+import ntpath
 import re
 from collections.abc import Sequence
 
@@ -92,6 +93,19 @@ def check_path(path: bytes, *, windows: bool) -> str | None:
     if len(parts) > MAX_DEPTH:
         return f"the path is deeper than {MAX_DEPTH} directories"
     return next(iter(check_names(parts, windows=windows).values()), None)
+
+
+def check_typed(path: str) -> str | None:
+    """Return why Windows would take the last part of *path*, which was typed there, for another name; None when not."""
+    name = ntpath.basename(path)
+    if name in ("", ".", ".."):
+        return None
+    return "the name contains a control character" if _CONTROL.search(name) else _check_windows(name)
+
+
+def is_device(path: str) -> bool:
+    """Whether *path*, typed on Windows, names a device and nothing more: what ``nul.txt`` is, depends on the Windows."""
+    return _DEVICE.fullmatch(path) is not None
 
 
 def collision_key(name: bytes, *, folds_case: bool) -> bytes:

@@ -14,6 +14,8 @@ from hvcopy.buffers import PAGE
 from hvcopy.errors import LocalFailure, make_room, printable
 from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import open_directory
+from hvcopy.files.destination import refuse_unsafe
+from hvcopy.files.names import check_typed, is_device
 from hvcopy.wire.frames import MIB
 from hvcopy.wire.messages import CACHED, SYNCED
 
@@ -26,6 +28,8 @@ WRITEBACK = 16 * MIB
 
 def is_replaceable(path: str) -> bool:
     """Say whether *path* is a regular file or nothing yet: a device or FIFO is written to as it is."""
+    if system.WINDOWS and check_typed(path) and not is_device(path):
+        return True
     try:
         return stat.S_ISREG(os.stat(system.of_any_length(os.fsencode(path))).st_mode)
     except OSError:
@@ -39,19 +43,25 @@ class OutputFile:
     """
 
     def __init__(self, path: str, *, sync: bool) -> None:
-        """Raises LocalFailure when the folder is missing or cannot be written to."""
+        """Raises LocalFailure when the folder is missing or cannot be written to, UnsafeName for what can be no name here."""
+        refuse_unsafe(path)
         self.name = path
         self._sync = sync
         self._length = 0
         with _told_of(self.name):
-            real = system.real_path(os.fsencode(path))
+            raw = os.fsencode(path)
+            real = system.real_path(raw)
             self._called = os.path.basename(real)
-            if path.endswith(os.sep):
+            if system.with_slashes(raw).endswith(b"/"):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._directory = open_directory(os.path.dirname(real))
             self._fd, self._temporary = place.open_temporary(self._directory, mode=0o666)
-            with contextlib.suppress(FileNotFoundError):
-                attributes.set_mode(self._fd, os.stat(system.of_any_length(real)).st_mode)
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    attributes.set_mode(self._fd, os.stat(system.of_any_length(real)).st_mode)
+            except OSError:
+                self.close()
+                raise
 
     def write(self, data: ReadableBuffer) -> None:
         """Add *data*, by a hole when it is a page or more of zeros and nothing else.  Raises LocalFailure."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hvcopy.errors import LocalFailure
+from hvcopy.errors import HvcopyError, LocalFailure, UnsafeName
 from hvcopy.files import place
 from hvcopy.files.output import OutputFile, is_replaceable
 
@@ -95,6 +95,33 @@ def test_a_place_that_cannot_be_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "plain").write_bytes(b"")
     with pytest.raises(LocalFailure, match=name):
         OutputFile(str(tmp_path) + "/" + name, sync=False)
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="POSIX takes names as they are")
+@pytest.mark.parametrize("name", ["t.", "t ", "aux", "com1.txt", "nul.txt", "NUL.", "a?b", "f:stream", "a\x01b"])
+def test_a_name_that_windows_would_take_for_another_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    path = f"{tmp_path}\\{name}"
+    assert is_replaceable(path), "it is no device either"
+    with pytest.raises(UnsafeName, match=r"Windows|control") as caught:
+        OutputFile(path, sync=False)
+    assert caught.value.hint == "choose another name"
+    assert os.listdir(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="POSIX knows one slash")
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_a_slash_of_either_kind_at_the_end_means_a_folder_on_windows(tmp_path: Path, slash: str) -> None:
+    with pytest.raises(LocalFailure):
+        OutputFile(f"{tmp_path}\\nope{slash}", sync=False)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_fails_late_keeps_nothing(tmp_path: Path) -> None:
+    with pytest.raises(HvcopyError, match="nnn"):
+        OutputFile(str(tmp_path / ("n" * 300)), sync=False)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_name_that_became_a_directory_meanwhile_is_told(tmp_path: Path) -> None:

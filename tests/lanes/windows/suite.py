@@ -268,7 +268,6 @@ LEFT_OUT = {
         "test_it_appears_whole_with_what_the_umask_leaves": NO_MODES,
         "test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode": NO_MODES,
         "test_a_symbolic_link_is_followed": WINE_FOLLOWS,
-        "test_a_place_that_cannot_be_is_told": WAYS,
         "test_only_what_is_a_file_or_nothing_is_replaced": NO_FIFOS,
     },
     "tests/unit/test_place.py": {
