@@ -83,14 +83,24 @@ class Conversation:
                 self._cut_short()
 
     def _move(self, going: list[Direction]) -> bool:
-        left = None if self._quits_at is None else max(0.0, self._quits_at - time.monotonic())
-        try:
-            return relay(going, idle=self._habits.idle if self._pause is None else self._pause, limit=left)
-        except TimedOut as error:
-            if self._pause is None:
-                error.hint = "bytes may be missing at either end; a longer -w waits longer"
-                raise
-            return False
+        idle, silence, sent = self._habits.idle, 0.0, -1
+        while True:
+            left = None if self._quits_at is None else max(0.0, self._quits_at - time.monotonic())
+            step = idle if self._pause is None else self._pause
+            try:
+                return relay(going, idle=step, limit=left)
+            except TimedOut:
+                if self._pause is not None and not any(one.waiting for one in going):
+                    return False
+            # With bytes on their way it is the peer that pauses, and standard input may have more to say.
+            assert step is not None
+            silence = step if sent != self._channel.sent.moved else silence + step
+            sent = self._channel.sent.moved
+            if idle is not None and silence >= idle:
+                raise TimedOut(
+                    f"{self._channel.peer}: nothing moved for {silence:g} s",
+                    hint="bytes may be missing at either end; a longer -w waits longer",
+                )
 
     def _left_alone(self, up: Direction) -> bool:
         """Whether standard input was closed along with standard output, as ssh does with its ProxyCommand when it ends."""

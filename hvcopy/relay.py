@@ -85,6 +85,11 @@ class Direction:
         return self._flow.state == DELIVERED
 
     @property
+    def waiting(self) -> int:
+        """Bytes taken from the source that the sink has not taken."""
+        return self._flow.waiting
+
+    @property
     def broke_off(self) -> bool:
         """True when the source failed: what it had sent may not all have come, and more will not."""
         return self._flow.state == SOURCE_FAILED
@@ -100,9 +105,9 @@ class Direction:
         if self._flow.state in (FLOWING, DELIVERED):
             return None
         reading = self._flow.state == SOURCE_FAILED
-        code, waiting = self._flow.errno, self._flow.waiting
+        code = self._flow.errno
         end = self.source if reading else self.sink
-        if not reading and code == errno.EPIPE and not waiting and not end.local:
+        if not reading and code == errno.EPIPE and not self.waiting and not end.local:
             return None
         words = describe(code) if end.local else socket_words(code)
         if end.local:

@@ -21,6 +21,7 @@ from talkers import Talker, hear, hear_end, need
 
 from e2e.netcats import NC, Stage
 from e2e.trees import noise
+from hvcopy.netcat import LISTENER_PAUSE
 
 KIB, MIB = 1 << 10, 1 << 20
 SOON = 4.0
@@ -299,6 +300,34 @@ def test_w_ends_a_connection_on_which_nothing_moves_with_5(stage: Stage) -> None
 
 
 # ---- listening
+
+
+def test_a_listener_waits_for_a_peer_that_has_ended_and_reads_slowly(stage: Stage) -> None:
+    """What stands still then is the peer; only a pause of standard input ends it."""
+    data = noise(16 * MIB)
+    talker = stage.listen()
+    peer = stage.peer()
+    peer.shutdown(socket.SHUT_WR)
+    writer = threading.Thread(target=lambda: (talker.say(data), talker.end_input()))
+    writer.start()
+    got = hear(peer, MIB)
+    with pytest.raises(AssertionError, match="still running"):
+        talker.finish(2.5 * LISTENER_PAUSE)
+    got += hear_end(peer)
+    writer.join()
+    assert talker.finish() == 0, talker.err
+    assert got == data
+
+
+def test_w_ends_a_listener_whose_peer_has_ended_and_does_not_read_with_5(stage: Stage) -> None:
+    talker = stage.listen("-w", "1500ms")
+    peer = stage.peer()
+    peer.shutdown(socket.SHUT_WR)
+    threading.Thread(target=_say, args=(talker, 16 * MIB), daemon=True).start()
+    assert hear(peer, MIB) == bytes(MIB)
+    assert talker.finish(SOON + 2) == 5
+    assert "nothing moved for" in talker.err
+    assert "a longer -w waits longer" in talker.err
 
 
 def test_k_serves_ten_clients_one_after_another_and_outlives_a_broken_one(stage: Stage, tmp_path: Path) -> None:
