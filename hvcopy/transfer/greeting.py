@@ -9,6 +9,7 @@ import time
 
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, make_room, printable
+from hvcopy.files.destination import refuse_unsafe
 from hvcopy.session.handshake import Agreed, Handshake
 from hvcopy.transfer.link import Link, named
 
@@ -65,7 +66,8 @@ def refuse(channel: Channel, error: HvcopyError) -> None:
 
 
 def new_key(path: str) -> None:
-    """Write a new key to *path*, mode 0600.  Raises LocalFailure; never replaces a file."""
+    """Write a new key to *path*, mode 0600.  Raises LocalFailure, UnsafeName; never replaces a file."""
+    refuse_unsafe(path)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

@@ -343,6 +343,14 @@ def test_a_key_made_on_windows_opens_there(windows: Windows, tmp_path: Path) -> 
         assert commands.run("ls", address).code == 9
 
 
+@pytest.mark.parametrize("name", ["NUL", "nul.key", "my:key", "t."])
+def test_a_key_gets_no_name_that_windows_would_take_for_another(windows: Windows, tmp_path: Path, name: str) -> None:
+    with windows.start("key", name) as program:
+        done = program.finish()
+    assert (done.returncode, os.listdir(tmp_path)) == (11, []), done.stderr
+    assert "choose another name" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     """The wheel for Windows, of every Python."""
