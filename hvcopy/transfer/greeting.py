@@ -86,12 +86,14 @@ def new_key(path: str) -> None:
 def load_key(path: str) -> bytes:
     """Return the 32 bytes of a key file.  Raises NotAllowed when others may read it, LocalFailure when it is none."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="ascii", errors="replace", opener=_open_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read(256)
+            text = file.read(256) if stat.S_ISREG(mode) else ""
     except OSError as error:
         raise LocalFailure(f"key file {printable(path)}: {error.strerror}", hint="make one: hvcopy key FILE") from None
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+    except ValueError:  # a NUL
+        raise LocalFailure(f"key file {printable(path)}: no file can have that name") from None
+    if os.name == "posix" and text and stat.S_IMODE(mode) & 0o077:
         raise NotAllowed(f"key file {printable(path)} can be read by others", hint=f"chmod 600 {printable(path)}")
     try:
         key = bytes.fromhex(text.removeprefix(_KEY_PREFIX).strip())
@@ -100,3 +102,8 @@ def load_key(path: str) -> bytes:
     if len(key) != KEY_SIZE or not text.startswith(_KEY_PREFIX):
         raise LocalFailure(f"{printable(path)} is no hvcopy key file", hint="make one: hvcopy key FILE")
     return key
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open what may be a FIFO, which would be waited for until somebody writes."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -151,6 +151,13 @@ def test_a_key_file_that_is_none_is_10(tmp_path: Path, server: Server, content: 
     assert "hvcopy key" in done.err
 
 
+def test_a_fifo_is_no_key_file_and_is_not_waited_for(tmp_path: Path, server: Server) -> None:
+    os.mkfifo(tmp_path / "k", 0o600)
+    done = run("ls", server.address, "--key-file", tmp_path / "k")
+    assert done.code == 10
+    assert "is no hvcopy key file" in done.err
+
+
 def test_allow_lets_in_and_refuses_by_user(serve: Callable[..., Server], root: Path, tmp_path: Path) -> None:
     assert run("ls", serve("--allow", f"unix:{os.getuid()}").address).code == 0
     with serving(f"unix:{tmp_path}/other", root, "--allow", f"unix:{os.getuid() + 1}") as other:

@@ -35,6 +35,14 @@ def test_an_alias_stands_where_an_address_may(server: Server, here: Path, config
     assert (here / "g").read_bytes() == (here / "h").read_bytes() == source.read_bytes()
 
 
+def test_a_key_file_that_no_file_can_be_is_10(config: Path) -> None:
+    config.write_text('[hosts.web1]\naddress = "tcp:127.0.0.1:1"\nkey_file = "\\u0000"\n')
+    done = run("ls", "web1")
+    assert done.code == 10
+    assert "no file can have that name" in done.err
+    assert "Traceback" not in done.err
+
+
 def test_an_alias_brings_its_key_unless_another_is_given(
     tmp_path: Path, root: Path, here: Path, config: Path, home: Path
 ) -> None:
