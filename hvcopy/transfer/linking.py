@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from itertools import chain
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from hvcopy.wire import messages as m
 
 Place = tuple[int, bytes]
 """Index of a source, and the path below it as the peer names it."""
-Inode = tuple[int, int]
-"""Device and inode number, which names of one file share."""
+File = tuple[int, int, int, int]
+"""Device, inode number, size and mtime, which names of one file share: the number alone soon belongs to another file
+when the last name of one is deleted.  Not the ctime, which a further name changes."""
 
 
 class LinkEntry(Struct):
@@ -24,44 +25,37 @@ class LinkEntry(Struct):
     extra: m.Extra
 
 
-class _First(Struct):
-    inode: Inode
-    others: list[LinkEntry] = field(default_factory=list)
-
-
 class Linking:
     """All links of a copy.  Not thread-safe: used under ``lanes.changed``."""
 
     def __init__(self) -> None:
         self._symbolic: list[LinkEntry] = []
-        self._first_of: dict[Inode, Place] = {}
-        self._firsts: dict[Place, _First] = {}
+        self._first_of: dict[File, Place] = {}
+        self._others: dict[Place, list[LinkEntry]] = {}
         self.orphans: list[LinkEntry] = []
         """Hard links whose first name was not delivered: to be sent as files."""
 
-    def first(self, inode: Inode, place: Place) -> Place | None:
+    def first(self, file: File, place: Place) -> Place | None:
         """Return the name that is sent of a file, None if that is *place*, the first one asked about."""
-        first = self._first_of.setdefault(inode, place)
-        if first != place:
+        first = self._first_of.get(file, place)
+        if first != place and first in self._others:
             return first
-        self._firsts.setdefault(place, _First(inode))
+        self._first_of[file] = place
+        self._others.setdefault(place, [])
         return None
 
     def add(self, link: LinkEntry) -> None:
         """Take one link to be made at the end."""
         if link.kind == m.SYMLINK:
             self._symbolic.append(link)
-        elif link.extra.to in self._firsts:
-            self._firsts[link.extra.to].others.append(link)
+        elif link.extra.to in self._others:
+            self._others[link.extra.to].append(link)
         else:
             self.orphans.append(link)
 
     def lost(self, place: Place) -> None:
         """Take note that *place* was not delivered: another name of the file is to be the first."""
-        first = self._firsts.pop(place, None)
-        if first is not None:
-            del self._first_of[first.inode]
-            self.orphans += first.others
+        self.orphans += self._others.pop(place, [])
 
     def take_orphans(self, count: int) -> list[LinkEntry]:
         """Return at most *count* orphans, which are forgotten here."""
@@ -70,4 +64,4 @@ class Linking:
 
     def all(self) -> list[LinkEntry]:
         """Return what is to be made, symbolic links first."""
-        return list(chain(self._symbolic, *[first.others for first in self._firsts.values()]))
+        return list(chain(self._symbolic, *self._others.values()))

@@ -111,7 +111,7 @@ class Packing:
     def _is_known(self, names: Names, name: bytes, record: tuple[int, ...]) -> bool:
         path = self._outbox.wire_path(names.source, names.path(name))
         with self._outbox.lanes.changed:
-            first = self._outbox.linking.first((record[9], record[8]), (names.source, path))
+            first = self._outbox.linking.first((record[9], record[8], record[5], record[6]), (names.source, path))
         if first is None:
             return False
         self._links.append(LinkEntry(m.HARDLINK, names.source, path, record[6], m.Extra(to=first)))

@@ -6,8 +6,9 @@ The change is made when the source's announcement or some of its blocks have pas
 from __future__ import annotations
 
 import os
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -88,8 +89,7 @@ class Trip:
         self.pull = pull
         self._limit = limit
         self.root, self.here = tmp_path / "root", tmp_path / "here"
-        self._source_side = self.root if pull else self.here
-        self.source = self._source_side / "tree"
+        self.source = (self.root if pull else self.here) / "tree"
         self.target = (self.here if pull else self.root) / "copy"
         plant(self.source, {"changing": noise(SIZE), "steady": noise(3 * MIB, 1), "small": b"small"})
         self.root.mkdir(exist_ok=True)
@@ -98,12 +98,12 @@ class Trip:
         self._relay = f"unix:{tmp_path}/s"
         self._processes = processes
 
-    def go(self, moment: Moment, *options: object) -> Finished:
-        """Copy, with *moment* in the way of what the sender sends."""
+    def go(self, moment: Moment, *options: object, sources: Sequence[Path] = ()) -> Finished:
+        """Copy, with *moment* in the way of what the sender sends; a push of several *sources* goes into the root."""
         passages = {"down" if self.pull else "up": moment.passage}
         with Relay(self._relay, self._server.address, **passages) as relay:
-            remote = f"{relay.address}:/{'tree' if self.pull else 'copy'}"
-            ends = [remote, self.target] if self.pull else [self.source, remote]
+            remote = f"{relay.address}:/{'tree' if self.pull else '' if sources else 'copy'}"
+            ends = [remote, self.target] if self.pull else [*(sources or [self.source]), remote]
             limit = [] if self.pull else ["--bwlimit", self._limit]
             return run("cp", "-r", "--no-fsync", "--json", *limit, *options, *ends, timeout=30)
 
@@ -202,6 +202,42 @@ def test_a_small_file_that_vanishes_before_it_is_read_is_reported(
     assert failed | there == set(gone)
     assert not failed & there
     assert done.code == (3 if failed else 0)
+
+
+@pytest.mark.parametrize("size", [100, 9 * MIB])
+def test_a_file_that_takes_the_inode_number_of_a_deleted_one_is_no_link_to_it(
+    size: int, tmp_path: Path, processes: ExitStack
+) -> None:
+    """Both have two names.  What lies between them in the order of the copy keeps one lane busy until the change."""
+    trip = Trip(tmp_path, processes, pull=False)
+    shutil.rmtree(trip.source)
+    old = write(trip.here / "1/old", b"old" * 100)
+    os.link(old, trip.here / "1/other")
+    number = old.stat().st_ino
+    plant(trip.here / "2", {f"{i}": noise(100_000, i) for i in range(120)})
+    plant(trip.here / "3", {"new": b"", "other": b""})
+    taken = False
+
+    def act() -> None:
+        nonlocal taken
+        for name in ("old", "other"):
+            (trip.here / "1" / name).unlink()
+        for attempt in range(200):
+            new = write(trip.here / "1" / f"new{attempt}", b"")
+            if taken := new.stat().st_ino == number:
+                break
+        new.write_bytes(noise(size))
+        (trip.here / "3/other").unlink()
+        os.link(new, trip.here / "3/other")
+        new.replace(trip.here / "3/new")
+
+    done = trip.go(Moment(Type.PACK, 1, act), "--lanes", 1, sources=[trip.here / name for name in "123"])
+    if not taken:
+        pytest.skip("the file system of the tests gives no inode number a second time")
+    assert done.code == 0, done.err
+    assert (trip.root / "1/other").read_bytes() == b"old" * 100
+    assert (trip.root / "3/new").read_bytes() == noise(size)
+    assert (trip.root / "3/other").samefile(trip.root / "3/new")
 
 
 def test_a_directory_that_vanishes_is_reported_or_was_read(tmp_path: Path, processes: ExitStack) -> None:
