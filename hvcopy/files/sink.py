@@ -143,7 +143,7 @@ class Sink:
         """
         to = entry.extra.to
         if to is None or to not in self._plan.linkable:
-            raise LocalFailure("the file it is a hard link to was not delivered")
+            raise LocalFailure("the file it is a hard link to was not delivered in this copy")
         old_directory, old = self.parent(*to, create=False)
         directory, name = self.parent(entry.source, entry.path)
         wanted = system.stat(old_directory.fd, old)
@@ -264,8 +264,6 @@ class Sink:
                 result.failures.append((index, 10, SPECIAL))
             elif found and plan.existing == UPDATE and attributes.is_not_older(found, record[1]):
                 result.skipped += 1
-                if record[5] & LINKED and looks_the_same(found, record[0], record[1]):
-                    plan.linkable.add(_sent_as(group, position))
             elif plan.replace and not plan.first_time(where + b"/" + name if where else name):
                 result.failures.append((index, 11, SENT_TWICE))
             else:

@@ -166,8 +166,6 @@ class Entrance:
             return self._refuse(entry, 10, reason)
         if plan.existing == UPDATE and attributes.is_not_older(found, entry.mtime):
             self._inbox.tally.add(skipped=1)
-            if entry.extra.linked and looks_the_same(found, entry.size, entry.mtime):
-                plan.linkable.add((entry.source, entry.path))
             return m.Answer(entry.id, m.SKIP, 0, "not older")
         if plan.existing in (OVERWRITE, UPDATE):
             return None

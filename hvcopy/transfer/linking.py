@@ -54,7 +54,7 @@ class Linking:
             self.orphans.append(link)
 
     def lost(self, place: Place) -> None:
-        """Take note that *place* was not delivered: another name of the file is to be the first."""
+        """Take note that *place* was not delivered, or only skipped: another name of the file is to be the first."""
         self.orphans += self._others.pop(place, [])
 
     def take_orphans(self, count: int) -> list[LinkEntry]:

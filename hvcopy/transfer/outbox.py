@@ -82,6 +82,11 @@ class Outbox(Struct):
         waiting = self.jobs or self.candidates or self.ready or self.active or self.linking.orphans or self.working
         return self.walked and not waiting and self.book.idle
 
+    @property
+    def may_skip(self) -> bool:
+        """True when the receiver skips what is not older."""
+        return self.options.existing == "update"
+
     def shown(self, source: int, path: bytes) -> bytes:
         """Return how messages name (source, path)."""
         called = self.sources[source].called

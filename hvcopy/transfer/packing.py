@@ -78,7 +78,7 @@ class Packing:
                 self._unreadable(names, name, status)
             elif (nlink > 1 and self._is_known(names, name, record)) or (xattrs := self._xattrs(names, name)) is None:
                 continue
-            elif status == 0 and not options.dry and not xattrs:
+            elif status == 0 and not options.dry and not xattrs and not (nlink > 1 and self._outbox.may_skip):
                 packed.append(name)
                 records += pack(size, mtime, mode & 0o7777, uid, gid, LINKED if nlink > 1 else 0, 0)
                 self._pieces.append((offset, size))

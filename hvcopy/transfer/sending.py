@@ -214,6 +214,8 @@ class Sending:
             if answer.verb == m.REFUSE:
                 self._fail(asked, answer.code, answer.message)
             else:
+                if self._outbox.may_skip:  # nobody has looked into it, so nothing is linked to it
+                    self._outbox.linking.lost((asked.source, asked.path))
                 self._tally.add(skipped=1, bytes=asked.size)
         elif asked:
             self._make_ready(asked)

@@ -230,6 +230,26 @@ def test_a_hard_link_does_not_replace_what_is_not_older(size: int, server: Serve
         assert (there / older).read_bytes() in (b"old", first.read_bytes())
 
 
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_nothing_is_linked_to_a_file_that_was_only_skipped(size: int, pull: bool, server: Server, here: Path) -> None:
+    """It may have other contents, though its size and time are the same."""
+    source, target = (server.root, here) if pull else (here, server.root)
+    first = write(source / "t/a", noise(size))
+    for name in ("b", "sub/c", "sub/d"):
+        (source / "t" / name).parent.mkdir(exist_ok=True)
+        os.link(first, source / "t" / name)
+    for name in ("a", "b"):
+        shutil.copystat(first, write(target / "t" / name, noise(size, 1)))
+    ends = [server.at("t"), target] if pull else [source / "t", server.at()]
+    done = run("cp", "-r", "--no-fsync", "--update", *ends, "--json")
+    assert done.code == 0, done.err
+    assert [done.result[count] for count in ("files", "links", "skipped")] == [1, 1, 2]
+    assert (target / "t/a").read_bytes() == (target / "t/b").read_bytes() == noise(size, 1)
+    assert (target / "t/sub/c").read_bytes() == noise(size)
+    assert (target / "t/sub/c").samefile(target / "t/sub/d")
+
+
 def test_a_symbolic_link_does_not_replace_what_is_not_older(server: Server, here: Path) -> None:
     (here / "t").mkdir()
     (here / "t/x").symlink_to("elsewhere")
