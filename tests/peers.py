@@ -429,7 +429,7 @@ class Gate:
 
     def __init__(self, allowance: int, action: Callable[[], object] = lambda: None) -> None:
         self._left = allowance
-        self._action = action
+        self.action = action
         self._lock = threading.Lock()
         self._opened = False
         self.reached = threading.Event()
@@ -448,7 +448,7 @@ class Gate:
             if act:
                 self.reached.set()
         if act:
-            self._action()
+            self.action()
         return passed
 
 

@@ -135,6 +135,8 @@ class Lanes:
         """End the session's threads, then close every connection; harmless when it is closed already.
 
         Threads end first: a descriptor closed under a blocked call could be another file by the time that call goes on.
+        What leads back to here goes last, the failure with every frame it passed through among it: a cycle would keep the
+        session's folders open until somebody looks for cycles, which for a server may be long.
         """
         with self.changed:
             self.finished = True
@@ -151,3 +153,4 @@ class Lanes:
                 thread.join()
         for link in list(self.links):
             link.close()
+        self.on_join = self.error = None

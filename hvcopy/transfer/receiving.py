@@ -75,12 +75,8 @@ class Receiving:
         finally:
             lane.close()
 
-    def abandon(self) -> None:
-        """After a failure: close what is under way, keeping only parts that a later copy can go on with.
-
-        Of a peer that broke the protocol nothing is kept.
-        """
-        keep = not isinstance(self._lanes.error, NotHvcopy)
+    def abandon(self, *, keep: bool) -> None:
+        """After a failure: close what is under way, keeping only parts that a later copy can go on with, if *keep*."""
         with self._inbox.lock:
             waiting, self._inbox.incoming = dict(self._inbox.incoming), {}
         for ident, incoming in waiting.items():
@@ -141,15 +137,17 @@ def receive(
     """
     tally.here = True
     receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, origin=origin or plan.path, grow=grow)
+    keep = True
     try:
         if ready:
             lanes.control.send(ready)
         receiving.run()
     except BaseException as error:
         lanes.fail(error)
+        keep = not isinstance(lanes.error, NotHvcopy)  # of a peer that broke the protocol nothing is kept
         raise lanes.error or error from None
     finally:
         lanes.close()
-        receiving.abandon()
+        receiving.abandon(keep=keep)
         tally.kept_parts = receiving.kept_parts
     return receiving

@@ -64,7 +64,18 @@ class Sending:
         self._result: m.Result | None = None
 
     def run(self) -> m.Result:
-        """Send everything, wait for the receiver's result and return it.  Raises HvcopyError; blocks."""
+        """Send everything, wait for the receiver's result, close the lanes and return it.  Raises HvcopyError; blocks."""
+        try:
+            return self._send()
+        except BaseException as error:
+            self._lanes.fail(error)
+            raise self._lanes.error or error from None
+        finally:
+            self._lanes.close()
+            for file in self._outbox.outgoing.values():
+                file.close()
+
+    def _send(self) -> m.Result:
         lanes, outbox = self._lanes, self._outbox
         lanes.begin(self._tally, sends=True)
         lanes.spawn(self._hear, "answers")

@@ -98,10 +98,10 @@ def grower(lanes: Lanes, terms: Terms, dial: Callable[[Cancellation], Channel]) 
 
 def adopt(lanes: Lanes, link: Link) -> bool:
     """Make *link* a lane of the session; False when it is over or has enough."""
-    if not lanes.join(link):
+    on_join = lanes.on_join
+    if on_join is None or not lanes.join(link):
         return False
-    assert lanes.on_join is not None
-    lanes.on_join(link)
+    on_join(link)
     return True
 
 

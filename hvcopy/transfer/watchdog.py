@@ -50,7 +50,7 @@ class Watchdog:
         self._timeout = max(timeout, SHORTEST)
         self._fail = fail
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread: threading.Thread | None = None
         self._own_work = OwnWork()
         self._progress = 0
         self._peer: tuple[int, bool] = (0, False)
@@ -60,13 +60,15 @@ class Watchdog:
     def start(self, *, every_lane: bool = False) -> None:
         """Begin to watch; with *every_lane* heartbeats go out on further lanes too, as a sender's must."""
         self._every_lane = every_lane
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """End the thread, wait for it, and let go of whom it would tell."""
         self._stop.set()
-        if self._thread is not threading.current_thread() and self._thread.is_alive():
+        if self._thread and self._thread is not threading.current_thread() and self._thread.is_alive():
             self._thread.join()
+        self._fail = lambda error: None
 
     def heard(self, ping: Ping) -> None:
         """Take a PING of the peer."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from commands import PATIENCE, Finished, Running, Server, eventually, run, serving
+from descriptors import opened_below
 from peers import Gate, Relay, unchanged
 
-from e2e.trees import MIB, leftovers, noise, resumable, write
+import hvcopy
+from e2e.trees import MIB, leftovers, noise, plant, resumable, write
+from hvcopy.client import open_sources
+from hvcopy.errors import ConnectionLost
+from hvcopy.transfer.tally import Tally
+from hvcopy.wire import messages as m
 
 SIZE = 40 * MIB
 SHARES = (0, 30, 60, 99)
@@ -223,3 +231,27 @@ def test_small_files_of_a_broken_copy_are_not_sent_again_as_failures(
     done = run("cp", "-r", here / "tree/.", f"{through}:/copy", "--json")
     assert done.code == 0, done.err
     assert done.result["files"] + done.result["same"] == 300
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_program_whose_copy_breaks_keeps_nothing_open(
+    pull: bool, tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    plant((root if pull else here) / "t", {f"{i}/f": noise(100_000, i) for i in range(99)} | {"large": noise(9 * MIB)})
+    direct, gate = f"unix:{tmp_path}/direct", Gate(12 * MIB)
+    passages = {"down" if pull else "up": lambda: gate}
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", direct, **passages))
+    server = processes.enter_context(serving(direct, root))
+    gc.disable()
+    processes.callback(gc.enable)
+    with hvcopy.connect(hvcopy.parse_address(relay.address), lanes=1) as client:
+        gate.action = server.kill
+        options = m.Options(recursive=True)
+        mine = os.fsdecode(here / "t")
+        if pull:
+            with pytest.raises(ConnectionLost):
+                client.pull([b"t"], mine, options, Tally())
+        else:
+            with pytest.raises(ConnectionLost):
+                client.push(open_sources([mine], recursive=True), b"", options, Tally())
+    assert opened_below(here) == 0

@@ -13,6 +13,7 @@ from peers import client_of, connect
 
 from e2e.trees import MIB, leftovers, noise, picture, plant, write
 from hvcopy.wire import messages as m
+from hvcopy.wire.frames import Type
 
 SLOTS = 64
 """Connections that a server takes at once (hvcopy/server.py)."""
@@ -151,3 +152,45 @@ def test_memory_and_threads_are_given_back(server: Server, here: Path) -> None:
         with connect(server.address) as sock:
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
     eventually(lambda: held() <= first, what="descriptors and threads to be given back")
+
+
+def test_sessions_that_break_in_the_middle_keep_nothing_open(server: Server, here: Path) -> None:
+    """A server's limit of 1024 descriptors is far, yet some sessions that keep what they had open would reach it."""
+    tree = {f"{number}/{name}": noise(50_000, number) for number in range(99) for name in "abc"}
+    plant(server.root / "t", {**tree, "large": noise(9 * MIB)})
+
+    def opened() -> int:
+        return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+    def copy_both_ways(name: str) -> None:
+        assert run("cp", "-r", server.at("t"), here / name, "--no-fsync").code == 0
+        assert run("cp", "-r", here / name, server.at(name)).code == 0
+
+    copy_both_ways("first")
+    idle = opened()
+    for _ in range(3):
+        _leave_a_pull(server.address)
+        _leave_a_push(server.address)
+    copy_both_ways("last")
+    eventually(lambda: opened() <= idle, what="descriptors to be given back")
+
+
+def _leave_a_pull(address: str) -> None:
+    """Order the tree, take small files and the first block of the large one, and go."""
+    with client_of(address) as peer:
+        peer.send(m.Job("pull", [b"t"], m.Options(recursive=True), b"", 1))
+        peer.expect(m.Ready)
+        while (frame := peer.receive()).type is not Type.DATA:
+            if frame.type is Type.ENTRIES:
+                entries = m.decode(frame.type, frame.body)
+                assert isinstance(entries, m.Entries)
+                peer.send(m.Answers([m.Answer(one.id, m.ALL) for one in entries.entries if one.id]))
+
+
+def _leave_a_push(address: str) -> None:
+    """Announce files in many folders, of which one is under way, and go."""
+    with client_of(address) as peer:
+        peer.push([b"pushed"], [True], existing="overwrite")
+        peer.send(m.Entries([m.Entry(m.FILE, 1 + i, 0, b"%d/f" % i, 0o644, 9 * MIB, 10**18) for i in range(40)]))
+        assert len(peer.expect(m.Answers).answers) == 40
+        peer.data(1, 0, bytes(MIB))

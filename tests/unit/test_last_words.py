@@ -50,8 +50,8 @@ def test_a_session_that_was_told_why_closes_at_once_and_answers_nothing(ends: En
     far.send(m.Error(9, "not for you", ""))
     with lanes.changed:
         assert lanes.changed.wait_for(lambda: lanes.error, 20)
-    lanes.close()
     assert isinstance(lanes.error, NotAllowed)
+    lanes.close()
     assert_closed_without_a_word(far)
 
 

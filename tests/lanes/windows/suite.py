@@ -103,10 +103,13 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_smaller_buffer_is_set_at_both_ends": "Wine 8 leaves a socket's buffers as they are",
     },
     "breaks": {
-        f"test_a_killed_{what}[{way}-{share}]": NO_TIME
-        for what in ("server_is_6_and_the_command_given_completes", "client_leaves_only_what_the_next_one_uses")
-        for way in ("push", "pull")
-        for share in (0, 60)
+        "test_a_program_whose_copy_breaks_keeps_nothing_open": NO_PROC,
+        **{
+            f"test_a_killed_{what}[{way}-{share}]": NO_TIME
+            for what in ("server_is_6_and_the_command_given_completes", "client_leaves_only_what_the_next_one_uses")
+            for way in ("push", "pull")
+            for share in (0, 60)
+        },
     },
     "configuration": {
         "test_a_fifo_for_a_configuration_": NO_FIFOS,
@@ -167,6 +170,7 @@ COMMANDS_TESTS_LEFT_OUT = {
     "many_clients": {
         "test_a_client_that_asks_for_a_listing_and_never_reads_is_given_up": "TCP's buffers hold all that it does not read",
         "test_memory_and_threads_are_given_back": NO_PROC,
+        "test_sessions_that_break_in_the_middle_keep_nothing_open": NO_PROC,
     },
     "nc": {
         "test_a_standard_input_that_has_nothing_is_an_end": NO_SHELL,
