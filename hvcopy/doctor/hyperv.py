@@ -106,7 +106,8 @@ def _services(facts: Windows, address: HypervAddress | None, *, listening: bool)
         return Finding(
             SERVICES, UNKNOWN, "whether the host has registered the service is not seen from here", _OF_ALL_VMS, fix
         )
-    if address is not None and (not listening or address.vm in ("parent", "silohost", "loopback")):
+    in_guest = facts.guest_of is not None and not facts.vmms
+    if address is not None and (not listening or in_guest or address.vm in ("parent", "silohost", "loopback")):
         return Finding(SERVICES, OK, "no registration is needed: only a host that listens for VMs needs one")
     try:
         registered = read_services(facts.registry)

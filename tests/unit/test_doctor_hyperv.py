@@ -120,6 +120,8 @@ def test_a_guest_needs_no_rights_and_no_guest_services() -> None:
         (HOST, "hyperv:loopback:4711", True, "ok"),
         (HOST, "hyperv:web1:4711", False, "ok"),
         (GUEST, "hyperv:parent:4711", True, "ok"),
+        (GUEST, "hyperv:any:4711", True, "ok"),
+        (msgspec.structs.replace(GUEST, vmms=True), "hyperv:any:4711", True, "fail"),
         (GUEST, "hyperv:parent:4711", False, "unknown"),
     ],
 )
