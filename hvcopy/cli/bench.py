@@ -110,7 +110,7 @@ def bench(
         command.report.peer = str(where or "self")
         if where and serving:
             admission = arguments.admission(
-                where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all
+                where, allow=allow, key_file=key_file, alias_key=alias_key, open_to_all=open_to_all, raw=raw
             )
             answer(command, where, admission, wishes, timeout=patience, verbose=verbose)
             return

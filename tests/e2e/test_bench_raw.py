@@ -249,6 +249,13 @@ def test_who_is_not_on_the_list_gets_nothing() -> None:
         source.line("not on the list")
 
 
+def test_a_raw_server_is_not_told_of_keys() -> None:
+    done = run("bench", "--raw", "--serve", "tcp:127.0.0.1:0")
+    assert done.code == 2, done.err
+    assert "--allow PEER" in done.err
+    assert "key" not in done.err
+
+
 # ---- other tools
 
 

@@ -78,7 +78,11 @@ def test_a_link_that_leads_nowhere_is_not_no_configuration(target: str, config: 
     assert f"{config}: it is no file" in done.err
 
 
-@pytest.mark.parametrize("words", [["nc", "-l", "near"], ["forward", "near", "tcp:127.0.0.1:9"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["nc", "-l", "near"], ["forward", "near", "tcp:127.0.0.1:9"], ["bench", "--raw", "--serve", "near"]],
+    ids=" ".join,
+)
 def test_raw_peers_are_not_let_in_where_a_key_is_to_be_proven(words: list[str], tmp_path: Path, config: Path) -> None:
     config.write_text(f'[hosts.near]\naddress = "{real(f"unix:{tmp_path}/s")}"\nkey_file = "~/key"\n')
     done = run(*words, cwd=tmp_path)
