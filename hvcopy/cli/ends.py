@@ -115,13 +115,14 @@ class Ends:
 
             if is_replaceable(self._output):
                 return OutputFile(self._output, sync=self._sync)
-            return Outlet(_open(self._output, WRITE), self._output, owned=True)
-        if opened != STDOUT:
-            return Outlet(_duplicate(opened, self._output), self._output, owned=True)
-        if sys.stdout is None:
+            outlet = Outlet(_open(self._output, WRITE), self._output, owned=True)
+        elif opened != STDOUT:
+            outlet = Outlet(_duplicate(opened, self._output), self._output, owned=True)
+        elif sys.stdout is None:
             return Closed()
-        outlet = Outlet(STDOUT, stays=self._many)
-        return outlet if self._force or not os.isatty(STDOUT) else Screen(outlet)
+        else:
+            outlet = Outlet(STDOUT, stays=self._many)
+        return outlet if self._force or not os.isatty(outlet.fd) else Screen(outlet)
 
 
 def _open(path: str, flags: int) -> int:
@@ -157,7 +158,7 @@ class Screen:
             text = "\0"
         if not all(one.isprintable() or one in PLAIN_CONTROLS for one in text):
             raise LocalFailure(
-                "what comes is not plain text, and standard output is a terminal",
+                f"what comes is not plain text, and {printable(self._outlet.name)} is a terminal",
                 hint="send it on with > FILE or | PROGRAM, give -o FILE, or --force it",
             )
         self._outlet.write(data)

@@ -240,6 +240,21 @@ def test_what_is_no_plain_text_does_not_reach_a_terminal(content: bytes, tmp_pat
         assert shown(master, b"end") == b"end"
 
 
+@pytest.mark.parametrize("name", ["/dev/tty", "/dev/fd/2", "/dev/stderr", "ITS OWN"])
+def test_what_is_no_plain_text_does_not_reach_a_terminal_that_o_names_either(name: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "f", b"\x1b[2J")
+    with terminal() as (master, slave):
+        output = os.ttyname(slave) if name == "ITS OWN" else name
+        command = [*HVCOPY, "pipe", "-q", "-l", f"unix:{tmp_path}/s", "-o", output]
+        prefix = [sys.executable, "-c", IN_THE_FOREGROUND, "/bin/sh", "-c", f"{shlex.join(command)} 2>&1; echo is $?", "sh"]
+        with Running("--version", prefix=prefix, stdin=slave, stdout=slave):
+            done = run("pipe", "--wait", "20", f"unix:{tmp_path}/s", "-i", source)
+            assert done.code == 10, done.err
+            screen = shown(master, b"is 10\r\n")
+    assert b"\x1b" not in screen
+    assert b"is a terminal" in screen
+
+
 def test_plain_text_and_anything_that_is_forced_reach_a_terminal(tmp_path: Path) -> None:
     for options, content in ((["--force"], b"\x1b[1mbold\x1b[0m\n"), ([], "café\tnaïve 日本\n".encode())):
         with terminal() as (master, slave), at_terminal("-l", f"unix:{tmp_path}/s", *options, slave=slave) as left:
