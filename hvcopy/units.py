@@ -68,18 +68,5 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def format_duration(seconds: float) -> str:
-    """Return *seconds* (not negative) as ``850 ms``, ``12.3 s``, ``2 m 05 s`` or ``1 h 02 m``."""
-    if round(seconds * 1000) < 1000:
-        return f"{seconds * 1000:.0f} ms"
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} m"
-
-
 def _shown(text: str) -> str:
     return printable(text if len(text) <= 80 else text[:80] + "...")

@@ -10,7 +10,7 @@ from hvcopy.doctor.trail import ACCESS, GREETING, VERSION, Trail
 from hvcopy.errors import HvcopyError, Interrupted, NotAllowed, NotHvcopy, printable
 from hvcopy.session import handshake
 from hvcopy.session.handshake import Handshake
-from hvcopy.transfer.greeting import shake_hands
+from hvcopy.transfer.greeting import SYSTEM, shake_hands
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import SOFTWARE
 
@@ -30,7 +30,7 @@ def greet(trail: Trail, channel: Channel, key: bytes | None) -> None:
         nonce=os.urandom(32),
         address=channel.peer,
         software=SOFTWARE,
-        system=os.name,
+        system=SYSTEM,
         key=key,
     )
     try:

@@ -15,6 +15,8 @@ from hvcopy.transfer.link import Link, named
 
 HANDSHAKE_SECONDS = 10.0
 """For the whole handshake, however slowly the peer trickles."""
+SYSTEM = "windows" if os.name == "nt" else "posix"
+"""What HELLO calls this one."""
 KEY_SIZE = 32
 _KEY_PREFIX = "hvcopy-key-1 "
 
@@ -30,7 +32,7 @@ def greet(
         nonce=os.urandom(32),
         address=address,
         software=software,
-        system=os.name,
+        system=SYSTEM,
         key=key,
     )
     return link, shake_hands(link, shake, connector=connector)

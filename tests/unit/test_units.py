@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hvcopy.errors import BadUsage
-from hvcopy.units import format_duration, format_rate, format_size, parse_duration, parse_size
+from hvcopy.units import format_rate, format_size, parse_duration, parse_size
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -123,23 +123,3 @@ def test_refusal_quotes_the_text_without_its_control_characters(parse: type) -> 
         parse("\x1b[31m9")
     assert "\x1b" not in caught.value.message
     assert "\\x1b[31m9" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 ms"),
-        (0.85, "850 ms"),
-        (0.9994, "999 ms"),
-        (0.9996, "1.0 s"),
-        (12.34, "12.3 s"),
-        (59.94, "59.9 s"),
-        (59.96, "1 m 00 s"),
-        (125, "2 m 05 s"),
-        (3599.6, "1 h 00 m"),
-        (3720, "1 h 02 m"),
-        (360000, "100 h 00 m"),
-    ],
-)
-def test_duration_is_printed_in_two_units_at_most(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
