@@ -98,12 +98,9 @@ class Client:
                 must_be_dir=destination.endswith((b"/", b"/.")),
             ),
         )
-
-        def job() -> None:
+        with lanes.closing():
             self._ready(lanes)
             Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=self._grow(lanes)).run()
-
-        self._run(lanes, job)
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
         """Receive *paths* of the server into the local *destination*, counting in *tally*.  Raises HvcopyError; blocks."""
@@ -121,7 +118,7 @@ class Client:
         def origin(source: int, path: bytes) -> bytes:
             return b"/".join((os.fsencode(f"{self._terms.address}:"), *filter(None, (wanted[source], path))))
 
-        def job() -> None:
+        with lanes.closing():
             ready = self._ready(lanes)
             if len(ready.layout) != len(paths) or set(ready.layout) - {"d", "f"}:
                 raise NotHvcopy("the server answered for another number of sources than were asked for")
@@ -141,8 +138,6 @@ class Client:
                 refused=places.refused,
             )
             receive(lanes, plan, options, tally, origin=origin, grow=self._grow(lanes))
-
-        self._run(lanes, job)
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
@@ -198,15 +193,6 @@ class Client:
 
     def _grow(self, lanes: Lanes) -> Callable[[], None] | None:
         return grower(lanes, self._terms, self._dial_again) if self._dial_again and lanes.granted > 1 else None
-
-    def _run(self, lanes: Lanes, job: Callable[[], object]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            lanes.fail(error)
-            raise lanes.error or error from None
-        finally:
-            lanes.close()
 
 
 def connect(

@@ -60,7 +60,7 @@ class Events:
 def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally, grow: Grow = None) -> None:
     """Run one job at the server's end.  Raises HvcopyError."""
     link.deadline = 0.0
-    try:
+    with lanes.closing():
         match job.kind:
             case "push":
                 run_push(lanes, job, served, tally, grow=grow)
@@ -70,11 +70,6 @@ def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally
                 run_list(lanes, job, served)
             case _:
                 raise NotHvcopy("the peer wants a job of a kind that this release does not know")
-    except BaseException as error:
-        lanes.fail(error)
-        raise lanes.error or error from None
-    finally:
-        lanes.close()
 
 
 class Reception:

@@ -74,14 +74,9 @@ class Engine:
         """See ``Measurer``."""
         outcome = self.current = Outcome(plan, str(self._address), time.time())
         lanes = self._open(plan)
-        try:
+        with lanes.closing():
             self._run(lanes, outcome, observe)
             lanes.control.send(m.Bye())
-        except BaseException as error:
-            lanes.fail(error)
-            raise lanes.error or error from None
-        finally:
-            lanes.close()
         return outcome
 
     def interrupt(self, error: BaseException) -> None:

@@ -66,12 +66,9 @@ class BenchServer(Reception):
             link.refuse(busy)
             raise busy
         try:
-            self._measure(lanes, tally)
-        except BaseException as error:
-            lanes.fail(error)
-            raise lanes.error or error from None
+            with lanes.closing():
+                self._measure(lanes, tally)
         finally:
-            lanes.close()
             self._turn.release()
 
     def _measure(self, lanes: Lanes, tally: Tally) -> None:

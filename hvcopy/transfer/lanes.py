@@ -116,6 +116,17 @@ class Lanes:
         except BaseException as error:
             (self.fail_sending if sends else self.fail)(error)
 
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close on leaving.  What is raised in between fails the session, whose first failure is raised in its place."""
+        try:
+            yield
+        except BaseException as error:
+            self.fail(error)
+            raise self.error or error from None
+        finally:
+            self.close()
+
     def spawn(self, target: Callable[[], None], name: str, *, sends: bool = False) -> None:
         """Run *target* in a thread of this session; whatever it raises fails the session."""
 

@@ -66,12 +66,9 @@ class Sending:
     def run(self) -> m.Result:
         """Send everything, wait for the receiver's result, close the lanes and return it.  Raises HvcopyError; blocks."""
         try:
-            return self._send()
-        except BaseException as error:
-            self._lanes.fail(error)
-            raise self._lanes.error or error from None
+            with self._lanes.closing():
+                return self._send()
         finally:
-            self._lanes.close()
             for file in self._outbox.outgoing.values():
                 file.close()
 
