@@ -1,18 +1,28 @@
-"""What to type in PowerShell to get the rights that are missing."""
+"""What to type in the shells of Windows: any command, and what gets the rights that are missing."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from subprocess import list2cmdline
 
 _HYPERV_ADMINISTRATORS = "S-1-5-32-578"  # the group's name is in the system's language
 _QUOTES = "'\u2018\u2019\u201a\u201b"  # PowerShell ends a quoted text at any of them (CharTraits.IsSingleQuote)
+_PLAIN = re.compile(r"(?!-[^-].*[.:])[\w.:/\\+=*?\[\]-]+")  # PowerShell parts -a.b in two
+_SPACED = re.compile(r"[\w.:/\\+=*?\[\] -]+")
 
 
 def quote(text: str) -> str:
     """Return *text* as a literal of PowerShell, which expands nothing in it."""
     return "'" + "".join(c + c if c in _QUOTES else c for c in text) + "'"
+
+
+def word(text: str) -> str:
+    """Return *text* as one word of a command: for cmd and PowerShell as long as they agree, else for PowerShell alone."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return list2cmdline([text]) if _SPACED.fullmatch(text) and " " in text else quote(text)
 
 
 def elevated(program: str, arguments: Sequence[str]) -> str:

@@ -292,16 +292,18 @@ class Command:
         if not self.resume_hint:
             nothing_moved = isinstance(error, Interrupted) and not self.tally.started
             return "" if nothing_moved else self.lost_hint
-        return f"nothing half-written stands under a final name; to go on, run again: hvcopy {as_typed(sys.argv[1:])}"
+        return f"nothing half-written stands under a final name; to go on, run again{as_typed(sys.argv[1:])}"
 
 
 def as_typed(words: list[str]) -> str:
-    """Return the words of a command as this system's shell takes them."""
+    """Return the command of these words as this system's shell takes it, behind a colon, and that shell if only one does."""
     if sys.platform == "win32":
-        from subprocess import list2cmdline
+        from hvcopy.elevation import word
 
-        return list2cmdline(words)
+        typed = [word(one) for one in words]
+        where = " in PowerShell" if any(one.startswith("'") for one in typed) else ""
+        return f"{where}: hvcopy {' '.join(typed)}"
     else:
         from shlex import join
 
-        return join(words)
+        return f": hvcopy {join(words)}"

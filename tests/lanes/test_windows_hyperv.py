@@ -143,7 +143,7 @@ def test_one_shot_copies_go_both_ways(windows: OverHyperv, tree: Path, tmp_path:
 
 @pytest.mark.parametrize("way", ["push", "pull"])
 def test_a_copy_that_broke_goes_on_where_it_was(way: str, windows: OverHyperv, tmp_path: Path) -> None:
-    root, mine = tmp_path / "root", tmp_path / "mine"
+    root, mine = tmp_path / "root", tmp_path / "yours & mine"
     root.mkdir()
     mine.mkdir()
     source, target = (mine / "f", root / "f") if way == "push" else (root / "f", mine / "f")
@@ -161,7 +161,8 @@ def test_a_copy_that_broke_goes_on_where_it_was(way: str, windows: OverHyperv, t
             server.kill()
             broken = program.finish()
         assert broken.returncode == 6, broken.stderr
-        assert "run again: hvcopy cp " in broken.stderr
+        assert "run again in PowerShell: hvcopy cp " in broken.stderr
+        assert f"'{wine.windows_path(mine / 'f')}'" in broken.stderr
         assert not target.exists()
         gate.open()
         with commands.serving(f"unix:{tmp_path}/direct", root):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvcopy.elevation import elevated, quote, to_join_hyperv_administrators
+from hvcopy.elevation import elevated, quote, to_join_hyperv_administrators, word
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,24 @@ from hvcopy.elevation import elevated, quote, to_join_hyperv_administrators
 )
 def test_a_literal_of_powershell_ends_where_it_should(text: str, literal: str) -> None:
     assert quote(text) == literal
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        *((plain, plain) for plain in ("-r", "--lanes", "C:\\in\\Überblick", "C:/in/*.img", "hyperv:web1:18518:/", "[::1]:80")),
+        ("hyperv:My VM:18518:/", '"hyperv:My VM:18518:/"'),
+        ("C:\\my folder\\", '"C:\\my folder\\\\"'),
+        *((f"C:\\a{special}b", f"'C:\\a{special}b'") for special in "&(),;$#@~`^%!{}|<>"),
+        ("C:\\it's mine & yours", "'C:\\it''s mine & yours'"),
+        ("hyperv:web:18518,no-suspend", "'hyperv:web:18518,no-suspend'"),
+        ("-o.x", "'-o.x'"),
+        ("--timeout=1.5", "--timeout=1.5"),
+        ("", "''"),
+    ],
+)
+def test_a_word_is_quoted_for_both_shells_or_else_for_powershell(text: str, typed: str) -> None:
+    assert word(text) == typed
 
 
 def test_the_command_quotes_for_powershell_and_for_the_program() -> None:
