@@ -7,7 +7,7 @@ from hvcopy.doctor.finding import FAIL, OK, UNKNOWN, WARN, Finding, not_applicab
 from hvcopy.doctor.windows import Windows
 from hvcopy.elevation import to_join_hyperv_administrators
 from hvcopy.errors import HvcopyError, printable
-from hvcopy.transport.hyperv.registry import Service, read_services
+from hvcopy.transport.hyperv.registry import Service, read_services, to_register
 from hvcopy.winsock import fault_of
 
 FIRST_BUILD = 14393  # Windows 10 1607 (docs/transports.md)
@@ -102,7 +102,7 @@ def _rights(facts: Windows) -> Finding:
 
 def _services(facts: Windows, address: HypervAddress | None, *, listening: bool) -> Finding:
     if address is not None and not listening and address.vm in ("parent", "silohost"):
-        fix = f"on the host, in an elevated prompt: hvcopy service register {address.service}"
+        fix = f"on the host, in an elevated prompt: {to_register(address.service)}"
         return Finding(
             SERVICES, UNKNOWN, "whether the host has registered the service is not seen from here", _OF_ALL_VMS, fix
         )
@@ -119,10 +119,11 @@ def _services(facts: Windows, address: HypervAddress | None, *, listening: bool)
     sound = next((one for one in found if one.problem is None), None)
     if sound:
         return Finding(SERVICES, OK, f"the service is registered as '{printable(sound.name)}'")
-    fix = f"in an elevated prompt: hvcopy service register {address.service}"
+    fix = f"in an elevated prompt: {to_register(address.service)}"
     if found and found[0].problem:
         problem = found[0].problem
-        return Finding(SERVICES, FAIL, problem.message, _OF_ALL_VMS, f"{problem.hint}; then {fix}", NOT_ALLOWED)
+        again = f"in an elevated prompt: {problem.hint or 'hvcopy service list'}"
+        return Finding(SERVICES, FAIL, problem.message, _OF_ALL_VMS, again, NOT_ALLOWED)
     what = f"service {printable(address.service)} is not registered on this host"
     return Finding(SERVICES, FAIL, what, _OF_ALL_VMS, fix, NOT_ALLOWED)
 

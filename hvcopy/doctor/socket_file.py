@@ -8,7 +8,7 @@ import stat
 from hvcopy.address import HybridAddress, UnixAddress
 from hvcopy.doctor.trail import SOCKET_FILE, Trail
 from hvcopy.errors import HvcopyError, LocalFailure, NobodyListens, NotAllowed, printable
-from hvcopy.transport.failures import start_there
+from hvcopy.transport.failures import Server, start_there
 
 
 def fits(trail: Trail, address: UnixAddress | HybridAddress) -> bool:
@@ -36,7 +36,7 @@ def _unseen(address: UnixAddress | HybridAddress, error: OSError) -> HvcopyError
     shown = printable(address.path)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         if isinstance(address, UnixAddress):
-            return NobodyListens(f"{shown} does not exist: nobody listens there", hint=start_there(str(address)))
+            return NobodyListens(f"{shown} does not exist: nobody listens there", hint=start_there(Server(str(address))))
         hint = "start the VM with a vsock device there (Firecracker: uds_path; Cloud Hypervisor: socket=)"
         return NobodyListens(f"{shown} does not exist: no VMM has made its vsock socket there", hint=hint)
     if isinstance(error, PermissionError):

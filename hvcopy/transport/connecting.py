@@ -19,7 +19,7 @@ from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
 from hvcopy.transport.cancellation import Cancellation
-from hvcopy.transport.failures import KEEP_TRYING, SERVERS, no_unix_sockets, not_connected
+from hvcopy.transport.failures import KEEP_TRYING, SERVERS, Server, no_unix_sockets, not_connected
 from hvcopy.transport.patience import Patience
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def attempt(address: Address, patience: Patience, buffer: int | None) -> tuple[s
     except OSError as error:  # without descriptors nothing can be imported, nor names be looked up
         refused = ("the system refused it", "")
         raise not_connected(
-            address, error, absent={}, forbidden=refused, server="", seconds=patience.seconds
+            address, error, absent={}, forbidden=refused, server=Server(""), seconds=patience.seconds
         ) from error
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from hvcopy.elevation import word
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed, NotHvcopy, TimedOut
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ SERVERS = ("hvcopy serve {} --root DIR", "hvcopy recv -l {}", "hvcopy pipe -l {}
 LOW_PORT = ("ports below 1024 need root or CAP_NET_BIND_SERVICE", "choose a port from 1024 on, such as 18518, or use sudo")
 """Why one may not be listened on, and what to do."""
 KEEP_TRYING = "keep trying with --wait 30"
+
+
+class Server(NamedTuple):
+    """The listener that was missed: its *address*, empty if not known, the option that lets this side in, and where it runs."""
+
+    address: str
+    access: str = ""
+    where: str = "there"
 
 
 def no_unix_sockets(address: Address) -> BadUsage:
@@ -37,13 +46,13 @@ def not_connected(
     *,
     absent: Mapping[int, str],
     forbidden: tuple[str, str],
-    server: str,
+    server: Server,
     seconds: float,
 ) -> HvcopyError:
     """The failure to raise after *error* ended an attempt to connect to *address*.
 
     *absent* gives the words for each errno that means "nobody listens (yet)"; *forbidden* those for
-    EACCES, and the hint; *server* is the address to serve there, for the hint; *seconds* is what the attempt had.
+    EACCES, and the hint; *server* is what to start there, for the hint; *seconds* is what the attempt had.
     """
     code = error.errno
     words = reason(error)
@@ -91,19 +100,31 @@ def in_use(address: Address) -> HvcopyError:
     )
 
 
-def nobody_listens(message: str, server: str, advice: Callable[[str], str] = str) -> NobodyListens:
-    """The failure for a port without a listener; *advice* puts what is to start on *server* into the hint."""
+def nobody_listens(message: str, server: Server, advice: Callable[[str], str] = str) -> NobodyListens:
+    """The failure for a port without a listener; *advice* puts what is to start there into the hint."""
 
     def hint_for(commands: Sequence[str]) -> str:
         return advice(start_there(server, commands))
 
-    return NobodyListens(message, hint=hint_for(SERVERS), server=server, hint_for=hint_for)
+    return NobodyListens(message, hint=hint_for(SERVERS), server=server.address, hint_for=hint_for)
 
 
-def start_there(server: str, commands: Sequence[str] = SERVERS) -> str:
+def start_there(server: Server, commands: Sequence[str] = SERVERS) -> str:
     """The hint for whoever found nobody listening; *commands* are what to start, with ``{}`` for the address."""
-    *some, last = (command.format(server) for command in commands)
-    return f"start it there first ({', '.join([*some, 'or ' + last]) if some else last}), or {KEEP_TRYING}"
+    address = quoted(server.address)
+    some = [one.format(address) + (f" {server.access}" if server.access and one.startswith("hvcopy") else "") for one in commands]
+    *others, last = some
+    named = ", ".join([*others, f"or {last}"]) if others else last
+    return f"start it {server.where} first ({named}), or {KEEP_TRYING}"
+
+
+def quoted(address: str) -> str:
+    """*address* as a word of the shell in which it can be typed."""
+    if address.startswith("hyperv:"):
+        return word(address)
+    from shlex import quote
+
+    return quote(address)
 
 
 def reason(error: OSError) -> str:

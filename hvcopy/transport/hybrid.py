@@ -15,7 +15,7 @@ from hvcopy.errors import HvcopyError, NotHvcopy, TimedOut
 from hvcopy.transport import unix
 from hvcopy.transport.attempt import closed_on_failure
 from hvcopy.transport.bound import Bound
-from hvcopy.transport.failures import nobody_listens, reason
+from hvcopy.transport.failures import Server, nobody_listens, reason
 from hvcopy.transport.patience import Patience
 
 assert sys.platform != "win32"
@@ -90,9 +90,8 @@ def _nobody(address: HybridAddress, words: str) -> HvcopyError:
     return nobody_listens(
         f"{address}: nobody listens on port {address.port} in the guest, or it is not up yet ({words})",
         _server(address),
-        lambda start: f"{start} (in the guest)",
     )
 
 
-def _server(address: HybridAddress) -> str:
-    return f"vsock:any:{address.port}"
+def _server(address: HybridAddress) -> Server:
+    return Server(f"vsock:any:{address.port}", "--allow vsock:host", "in the guest")

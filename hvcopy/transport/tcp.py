@@ -15,7 +15,7 @@ from hvcopy.errors import HvcopyError, NobodyListens
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
-from hvcopy.transport.failures import nobody_listens, not_connected, not_listening
+from hvcopy.transport.failures import Server, nobody_listens, not_connected, not_listening
 from hvcopy.transport.patience import Patience
 
 _ABSENT = {
@@ -80,7 +80,11 @@ def identity(remote: Any) -> str:
 
 
 def _explain_connect(address: TcpAddress, error: OSError, seconds: float) -> HvcopyError:
-    return not_connected(address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=str(address), seconds=seconds)
+    return not_connected(address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=_server(str(address)), seconds=seconds)
+
+
+def _server(address: str) -> Server:
+    return Server(address, "--open")
 
 
 def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, Any]]:
@@ -93,4 +97,4 @@ def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, A
         advice = "give the IP address in place of the name"
         if flags & socket.AI_PASSIVE:  # this is the listener
             raise NobodyListens(message, hint=advice) from error
-        raise nobody_listens(message, "tcp:IP:PORT", lambda start: f"{advice}; {start}") from error
+        raise nobody_listens(message, _server("tcp:IP:PORT"), lambda start: f"{advice}; {start}") from error

@@ -18,7 +18,7 @@ from hvcopy.errors import BadUsage, HvcopyError, LocalFailure
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure
 from hvcopy.transport.bound import Bound
-from hvcopy.transport.failures import EXHAUSTED, in_use, not_connected, not_listening
+from hvcopy.transport.failures import EXHAUSTED, Server, in_use, not_connected, not_listening
 from hvcopy.transport.patience import Patience
 
 assert sys.platform != "win32"  # CPython has no AF_UNIX there; `dial` and `listen` say so
@@ -37,11 +37,11 @@ _AS_THAT_USER = "run hvcopy as that user (sudo -u USER hvcopy ...); hvcopy docto
 
 def connect(address: UnixAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
     """One attempt; returns the socket and the identity of the process that listens."""
-    sock = connect_path(address, address.path, patience, buffer, server=str(address))
+    sock = connect_path(address, address.path, patience, buffer, server=Server(str(address)))
     return sock, identity(sock)
 
 
-def connect_path(address: Address, path: str, patience: Patience, buffer: int | None, *, server: str) -> socket.socket:
+def connect_path(address: Address, path: str, patience: Patience, buffer: int | None, *, server: Server) -> socket.socket:
     """One attempt to connect to the socket file *path*, with failures told of *address*."""
     _check_length(address, path)
     try:

@@ -15,7 +15,7 @@ from hvcopy.errors import BadUsage, HvcopyError, NotAllowed
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
-from hvcopy.transport.failures import EXHAUSTED, nobody_listens, not_connected, not_listening, reason
+from hvcopy.transport.failures import EXHAUSTED, Server, nobody_listens, not_connected, not_listening, reason
 from hvcopy.transport.patience import Patience
 
 CID_LOCAL, CID_HOST = 1, 2  # linux/vm_sockets.h
@@ -36,6 +36,7 @@ _NO_TRANSPORT = {
     CID_HOST: "this machine has no vsock device that leads to a host",
 }
 _NO_GUEST = "no running VM has that CID, or this kernel has no transport to guests"
+_SEEN_AS = {CID_LOCAL: "local", CID_HOST: "CID"}  # this side, by a listener there; a guest sees its host
 _MODULES = {CID_LOCAL: "vsock_loopback", CID_HOST: "vmw_vsock_virtio_transport"}  # Hyper-V loads its own
 
 
@@ -90,7 +91,10 @@ def _open(address: VsockAddress) -> socket.socket:
 
 
 def _explain_connect(address: VsockAddress, error: OSError, seconds: float) -> HvcopyError:
-    server = str(address) if address.cid == CID_LOCAL else f"vsock:any:{address.port}"
+    server = Server(
+        str(address) if address.cid == CID_LOCAL else f"vsock:any:{address.port}",
+        f"--allow vsock:{_SEEN_AS.get(address.cid, 'host')}",
+    )
     if error.errno is None:  # our patience ended before the kernel's
         error = OSError(errno.ETIMEDOUT, "no answer")
     forbidden = ("a security policy refused it", "")

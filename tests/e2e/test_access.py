@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Finished, Server, run, serving
+from commands import Finished, Running, Server, run, serving
 from peers import Peer, Refused, client_of, connect
 
 from e2e.boxes import powerless
@@ -140,6 +143,27 @@ def test_a_key_file_that_others_can_read_is_9(keys: tuple[Path, Path], server: S
     done = run("ls", server.address, "--key-file", keys[0])
     assert done.code == 9
     assert "chmod 600" in done.err
+
+
+def test_the_command_that_makes_a_key_file_private_can_be_typed(tmp_path: Path, server: Server) -> None:
+    key = tmp_path / "it's mine"
+    assert run("key", key).code == 0
+    key.chmod(0o644)
+    assert f"chmod 600 {shlex.quote(str(key))}\n" in run("ls", server.address, "--key-file", key).err
+
+
+def test_the_command_to_start_where_nobody_listens_lets_this_side_in(tmp_path: Path, root: Path) -> None:
+    write(root / "f")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    for address in (f"unix:{tmp_path}/it's $here", f"tcp:127.0.0.1:{port}"):
+        nobody = run("ls", address)
+        typed = re.search(r"\(hvcopy (serve .*?), hvcopy recv", nobody.err)
+        assert typed, nobody.err
+        words = [str(root) if one == "DIR" else one for one in shlex.split(typed[1])]
+        with Running(*words) as server:
+            server.line("serving")
+            assert run("ls", address).code == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"hvcopy-key-1 00ff\n", b"\xff" * 100, b"x" * 10_000])

@@ -129,7 +129,7 @@ def test_host_waits_for_the_server_in_the_guest(guest: Guest, here: Path) -> Non
     early = run("cp", source, into(guest))
     assert early.code == 4
     assert f"nobody listens on port {PORT} in the guest" in early.err
-    assert f"hvcopy serve vsock:any:{PORT}" in early.err
+    assert f"hvcopy serve vsock:any:{PORT} --root DIR --allow vsock:host" in early.err
     folder = f"{guest.tmpfs}/late"
     guest.run(["mkdir", folder], PATIENCE)
     with (

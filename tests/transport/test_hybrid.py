@@ -86,7 +86,7 @@ def test_other_answers_are_no_muxer(address: HybridAddress, reply: bytes) -> Non
 def test_closing_before_the_ok_means_nobody_listens(address: HybridAddress, behaviour: Behaviour) -> None:
     with Muxer(address.path, behaviour), pytest.raises(NobodyListens, match="in the guest") as caught:
         dial(address)
-    assert "hvcopy serve vsock:any:18518" in caught.value.hint
+    assert "start it in the guest first (hvcopy serve vsock:any:18518 --root DIR --allow vsock:host, " in caught.value.hint
 
 
 def test_closing_within_the_ok_is_no_connection(address: HybridAddress) -> None:

@@ -133,6 +133,7 @@ def test_registration_matters_to_a_host_that_listens_for_vms(
     if state == "fail":
         assert one.exit_code == 9
         assert "hvcopy service register" in one.fix
+        assert address != "hyperv:any:nobody" or one.fix.endswith(": hvcopy service register PORT --name nobody")
     if state == "unknown":
         assert "hvcopy service register 4711" in one.fix
 
@@ -141,6 +142,9 @@ def test_a_registration_that_is_broken_or_not_to_be_read() -> None:
     broken = MemoryRegistry({port_to_service(PORT): {}})
     one = look(HOST, f"hyperv:children:{PORT}", listening=True, registry=broken)["hyperv.services"]
     assert (one.state, "ElementName" in one.what) == ("fail", True)
+    guid = port_to_service(PORT)
+    again = f"hvcopy service unregister {guid}, then hvcopy service register {guid} --name NAME"
+    assert one.fix == f"in an elevated prompt: {again}", "after which there is nothing left to register"
     locked = MemoryRegistry({port_to_service(PORT): "name"})
     locked.keys = _denied  # type: ignore[method-assign]
     one = look(HOST, f"hyperv:children:{PORT}", listening=True, registry=locked)["hyperv.services"]

@@ -7,9 +7,10 @@ import os
 import runpy
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from hvcopy.address import HypervAddress
+from hvcopy.address import HypervAddress, port_to_service
 from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, NobodyListens, NotAllowed
 from hvcopy.transport.hyperv import failures
 from hvcopy.transport.hyperv.resolve import Lookups, resolve
@@ -91,7 +92,11 @@ def test_what_is_tried_again_is_the_list_of_others_and_a_vm_to_come() -> None:
         ("loopback", "hvcopy serve hyperv:loopback:18518"),
         ("wsl", "hvcopy serve vsock:any:18518"),
         (VM, "hvcopy serve hyperv:parent:18518"),
-        (VM, "in a Linux guest it is vsock:any:18518"),
+        (VM, "in a Linux guest it is vsock:any:18518 --allow vsock:host"),
+        (VM, "hvcopy recv -l hyperv:parent:18518 --allow hyperv:parent"),
+        ("parent", "--root DIR --allow hyperv:VMID"),
+        ("loopback", "--root DIR --open"),
+        ("wsl", "--root DIR --allow vsock:host"),
         ("web", "hvcopy serve hyperv:parent:18518"),
     ],
 )
@@ -119,6 +124,18 @@ def test_who_has_a_hint_of_its_own_knows_where_to_listen(vm: str, server: str) -
 def test_service_that_is_no_port_is_not_offered_to_linux() -> None:
     hint = connecting(VM, 10061, service="11111111-2222-3333-4444-555555555555").hint
     assert "vsock:" not in hint
+
+
+@pytest.mark.parametrize("code", [10061, 10013])
+def test_service_of_a_name_is_registered_as_what_it_stands_for(code: int) -> None:
+    address = HypervAddress("parent", "my service")
+    for port in (18518, None):
+        guid = port_to_service(port) if port else VM
+        named = msgspec.structs.replace(LOOKUPS, services=lambda name, guid=guid: [guid])
+        failure = failures.not_connected(address, resolve(address, named, listening=False), windows_error(code))
+        assert f'hvcopy service register {port or VM} --name "my service"' in failure.hint
+    if code == 10061:
+        assert 'hvcopy serve "hyperv:children:my service" --root DIR' in failure.hint
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from __future__ import annotations
 from hvcopy.address import HypervAddress
 from hvcopy.elevation import to_join_hyperv_administrators
 from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, NobodyListens, NotAllowed
-from hvcopy.transport.failures import in_use, nobody_listens, reason, start_there
+from hvcopy.transport.failures import Server, in_use, nobody_listens, reason, start_there
+from hvcopy.transport.hyperv.registry import to_register
 from hvcopy.transport.hyperv.resolve import Target
 from hvcopy.winsock import FAULTS, Fate, Fault, fault_of
 
@@ -73,32 +74,43 @@ def _told(fault: Fault, message: str, hint: str) -> HvcopyError:
 def _advice(address: HypervAddress, target: Target, fault: Fault, start: str = "") -> str:
     """*fault*'s advice with the commands for this address in it, *start* being what to start at the other end."""
     there = start or start_there(_server(address, target))
-    return fault.advice.format(start=_start(address, target, there), allow=_allow(address))
+    return fault.advice.format(start=_start(address, target, there), allow=_allow(address, target))
 
 
 def _start(address: HypervAddress, target: Target, there: str) -> str:
     """*there*, and what else the other end needs for it."""
     if address.vm in ("parent", "silohost"):
-        return f"{there}; the host needs once, in an elevated prompt: hvcopy service register {address.service}"
+        return f"{there}; the host needs once, in an elevated prompt: {_to_register(address, target)}"
     if address.vm in ("loopback", "wsl") or not target.port:
         return there
-    return f"{there}; in a Linux guest it is vsock:any:{target.port}"
+    return f"{there}; in a Linux guest it is vsock:any:{target.port} --allow vsock:host"
 
 
-def _server(address: HypervAddress, target: Target) -> str:
-    """The address to listen on at the other end, which sees this one by another name."""
+def _server(address: HypervAddress, target: Target) -> Server:
+    """What to start at the other end, which sees this one by another name."""
     if address.vm == "wsl" and target.port:
-        return f"vsock:any:{target.port}"
-    vm = {"loopback": "loopback", "parent": "children", "silohost": "children"}.get(address.vm, "parent")
-    return str(HypervAddress(vm, address.service))
+        return Server(f"vsock:any:{target.port}", "--allow vsock:host")
+    vm, access = _OTHER_END.get(address.vm, ("parent", "--allow hyperv:parent"))
+    return Server(str(HypervAddress(vm, address.service)), access)
 
 
-def _allow(address: HypervAddress) -> str:
+_OTHER_END = {
+    "loopback": ("loopback", "--open"),
+    "parent": ("children", "--allow hyperv:VMID"),
+    "silohost": ("children", "--open"),
+}
+
+
+def _allow(address: HypervAddress, target: Target) -> str:
     if address.vm == "wsl":
         return _WSL_OWNER
     if address.vm in ("parent", "silohost"):
-        return f"register the service on the host, in an elevated prompt: hvcopy service register {address.service}"
+        return f"register the service on the host, in an elevated prompt: {_to_register(address, target)}"
     return _group()
+
+
+def _to_register(address: HypervAddress, target: Target) -> str:
+    return to_register(address.service, str(target.port or target.service))
 
 
 def _group() -> str:

@@ -5,12 +5,14 @@ All that decides is pure, over the narrow ``Registry``; ``WindowsRegistry`` alon
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Protocol
 
 from msgspec import Struct
 
 from hvcopy.address import parse_guid, service_to_port
+from hvcopy.elevation import word
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NotAllowed, printable
 
 PATH = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Virtualization\GuestCommunicationServices"
@@ -111,6 +113,13 @@ def find_service(name: str, registry: Registry | None = None) -> list[str]:
     found = [one for one in services if one.name == name]
     found = found or [one for one in services if one.name.casefold() == name.casefold()]
     return [one.guid for one in found if one.guid]
+
+
+def to_register(service: str, guid: str = "PORT") -> str:
+    """Return the command that registers *service*, as an address has it; when that is a name, it becomes the name of *guid*."""
+    if re.fullmatch(r"[0-9]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", service):
+        return f"hvcopy service register {service}"
+    return f"hvcopy service register {guid} --name {word(service)}"
 
 
 def open_registry(command: str = "list") -> Registry:
