@@ -202,7 +202,7 @@ def _run(
             work(command, report.facts)
         except NotAllowed as error:
             sure = ["--yes"] if name == "unregister" and not {"-y", "--yes"} & {*sys.argv} else []
-            error.hint = error.hint or _elevated([*sys.argv[1:], *sure])
+            error.hint = error.hint or _elevated([*sys.argv[1:3], *sure, *sys.argv[3:]])  # before any --
             raise
         if as_json:
             command.results.clear()

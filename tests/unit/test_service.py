@@ -212,7 +212,8 @@ def test_without_rights_the_elevated_command_is_printed_whole(service: Service, 
     ) in done.err
     done = service("unregister", "5003")
     assert done.code == 9
-    assert "-ArgumentList '-m hvcopy service unregister 5003 --yes'\n" in done.err
+    assert "-ArgumentList '-m hvcopy service unregister --yes 5003'\n" in done.err
+    assert "unregister --yes -- 5003'\n" in service("unregister", "--", "5003").err
     assert "unregister 5003 -y'\n" in service("unregister", "5003", "-y").err
 
 
