@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from xml.etree import ElementTree
@@ -149,10 +150,14 @@ def read_domain(raw: bytes) -> Machine | None:
 
 def _set_address(found: Machine, device: Element | None) -> None:
     if device is None:
-        found.note = NO_DEVICE.replace("NAME", printable(found.name))
+        found.note = NO_DEVICE.replace("NAME", _word(found.name))
         return
     cid = device.find("cid")
     number = machine.number(cid.get("address", "")) if cid is not None else -1
     found.address = machine.vsock(number)
     if not found.address:
-        found.note = _NO_CID.replace("NAME", printable(found.name))
+        found.note = _NO_CID.replace("NAME", _word(found.name))
+
+
+def _word(name: str) -> str:
+    return shlex.quote(printable(name))

@@ -96,7 +96,9 @@ def load_key(path: str) -> bytes:
     except ValueError:  # a NUL
         raise LocalFailure(f"key file {printable(path)}: no file can have that name") from None
     if os.name == "posix" and text and stat.S_IMODE(mode) & 0o077:
-        raise NotAllowed(f"key file {printable(path)} can be read by others", hint=f"chmod 600 {printable(path)}")
+        from shlex import quote
+
+        raise NotAllowed(f"key file {printable(path)} can be read by others", hint=f"chmod 600 {quote(printable(path))}")
     try:
         key = bytes.fromhex(text.removeprefix(_KEY_PREFIX).strip())
     except ValueError:

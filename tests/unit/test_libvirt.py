@@ -72,6 +72,13 @@ def test_states_are_words(virsh: Callable[..., Path], number: int, word: str) ->
     assert libvirt.find(20)[0].state == word
 
 
+def test_a_name_with_spaces_is_one_word_of_the_command_to_type() -> None:
+    for devices, command in (("", "virsh edit"), ("<vsock/>", "virsh start")):
+        found = libvirt.read_domain(xml("it's mine", devices=devices).encode())
+        assert found
+        assert f"{command} {shlex.quote(found.name)}" in found.note
+
+
 @pytest.mark.parametrize(
     ("devices", "note"),
     [
