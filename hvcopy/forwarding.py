@@ -119,19 +119,25 @@ class Join:
         if not self._ended:
             return relay(going, idle=self._idle)
         limit = self._idle if self._grace is None else self._grace
-        silence, heard = 0.0, -1
+        silence, heard = 0.0, (-1, 0)
         while True:
             step = LOOK if limit is None else min(LOOK, limit - silence)
             try:
                 return relay(going, idle=step)
             except TimedOut:
-                silence = step if heard != self._target.received.moved else silence + step
-                heard = self._target.received.moved
+                waiting = sum(one.waiting for one in going)
+                silence = step if heard != (self._target.received.moved, waiting) else silence + step
+                heard = self._target.received.moved, waiting
             # Some VMMs do not tell the target of the client's end (docs/nc.md), so that it would never end either.
             if closed_wholly(self._client):
+                if waiting:
+                    raise ConnectionLost(f"{self._client.peer}: it closed before everything was sent to it")
                 return False
+            # With bytes on their way to a slow client it is not the target that is silent.
+            graced = self._grace is not None and not waiting
+            limit = self._grace if graced else self._idle
             if limit is not None and silence >= limit:
-                if self._grace is not None:
+                if graced:
                     return False
                 raise TimedOut(f"{self._client.peer} and {self._target.peer}: nothing moved for {limit:g} s")
 

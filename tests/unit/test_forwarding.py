@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -189,6 +190,51 @@ def test_a_target_that_cannot_be_told_of_an_end_may_still_answer(stack: ExitStac
     assert joined.client.recv(1) == b""
     assert 0.5 < time.monotonic() - began < PATIENCE
     assert joined.over() is None
+
+
+@pytest.fixture
+def answer() -> bytes:
+    """More than all buffers on the way hold."""
+    return os.urandom(1 << 20) * 32
+
+
+def test_a_client_that_has_ended_and_reads_slowly_gets_the_whole_answer(
+    stack: ExitStack, family: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still then is the client; only silence of the target uses up its grace."""
+    monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.05)
+    joined = Joined(stack, family, grace=0.2)
+    joined.client.shutdown(socket.SHUT_WR)
+    teller = threading.Thread(target=lambda: (joined.target.sendall(answer), joined.target.close()))
+    teller.start()
+    heard = joined.client.recv(1000)
+    teller.join(1)  # which it never is: nobody reads
+    assert teller.is_alive()
+    assert heard + joined.client.makefile("rb").read() == answer
+    teller.join()
+    assert joined.over() is None
+
+
+def test_a_client_that_has_ended_and_reads_nothing_for_the_idle_time_is_told_as_a_failure(
+    stack: ExitStack, family: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.05)
+    joined = Joined(stack, family, idle=0.5, grace=0.2)
+    joined.client.shutdown(socket.SHUT_WR)
+
+    def tell() -> None:
+        with contextlib.suppress(OSError):
+            joined.target.sendall(answer)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    failure = joined.over()
+    teller.join()
+    assert isinstance(failure, TimedOut)
+    assert failure.message == "client and target: nothing moved for 0.5 s"
+    if family == "tcp":
+        with pytest.raises(ConnectionResetError):
+            joined.client.makefile("rb").read()
 
 
 def test_a_unix_client_that_has_closed_needs_no_grace(stack: ExitStack) -> None:
