@@ -79,13 +79,21 @@ else:
         """Return (descriptor, whether calls on it can wait for ever): a pipe or terminal opened anew, non-blocking (proc(5)).
 
         Where that cannot be (another user's terminal, no /proc), *fd* itself, which is then polled before every call.
-        Files and devices never wait for anybody.
+        Files never wait for anybody; what is none of these (an eventfd, /dev/kmsg) may, but cannot be opened anew.
         """
-        if not is_pipe(fd) and not os.isatty(fd):
+        if _never_waits(os.fstat(fd)):
             return fd, False
+        if not is_pipe(fd) and not os.isatty(fd):
+            return fd, flags == os.O_RDONLY  # what is polled is written in small pieces, and a tape makes records of them
         with contextlib.suppress(OSError):
             return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), False
         return fd, True
+
+    def _never_waits(status: os.stat_result) -> bool:
+        """Say whether it is a file, a disk, or /dev/null and its kin; as _core/sys/hv_posix.h has it for the relay."""
+        if stat.S_ISCHR(status.st_mode):
+            return os.major(status.st_rdev) == 1 and os.minor(status.st_rdev) in (3, 5, 7, 8, 9)
+        return stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)
 
     def enlarge(pipe: int) -> bool:
         """Let a pipe hold PIPE_SIZE bytes, unless it holds more; False when this user may not."""

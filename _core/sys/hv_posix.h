@@ -132,8 +132,12 @@ static inline hv_result hv_pending_error(hv_socket sock)
     return asked;
 }
 
-/* /dev/null and its kin: major 1 (Documentation/admin-guide/devices.txt). */
-static inline int hv_is_memory(const struct stat *of) { return S_ISCHR(of->st_mode) && major(of->st_rdev) == 1; }
+/* /dev/null, zero, full, random, urandom (Documentation/admin-guide/devices.txt); others of their major wait, as kmsg. */
+static inline int hv_is_memory(const struct stat *of)
+{
+    unsigned int number = minor(of->st_rdev);
+    return S_ISCHR(of->st_mode) && major(of->st_rdev) == 1 && (number == 3 || number == 5 || (number >= 7 && number <= 9));
+}
 
 /* value: HV_SOCKET, HV_PIPE, HV_FILE or HV_OTHER. */
 static inline hv_result hv_kind(hv_socket fd)

@@ -160,6 +160,21 @@ def test_a_terminal_is_read_by_lines_and_ended_with_the_peer(stage: Stage) -> No
     os.close(master)
 
 
+def test_a_device_that_says_nothing_keeps_nobody_from_the_end(stage: Stage) -> None:
+    """Its reader waits until the kernel has a message; others of its kind, /dev/zero, never keep one waiting."""
+    try:
+        kmsg = os.open("/dev/kmsg", os.O_RDONLY)
+    except OSError as error:
+        pytest.skip(f"/dev/kmsg: {error.strerror}")
+    os.lseek(kmsg, 0, os.SEEK_END)
+    talker, peer = stage.accepted(stdin=kmsg)
+    os.close(kmsg)
+    peer.sendall(b"hello")
+    assert talker.hear(5) == b"hello"
+    peer.close()
+    assert talker.finish(SOON) in (0, 6), talker.err  # 6: the kernel had something to say
+
+
 def test_the_modes_of_shared_pipes_stay_as_they_are(stage: Stage) -> None:
     out, into = os.pipe()
     talker, peer = stage.accepted(stdin=out, stdout=into)

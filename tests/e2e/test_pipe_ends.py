@@ -165,6 +165,17 @@ def test_a_closed_output_is_fine_until_something_comes(tmp_path: Path) -> None:
     assert "standard output is closed" in done.err
 
 
+def test_an_input_that_says_nothing_keeps_nobody_from_noticing_that_the_peer_is_gone(tmp_path: Path) -> None:
+    silent = os.eventfd(0)
+    with listening(f"unix:{tmp_path}/s") as left, Piped(f"unix:{tmp_path}/s", stdin=silent) as right:
+        os.close(silent)
+        left.send(b"x")
+        assert os.read(right.reads, 1) == b"x"
+        left.kill()
+        done = right.finish()
+    assert done.code == 6, done.err
+
+
 @contextlib.contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
     """(the side of whoever types and reads, the terminal itself)."""
