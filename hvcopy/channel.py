@@ -37,6 +37,8 @@ __all__ = ["Channel", "Meter", "broken"]
 
 _AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
 _AF_HYPERV = 34  # hvsocket.h
+LOOK = 0.2
+"""Seconds after which a wait outside of the core looks whether it was cancelled, as the core does."""
 _OF_THIS_MACHINE = (errno.ENOMEM, errno.ENOBUFS, errno.EBADF)
 
 
@@ -182,6 +184,41 @@ class Channel:
             raise TimedOut(self._stuck("received")) from None
         except OSError as error:
             raise self._explained(error) from error
+
+    def exchange(self, message: ReadableBuffer, back: WriteableBuffer) -> int:
+        """Send *message* while filling *back*: who answers as it reads may wait until somebody reads that.
+
+        Returns as ``receive_exact``; when *back* was full too soon, not all of *message* was sent.
+        """
+        fd, rest, room = self.sock.fileno(), memoryview(message), memoryview(back)
+        sent, got = self.sent.moved, self.received.moved
+        moved, ends = -1, 0.0
+        while True:
+            try:
+                with contextlib.suppress(TimeoutError):
+                    send_all(fd, (rest[self.sent.moved - sent :],), self.sent, 0)
+                    break
+                with contextlib.suppress(TimeoutError):
+                    if not recv_some(fd, room[self.received.moved - got :], self.received, 0):
+                        return self.received.moved - got
+            except OSError as error:
+                raise self._explained(error) from error
+            if self.received.moved - got == len(room):
+                return len(room)
+            if moved != self.sent.moved + self.received.moved:
+                moved, ends = self.sent.moved + self.received.moved, time.monotonic() + self.timeout
+            elif time.monotonic() >= ends:
+                raise TimedOut(self._stuck("sent"))
+            self._await_either(LOOK)
+        return self.received.moved - got + self.receive_exact(room[self.received.moved - got :])
+
+    def _await_either(self, seconds: float) -> None:
+        """Wait until something can be sent or received, or for so long."""
+        from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+
+        with DefaultSelector() as selector:
+            selector.register(self.sock, EVENT_READ | EVENT_WRITE)
+            selector.select(seconds)
 
     def cancel(self) -> None:
         """End calls under way in other threads within 200 ms; they raise Interrupted.  The socket stays open."""

@@ -71,8 +71,7 @@ def call_raw(
     """
     for _ in islice(until(over), count):
         began = time.perf_counter_ns()
-        channel.send(message)
-        if channel.receive_exact(back) < len(message):
+        if channel.exchange(message, back) < len(message):
             raise ConnectionLost(f"{channel.peer}: the peer ended the connection before it had echoed everything")
         took = time.perf_counter_ns() - began
         if back != message:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, ConnectionLost, NotHvcopy, TimedOut
+from hvcopy.errors import BadUsage, ConnectionLost, Interrupted, NotHvcopy, TimedOut
 from hvcopy.measuring import echoes
 from hvcopy.measuring.clock import Clock, until
 from hvcopy.measuring.figures import NOTHING, Flow, Outcome, Side
@@ -22,6 +22,8 @@ from hvcopy.wire.frames import MAGIC, MIB
 
 STOP_SECONDS = 0.5
 """Seconds after its time in which a run ends by itself; then it is cancelled: the peer neither reads nor sends."""
+STALL_SECONDS = 1.0
+"""Without an answer when a run is cancelled: an echo that was much quicker until then has stopped, and is not slow."""
 CLOSE_SECONDS = 0.5
 """For a peer to read the rest and close."""
 
@@ -34,7 +36,10 @@ _HINTS = {
 
 
 class Run:
-    """The connections of one measurement and their threads; the first failure before its time is over ends it."""
+    """The connections of one measurement and their threads; the first failure before its time is over ends it.
+
+    Afterwards only a peer that stalled is one.
+    """
 
     def __init__(self, channels: list[Channel], seconds: float) -> None:
         self.channels = channels
@@ -61,7 +66,8 @@ class Run:
                 self._running -= 1
                 self._ears -= ear
                 self._ends[name] = self.clock.seconds
-                if error and (isinstance(error, BadUsage) or not (ear or self.clock.over())):
+                counts = isinstance(error, TimedOut) or not self.clock.over()
+                if error and (isinstance(error, BadUsage) or (counts and not ear)):
                     self.error = self.error or error
                 self.changed.notify_all()
 
@@ -232,11 +238,18 @@ def _refuse_hvcopy(channel: Channel, heard: bytearray) -> None:
 
 def _echo(run: Run, channel: Channel, length: int, recorder: Recorder) -> None:
     message, back = os.urandom(length), bytearray(length)
-    count = echoes.messages_of(length)
+    count, slowest = echoes.messages_of(length), 0
     for _ in until(run.clock.over):
         samples: list[int] = []
+        began = time.perf_counter_ns()
         try:
             echoes.call_raw(channel, message, back, count, run.clock.over, samples)
+            slowest = max(slowest, *samples)
+        except Interrupted:
+            silent, slowest = time.perf_counter_ns() - began - sum(samples), max([slowest, *samples])
+            if slowest and silent > max(STALL_SECONDS * 1e9, 4 * slowest):
+                raise TimedOut(f"{channel.peer}: nothing came back any more, for {silent / 1e9:.1f} s") from None
+            raise
         finally:
             recorder.add(samples)
             _refuse_hvcopy(channel, back)

@@ -88,6 +88,26 @@ def test_round_trips_through_an_echo_are_timed(where: str) -> None:
     assert 0 < trips["min"] <= trips["p50"] <= trips["max"]
 
 
+def test_a_message_that_no_buffer_holds_comes_back_from_who_echoes_as_it_reads(where: str) -> None:
+    with Listening(where, echoes) as echo:
+        done = run("bench", "--raw", echo.address, "-m", "latency", "-l", "1M", "--buffer", "64k", *SHORT, "--json")
+    assert done.code == 0, done.err
+    assert done.result["end"]["latency_us"]["count"] >= 1
+
+
+def test_an_echo_that_stops_is_5_with_the_round_trips_until_then(socket_address: str) -> None:
+    def once(sock: socket.socket) -> None:
+        sock.sendall(sock.recv(64))
+        drain(sock)
+
+    with Listening(socket_address, once) as echo:
+        done = run("bench", "--raw", echo.address, "-m", "latency", "-t", "1", "--json")
+    assert done.code == 5, done.err
+    assert "nothing came back any more" in done.err
+    assert "a peer that echoes" in done.err
+    assert done.result["end"]["latency_us"]["count"] == 1
+
+
 def test_both_ways_through_an_echo(socket_address: str) -> None:
     with Listening(socket_address, echoes) as echo:
         done = run("bench", "--raw", echo.address, "--bidir", *SHORT, "--json")
