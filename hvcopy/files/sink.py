@@ -378,6 +378,11 @@ def not_written(why: str) -> str:
     return f"writing failed: {why}"
 
 
+def not_compared(error: OSError) -> str:
+    """Return what is said of a file that stays, for nobody could say whether it is the same."""
+    return f"{EXISTS}; comparing the two failed: {error.strerror or error}"
+
+
 def _sent_as(group: Group, position: int) -> tuple[int, bytes]:
     """The source and path by which the peer names a file of a pack."""
     name = group.names[position]

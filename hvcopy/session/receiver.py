@@ -34,6 +34,8 @@ class Expected(Struct):
     doubted: bool = False
     writing: int = 0
     failure: End | None = None
+    unread: str = ""
+    """Why what stands there could not be compared."""
     root: bytes = b""
     length: int = 0
     reused: int = 0

@@ -164,9 +164,10 @@ class Arrivals:
         self._acknowledge(one, m.Ack(one.id, m.FAILED, code, end.message))
 
     def _compared(self, one: Expected, end: frames.End) -> None:
-        if end.state == 3 or end.root != one.assembly.root():
-            self._inbox.fail(one.entry, 10, EXISTS)
-            self._acknowledge(one, m.Ack(one.id, m.FAILED, 10, EXISTS))
+        if one.unread or end.state == 3 or end.root != one.assembly.root():
+            reason = one.unread or EXISTS
+            self._inbox.fail(one.entry, 10, reason)
+            self._acknowledge(one, m.Ack(one.id, m.FAILED, 10, reason))
             return
         if one.entry.extra.linked:
             self._inbox.plan.linkable.add((one.entry.source, one.entry.path))

@@ -23,6 +23,7 @@ from hvcopy.files.sink import (
     UPDATE,
     Sink,
     looks_the_same,
+    not_compared,
     not_written,
     stays,
 )
@@ -231,10 +232,12 @@ class Entrance:
     def _send_sums(self, sink: Sink, one: Expected) -> None:
         assembly = one.assembly
         if one.verb == m.COMPARE:
-            with self._inbox.lanes.watchdog.own_work():
-                sums = _digests_of_standing(sink, one)
-        else:
-            sums = bytes(assembly.digests)
+            try:
+                with self._inbox.lanes.watchdog.own_work():
+                    _digest_standing(sink, one)
+            except OSError as error:  # the answer is out: digests that are missing make the sender say that it differs
+                one.unread = not_compared(error)
+        sums = bytes(assembly.digests)
         for first in range(0, max(assembly.count, 1), SUMS_BLOCKS):
             piece = sums[first * DIGEST_SIZE : (first + SUMS_BLOCKS) * DIGEST_SIZE]
             flags = frames.LAST if first + SUMS_BLOCKS >= assembly.count else 0
@@ -265,8 +268,8 @@ class Entrance:
         return m.Ack(entry.id, m.FAILED, code, reason[:1000])
 
 
-def _digests_of_standing(sink: Sink, one: Expected) -> bytes:
-    """Read the file that stands there block by block; returns its digests and records them for the comparison."""
+def _digest_standing(sink: Sink, one: Expected) -> None:
+    """Read the file that stands there block by block, and record its digests for the comparison.  Raises OSError."""
     assembly = one.assembly
     work = buffer(assembly.block if assembly.count else 0)
     fd = sink.open_standing(one.entry.source, one.entry.path)
@@ -281,6 +284,5 @@ def _digests_of_standing(sink: Sink, one: Expected) -> bytes:
             view = work[:length]
             same_length = fileio.read_at(fd, view, index * assembly.block) == length
             assembly.add(index, digest(view) if same_length else ABSENT)
-        return bytes(assembly.digests)
     finally:
         os.close(fd)

@@ -141,6 +141,25 @@ def test_an_unreadable_file_of_the_server_fails_alone_and_by_its_name_there(
     assert not (here / "s").exists()
 
 
+@pytest.mark.parametrize("size", [0, 10, 200 * KIB, 9 * MIB])
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_file_of_the_destination_that_may_not_be_read_fails_alone(
+    pull: bool, size: int, tmp_path: Path, root: Path, here: Path
+) -> None:
+    source, target = (root / "t", here / "t") if pull else (here / "t", root / "t")
+    plant(source, {"a": noise(MIB, 1), "secret": noise(size, 2), "z/z": noise(300 * KIB, 3)})
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        ends = [server.at("t/."), target] if pull else [f"{source}/.", server.at("t")]
+        assert run("cp", "-r", *ends, "--no-fsync").code == 0
+        (target / "secret").chmod(0)
+        (target / "a").unlink()
+        done = run("cp", "-r", *ends, "--no-fsync", "--json", prefix=powerless())
+    assert (done.code, done.result["files"], done.result["same"]) == (3, 1, 1), done.err
+    assert "secret: it exists already" in done.err
+    (failure,) = done.result["failures"]
+    assert (failure["code"], failure["path"].endswith("secret")) == (10, True)
+
+
 @pytest.mark.parametrize("size", [10, 9 * MIB])
 def test_a_destination_without_permission_is_10(size: int, tmp_path: Path, root: Path, here: Path) -> None:
     source = write(here / "f", noise(size))
