@@ -81,6 +81,12 @@ def apply(
     system.set_attributes(fd, mode & FULL_MODE if uid is not None else mode & PLAIN_MODE | _upper_bits(fd), mtime_ns)
 
 
+def stand(fd: int, *, mode: int, mtime_ns: int) -> bool:
+    """Say whether a directory has this mode and time already, where nobody can set them."""
+    found = system.fstat(fd)
+    return found.st_mode & PLAIN_MODE == mode & PLAIN_MODE and sendable_time(found.st_mtime_ns) == mtime_ns
+
+
 def _upper_bits(fd: int) -> int:
     """Return the set-id and sticky bits of a directory: they come from who made it, or from the one above it, and stay."""
     found = system.fstat(fd).st_mode

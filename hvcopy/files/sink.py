@@ -33,6 +33,8 @@ _PLACE = struct.Struct(fileio.PLACE_RECORD)
 _ERRNO = struct.Struct("<i")
 FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What stops a whole copy: the next entry would fail just so."""
+NOTHING_NEW = FATAL | {errno.EACCES, errno.EPERM}
+"""What a folder or disk says that takes no new file: the core makes one before it finds that the name is taken."""
 
 
 @dataclass(slots=True)
@@ -110,9 +112,14 @@ class Sink:
         """Set mode and times of a directory that nothing more goes into; an empty one is made now.  Raises OSError."""
         handle = self._directories.get(self._plan.path(entry.source, entry.path), create=True)
         extra = entry.extra
-        attributes.apply(
-            handle.fd, mode=entry.mode, mtime_ns=entry.mtime, uid=extra.uid, gid=extra.gid, xattrs=extra.xattrs
-        )
+        try:
+            attributes.apply(
+                handle.fd, mode=entry.mode, mtime_ns=entry.mtime, uid=extra.uid, gid=extra.gid, xattrs=extra.xattrs
+            )
+        except OSError:
+            wants_more = extra.uid is not None or extra.gid is not None or extra.xattrs
+            if wants_more or not attributes.stand(handle.fd, mode=entry.mode, mtime_ns=entry.mtime):
+                raise
 
     def make_symlink(self, entry: Entry) -> int:
         """Recreate a symbolic link; returns SAME when it stands there already, SKIPPED for what is not older.  Raises OSError."""
@@ -291,6 +298,8 @@ class Sink:
                 plan.linkable.update(todo.linked[index] for index in todo.indexes if index in todo.linked)
             return
         for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
+            if status in NOTHING_NEW and not plan.replace and place.found(todo.handles[number], todo.names[number]):
+                status = errno.EEXIST
             if status == 0:
                 result.files += 1
             elif status == errno.EEXIST and _holds(todo, number):

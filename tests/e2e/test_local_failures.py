@@ -199,6 +199,52 @@ def test_a_read_only_file_is_replaced_only_with_overwrite(server: Server, here: 
     assert (server.root / "f").read_bytes() == b"new"
 
 
+# ---- no room and no permission, and nothing to write
+
+TREE = {"s": b"small", "d/s": noise(100 * KIB, 1), "d/m": noise(200 * KIB, 2), "l": noise(9 * MIB, 3), "empty": b""}
+
+
+def assert_done_twice(done: Finished) -> None:
+    """Everything stood there, and was found to be so."""
+    assert (done.code, done.result["same"], done.result["files"]) == (0, len(TREE), 0), done.err
+
+
+def test_a_copy_is_done_twice_into_folders_that_take_nothing_new(tmp_path: Path, root: Path, here: Path) -> None:
+    plant(here / "t", TREE)
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        for folder in ("t/d", "t"):
+            (here / folder).chmod(0o555)
+        assert run("cp", "-r", here / "t", server.at()).code == 0
+        assert_done_twice(run("cp", "-r", here / "t", server.at(), "--json"))
+        (root / "t/s").chmod(0o644)
+        (root / "t/s").write_bytes(b"other")
+        other = run("cp", "-r", here / "t", server.at(), "--json")
+        assert (other.code, other.result["same"]) == (3, len(TREE) - 1), other.err
+        assert "t/s: it exists already" in other.err
+
+
+def test_a_copy_is_done_twice_onto_a_disk_that_is_full(
+    tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    plant(here / "t", TREE)
+    server = processes.enter_context(serving(f"unix:{tmp_path}/s", root, prefix=small_disk(root, "12M")))
+    assert run("cp", "-r", here / "t", server.at()).code == 0
+    with open(seen_by(server.pid, root) / "full", "wb", buffering=0) as file:
+        while file.write(bytes(MIB)) == MIB:  # a write that meets the end of the disk is short
+            pass
+    assert_done_twice(run("cp", "-r", here / "t", server.at(), "--json"))
+
+
+def test_a_copy_is_done_twice_onto_a_file_system_that_became_read_only(tmp_path: Path, root: Path, here: Path) -> None:
+    plant(here / "t", TREE)
+    with serving(f"unix:{tmp_path}/s", root) as server:
+        assert run("cp", "-r", here / "t", server.at()).code == 0
+    with serving(f"unix:{tmp_path}/s", root, prefix=read_only_disk(root)) as server:
+        assert_done_twice(run("cp", "-r", here / "t", server.at(), "--json"))
+        write(here / "t/d/new")
+        assert_told(run("cp", "-r", here / "t", server.at()), 10, "Read-only file system")
+
+
 # ---- the wrong kind
 
 
