@@ -80,11 +80,12 @@ def identity(remote: Any) -> str:
 
 
 def _explain_connect(address: TcpAddress, error: OSError, seconds: float) -> HvcopyError:
-    return not_connected(address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=_server(str(address)), seconds=seconds)
+    return not_connected(address, error, absent=_ABSENT, forbidden=_FORBIDDEN, server=_server(address), seconds=seconds)
 
 
-def _server(address: str) -> Server:
-    return Server(address, "--open")
+def _server(address: TcpAddress) -> Server:
+    local = address.host in ("localhost", "::1") or address.host.startswith("127.")
+    return Server(str(address), "--open" if local else "--allow tcp:IP")
 
 
 def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, Any]]:
@@ -97,4 +98,4 @@ def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, A
         advice = "give the IP address in place of the name"
         if flags & socket.AI_PASSIVE:  # this is the listener
             raise NobodyListens(message, hint=advice) from error
-        raise nobody_listens(message, _server("tcp:IP:PORT"), lambda start: f"{advice}; {start}") from error
+        raise nobody_listens(message, Server("tcp:IP:PORT", "--allow tcp:IP"), lambda start: f"{advice}; {start}") from error

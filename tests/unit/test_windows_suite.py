@@ -33,7 +33,7 @@ def test_what_is_left_out_is_there() -> None:
         text = (TESTS.parent / path).read_text(encoding="utf-8")
         assert path in suite.THERE
         for name, reason in names.items():
-            assert f"def {name}" in text, f"{path}::{name}"
+            assert f"def {name.partition('[')[0]}" in text, f"{path}::{name}"
             assert reason
 
 
