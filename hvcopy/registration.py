@@ -120,7 +120,7 @@ def missing(registry: Registry, wanted: Sequence[Wanted]) -> list[Wanted]:
             else:
                 what, first = f"is registered already, as '{printable(there.name)}'", f"use that one, or {first}"
             raise LocalFailure(f"{label(one.guid)} {what}; nothing was changed", hint=first)
-        if namesake and namesake.guid != one.guid:
+        if namesake and not there:
             raise LocalFailure(
                 f"the name '{printable(one.name)}' belongs to {namesake.guid} already; nothing was changed",
                 hint="choose another: --name NAME",

@@ -213,6 +213,12 @@ def test_registering_again_is_done_already() -> None:
     assert registry.content == before == {P1: {NAME: ("n", 1), MARK: (OURS, 1)}}
 
 
+def test_registering_again_is_done_already_though_another_name_differs_only_in_case() -> None:
+    for first, second in ((P1, P2), (P2, P1)):
+        registry = MemoryRegistry({first: "foo", second: "FOO"})
+        assert registration.register(registry, wanted("5001", name=registry.content[P1][NAME][0])) == []
+
+
 @pytest.mark.parametrize("there", ["other name", {}, {NAME: (1, 4)}])
 def test_what_stands_there_is_never_changed(there: str | dict[str, tuple[object, int]]) -> None:
     registry = MemoryRegistry({P2.upper(): there})
