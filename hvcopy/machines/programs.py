@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from hvcopy.errors import Interrupted, LocalFailure, NotAllowed, TimedOut, print
 
 LONGEST_ANSWER = 4 << 20
 """Bytes: some thousand VMs."""
-_GRACE = 2.0  # for a pipe to end after its program
+_GRACE = 2.0  # for the pipes to end after their program
 _SLICE = 0.1  # seconds between two looks at whether it is still wanted; on Windows Ctrl-C is not noticed during a wait
 _over = threading.Event()
 
@@ -95,8 +96,12 @@ def _hear(process: subprocess.Popen[bytes], name: str, seconds: float, cancelled
             raise Interrupted(f"asking {name} was interrupted")
         if time.monotonic() >= ends:
             raise TimedOut(f"{name} did not answer within {seconds:g} s", hint=f"try again, or {more_time(seconds)}")
-    out, err = (reader.result() for reader in readers)
+    until = min(time.monotonic() + _GRACE, max(ends, time.monotonic() + _SLICE))
+    out, err = (reader.result(until) for reader in readers)
     if out is None or err is None:
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         raise LocalFailure(f"{name} answered more than {LONGEST_ANSWER >> 20} MiB, or left its answer open")
     return Answer(code, out, err)
 
@@ -126,9 +131,9 @@ class _Reader:
         with self._pipe:
             self._heard = self._pipe.read(LONGEST_ANSWER + 1)
 
-    def result(self) -> bytes | None:
+    def result(self, until: float) -> bytes | None:
         """Return all of it; None when it was too much, or a child of the program holds the pipe open."""
-        self._thread.join(_GRACE)
+        self._thread.join(max(0.0, until - time.monotonic()))
         return None if self._thread.is_alive() or len(self._heard) > LONGEST_ANSWER else self._heard
 
 
