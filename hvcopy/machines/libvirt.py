@@ -29,6 +29,7 @@ _STATES = {  # libvirt-domain.h, virDomainState
 }  # fmt: skip
 _ABSENT = r"No such file or directory|Connection refused|no connection driver|[Cc]annot find|could not find"
 _SEE = "see what it says: virsh -c qemu:///system list --all"
+_GONE = r"[Dd]omain not found|no domain with"
 _FORBIDDEN = r"[Pp]ermission denied|authentication|[Aa]ccess denied|authoriz|polkit"
 NO_DEVICE = (
     "it has no vsock device: virsh edit NAME, and add <vsock model='virtio'><cid auto='yes'/></vsock> to its devices"
@@ -60,16 +61,31 @@ def _from_virsh(program: str, seconds: float) -> list[Machine]:
     found: list[Machine] = []
     for uuid in read_uuids(listed.out.decode("utf-8", "replace"))[:MOST]:
         told = ask([*virsh, "dumpxml", f"--domain={uuid}"], seconds, env=_ENGLISH)  # a name could be another's id or UUID
-        if told.code == 0:  # else it is gone meanwhile
-            one = read_domain(told.out)
-            if one is None:
-                raise LocalFailure(
-                    f"virsh's answer about {uuid} makes no sense",
-                    hint=f"see what it says: virsh dumpxml {uuid}",
-                )
-            one.state = states.get(one.name, "unknown")
-            found.append(one)
+        if told.code and re.search(_GONE, told.err.decode("utf-8", "replace")):
+            continue
+        if told.code:
+            named = ask([*virsh, "domname", f"--domain={uuid}"], seconds, env=_ENGLISH)
+            one = _untold(uuid, named.out.decode("utf-8", "surrogateescape").strip(), told)
+        else:
+            one = _described(uuid, told)
+        one.state = states.get(one.name, "unknown")
+        found.append(one)
     return found
+
+
+def _described(uuid: str, told: Answer) -> Machine:
+    one = read_domain(told.out)
+    if one is None:
+        raise LocalFailure(
+            f"virsh's answer about {uuid} makes no sense", hint=f"see what it says: virsh dumpxml {uuid}"
+        )
+    return one
+
+
+def _untold(uuid: str, name: str, told: Answer) -> Machine:
+    more = "" if is_root() else "; sudo hvcopy vms may be told more"
+    note = f"virsh does not describe it: {told.last_words.removeprefix('error: ')}{more}"
+    return Machine(KIND, name or uuid, "unknown", id=uuid.lower(), note=note)
 
 
 def read_states(text: str) -> list[tuple[str, str]]:

@@ -73,8 +73,11 @@ def _vhost_device(process: Process) -> list[Machine]:
     given = [fields(value) for word, value in zip(process.words, process.words[1:], strict=False) if word == "--vm"]
     given += [fields(word[5:]) for word in process.words if word.startswith("--vm=")]
     if not given:
-        alone = {name: option(process.words, f"--{name}") for name in ("guest-cid", "uds-path")}
-        given = [alone] if alone["uds-path"] else []
+        alone = {name: option(process.words, f"--{name}") for name in ("guest-cid", "uds-path", "forward-cid")}
+        given = [alone] if alone["uds-path"] or alone["forward-cid"] else []
+    if not given and (config := option(process.words, "--config")):
+        lacking = f"its guests, and the uds_path of each, stand in {config[:200]}, which hvcopy does not read"
+        return [_machine(VHOST_DEVICE, f"{VHOST_DEVICE}-{process.pid}", process, None, None, lacking)]
     return [
         _machine(
             VHOST_DEVICE,

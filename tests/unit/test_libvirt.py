@@ -124,8 +124,24 @@ def test_a_domain_whose_name_is_anothers_id_or_uuid_is_taken_for_no_other(virsh:
 
 
 def test_a_domain_that_is_gone_meanwhile_is_left_out(virsh: Callable[..., Path]) -> None:
-    virsh(stats(web=1, gone=1), web=says(xml()), gone="echo gone >&2; exit 1")
+    gone = says("", code=1, err="error: failed to get domain\nerror: Domain not found: no domain with matching uuid")
+    virsh(stats(web=1, gone=1), web=says(xml()), gone=gone)
     assert [one.name for one in libvirt.find(20)] == ["web"]
+
+
+def test_a_domain_that_may_not_be_described_is_listed_and_says_so(
+    tmp_path: Path, virsh: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = says("", code=1, err="error: access denied: 'QEMU' denied access")
+    listed = virsh(stats(web=1, db=3), db=denied, web=says(xml("web", OTHER)))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    db, web = libvirt.find(20)
+    assert (web.name, web.address) == ("web", vsock(7))
+    assert (db.name, db.id, db.state, db.address) == (ID, ID, "unknown", None)
+    assert db.note == "virsh does not describe it: access denied: 'QEMU' denied access; sudo hvcopy vms may be told more"
+    body = listed.read_text().partition("\n")[2].replace("*) echo gone", f"'domname --domain={ID}') echo db;; *) echo gone")
+    program(tmp_path / "bin/virsh", body)
+    assert [(one.name, one.state) for one in libvirt.find(20)] == [("db", "paused"), ("web", "running")]
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,21 @@ def test_vhost_device_vsock_serves_several_guests() -> None:
     assert (one.name, str(one.address)) == ("cid-8", "hybrid:/d:18518")
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "note"),
+    [
+        (["--guest-cid=8", "--forward-cid=1", "--socket=/e"], "cid-8", "forwards to AF_VSOCK"),
+        (["--config", "/etc/guests.yaml"], "vhost-device-vsock-", "uds_path of each, stand in /etc/guests.yaml"),
+    ],
+)
+def test_vhost_device_vsock_without_a_socket_says_why(words: list[str], name: str, note: str) -> None:
+    with process_called("vhost-device-vsock", *words) as pid:
+        (one,) = (one for one in vmms.find(all_processes(), SECONDS) if one.pid == pid)
+    assert one.name.startswith(name)
+    assert one.address is None
+    assert note in one.note
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can look with another user's eyes")
 def test_what_belongs_to_another_user_is_listed_without_guesses(short: Path, stack: ExitStack) -> None:
     (short / "c.json").write_text("{}")
