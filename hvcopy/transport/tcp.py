@@ -7,11 +7,12 @@ import encodings.idna  # noqa: F401  getaddrinfo's: were it first wanted when de
 import errno
 import ipaddress
 import os
+import re
 import socket
 from typing import Any
 
 from hvcopy.address import TcpAddress
-from hvcopy.errors import HvcopyError, NobodyListens
+from hvcopy.errors import HvcopyError, NobodyListens, printable
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
@@ -93,9 +94,26 @@ def _lookup(address: TcpAddress, flags: int) -> list[tuple[Any, Any, int, str, A
     try:
         return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
     except (socket.gaierror, UnicodeError) as error:
+        if ":" in address.host or re.fullmatch(r"[0-9.]+", address.host):
+            raise _no_ip(address) from error
         words = getattr(error, "strerror", None) or error
         message = f"{address}: the name {address.host} cannot be resolved ({words})"
         advice = "give the IP address in place of the name"
         if flags & socket.AI_PASSIVE:  # this is the listener
             raise NobodyListens(message, hint=advice) from error
         raise nobody_listens(message, Server("tcp:IP:PORT", "--allow tcp:IP"), lambda start: f"{advice}; {start}") from error
+
+
+def _no_ip(address: TcpAddress) -> NobodyListens:
+    """The failure for a number that no system takes."""
+    number, _, interface = address.host.partition("%")
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(number)
+        if interface:
+            return NobodyListens(
+                f"{address}: this machine has no interface {printable(interface)}",
+                hint="after the % stands an interface's name or number: ip -brief link lists them",
+            )
+    return NobodyListens(
+        f"{address}: {address.host} is no IP address of a machine", hint="one is written 127.0.0.1, or [::1] with brackets"
+    )

@@ -58,6 +58,22 @@ def test_name_that_is_unknown_is_named() -> None:
         dial(TcpAddress("no-such-host.invalid", 1))
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("12345::", "12345:: is no IP address"),
+        ("300.1.1.1", "300.1.1.1 is no IP address"),
+        ("fe80::1%nosuch", "has no interface nosuch"),
+    ],
+)
+def test_number_that_is_no_address_is_not_taken_for_a_name(host: str, words: str) -> None:
+    for use in (dial, listen):
+        with pytest.raises(NobodyListens, match=words) as caught:
+            use(TcpAddress(host, 1))
+        assert caught.value.hint
+        assert "in place of the name" not in caught.value.hint
+
+
 def test_who_listens_on_an_unknown_name_is_not_told_to_start_a_listener() -> None:
     with pytest.raises(NobodyListens, match="cannot be resolved") as caught:
         listen(TcpAddress("no-such-host.invalid", 1))
