@@ -16,6 +16,7 @@ from hvcopy.machines.programs import Missing, ask, never
 KIND = "wsl"
 SECONDS = 20.0
 _START = "start it: wsl.exe"
+_INSTALL = "WSL is to be installed first, in an elevated prompt: wsl --install; or name a VM: hvcopy vms lists them"
 _NOT_FOUND = 127  # of the shell in WSL
 _WSL_1 = "wsl1"  # microsoft/WSL, src/linux/init/wslinfo.cpp
 _NO_VM = "WSL has no VM: what runs is of WSL 1"
@@ -36,7 +37,11 @@ def ask_wsl_id(seconds: float = SECONDS, cancelled: Callable[[], bool] = never) 
     Raises NobodyListens when it does not run, Missing, TimedOut, LocalFailure, and Interrupted once *cancelled*.
     """
     ends = time.monotonic() + seconds
-    running = _distributions("--running", seconds=seconds, cancelled=cancelled)
+    try:
+        running = _distributions("--running", seconds=seconds, cancelled=cancelled)
+    except Missing as error:
+        error.hint = _INSTALL
+        raise
     if not running:
         raise NobodyListens("WSL is not running", hint=_START)
     guid = _ask_id(running, ends, cancelled)

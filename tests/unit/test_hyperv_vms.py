@@ -307,8 +307,9 @@ def test_wsl_that_does_not_run_is_never_started(wsl: Callable[..., Path], tmp_pa
 
 def test_without_wsl_there_is_none(wsl: Callable[..., Path], windows: Path) -> None:
     assert ask_wsl() == []
-    with pytest.raises(Missing):
+    with pytest.raises(Missing) as caught:
         find_wsl()
+    assert "wsl --install" in caught.value.hint
     wsl(running=says("", code=1), installed=says("Windows Subsystem for Linux is not installed.\n", code=50))
     assert ask_wsl() == []
 
