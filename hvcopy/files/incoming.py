@@ -116,6 +116,10 @@ class Incoming:
         """Say whether what stands under its name by now is not older than it."""
         return attributes.is_not_older(place.found(self._directory, self._name), self._entry.mtime)
 
+    def stands(self) -> bool:
+        """Say whether a file with its contents, all of which have come, stands under its name by now."""
+        return place.holds(self._directory, self._name, self._fd)
+
     def finish(self, *, replace: bool) -> None:
         """Set the attributes, make the contents durable if asked, and give the file its name.  Raises OSError.
 

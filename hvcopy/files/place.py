@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 
 from hvcopy import fileio
+from hvcopy.buffers import buffer
 from hvcopy.files import system
 from hvcopy.files.confined import Handle
+from hvcopy.wire.frames import MIB
 
 _NO_ANONYMOUS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS}
 
@@ -89,3 +92,21 @@ def found(directory: Handle, name: bytes) -> os.stat_result | None:
     with contextlib.suppress(OSError):
         return system.stat(directory.fd, name)
     return None
+
+
+def holds(directory: Handle, name: bytes, fd: int) -> bool:
+    """Say whether a file stands there with the bytes of the open file *fd*; False for what is no file, or cannot be read."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        standing = system.open_file(directory.fd, name)
+        stack.callback(os.close, standing)
+        if not all(stat.S_ISREG(os.fstat(one).st_mode) for one in (standing, fd)):
+            return False
+        left, right, at = buffer(MIB), buffer(MIB), 0
+        while True:
+            count = fileio.read_at(standing, left, at)
+            if fileio.read_at(fd, right, at) != count or left[:count] != right[:count]:
+                return False
+            if count < MIB:
+                return True
+            at += count
+    return False

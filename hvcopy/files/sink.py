@@ -15,12 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hvcopy import fileio
-from hvcopy.buffers import buffer
 from hvcopy.errors import LocalFailure
 from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import Directories, Handle, check_component, enter
 from hvcopy.files.names import check_names, collision_key
-from hvcopy.wire.frames import LINKED, MIB, PACK_RECORD
+from hvcopy.wire.frames import LINKED, PACK_RECORD
 from hvcopy.wire.messages import DONE, SAME, SKIPPED, Entry, Group
 
 REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
@@ -412,21 +411,12 @@ def stays(found: os.stat_result) -> str | None:
 
 def _are_same(one: tuple[Handle, bytes], other: tuple[Handle, bytes]) -> bool:
     """Compare two files byte by byte; False for what is no file, or cannot be read."""
-    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-        fds = []
-        for handle, name in (one, other):
-            fds.append(system.open_file(handle.fd, name))
-            stack.callback(os.close, fds[-1])
-        if not all(stat.S_ISREG(os.fstat(fd).st_mode) for fd in fds):
-            return False
-        left, right, at = buffer(MIB), buffer(MIB), 0
-        while True:
-            count = fileio.read_at(fds[0], left, at)
-            if fileio.read_at(fds[1], right, at) != count or left[:count] != right[:count]:
-                return False
-            if count < MIB:
-                return True
-            at += count
+    with contextlib.suppress(OSError):
+        fd = system.open_file(other[0].fd, other[1])
+        try:
+            return place.holds(*one, fd)
+        finally:
+            os.close(fd)
     return False
 
 

@@ -196,8 +196,11 @@ class Arrivals:
                 self._acknowledge(one, m.Ack(one.id, m.SKIPPED))
                 return
             with self._inbox.lanes.watchdog.own_work():
-                incoming.finish(replace=self._inbox.plan.replace)
-            self._inbox.tally.add(files=1)
+                same = not _finish(incoming, replace=self._inbox.plan.replace)
+            self._inbox.tally.add(files=int(not same), same=int(same))
+            if same:
+                incoming.abandon(keep=False)
+                ack = m.Ack(one.id, m.SAME, digest=one.root)
             if one.entry.extra.linked:
                 self._inbox.plan.linkable.add((one.entry.source, one.entry.path))
         except OSError as error:
@@ -214,6 +217,17 @@ class Arrivals:
             self._inbox.book.close(one)
             self._inbox.incoming.pop(one.id, None)
         self._inbox.reply(m.Acks([ack]))
+
+
+def _finish(incoming: Incoming, *, replace: bool) -> bool:
+    """Give the file its name; False when another copy of the same has put it there meanwhile.  Raises OSError."""
+    try:
+        incoming.finish(replace=replace)
+    except FileExistsError:
+        if not incoming.stands():
+            raise
+        return False
+    return True
 
 
 def _is_over(one: Expected) -> bool:

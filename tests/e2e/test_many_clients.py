@@ -66,6 +66,18 @@ def test_two_copies_onto_one_name_leave_one_of_them_whole(
     assert not leftovers(server.root)
 
 
+def test_two_copies_of_one_tree_at_once_both_end_well(server: Server, here: Path, processes: ExitStack) -> None:
+    plant(here / "t", {str(number): noise(1000 if number % 3 else 999_999, number) for number in range(99)})
+    (server.root / "t").mkdir()
+    copies = [
+        processes.enter_context(Running("cp", "-r", f"{here}/t/.", server.at("t"), "--json")) for _ in range(3)
+    ]
+    done = [copy.finish() for copy in copies]
+    assert [one.code for one in done] == [0, 0, 0], [one.err for one in done]
+    assert sum(one.result["files"] for one in done) == 99
+    assert picture(server.root / "t") == picture(here / "t")
+
+
 def test_a_second_copy_of_a_file_under_way_is_told_so(
     server: Server, here: Path, processes: ExitStack
 ) -> None:

@@ -48,6 +48,23 @@ def test_a_file_that_stands_there_and_differs_is_kept_and_reported(session: Sess
     assert (session.root / "f").read_bytes() == b"x" * (MIB + 5)
 
 
+@pytest.mark.parametrize("size", [MIB + 5, 9 * MIB])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_file_that_came_there_meanwhile_is_compared(same: bool, size: int, session: Session) -> None:
+    blocks = [b"b" * min(MIB, size - offset) for offset in range(0, size, MIB)]
+    session.start().entries(file(1, size=size))
+    assert session.answer().verb == m.ALL
+    (session.root / "f").write_bytes(b"".join(blocks)[same - 1 :].ljust(size, b"x"))
+    for number, block in enumerate(blocks):
+        session.data(1, number * MIB, block)
+    session.end(1, *blocks)
+    ack = session.ack()
+    assert (ack.state, ack.digest) == ((m.SAME, digest(b"".join(map(digest, blocks)))) if same else (m.FAILED, b""))
+    session.finish()
+    assert (session.tally.same, session.tally.files, session.tally.failed) == (int(same), 0, int(not same))
+    assert session.tree == ["f"]
+
+
 def test_a_name_sent_twice_replaces_nothing_of_this_session(session: Session) -> None:
     session.start(existing=OVERWRITE).entries(file(1))
     send_whole(session)
