@@ -18,6 +18,7 @@ FOLDS_CASE = False
 BUSY = frozenset({errno.EWOULDBLOCK})
 """Errors of ``open_own`` and ``keep_alone`` that say that another process has the file."""
 NO_LOCKS = frozenset({errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL})
+_DESCRIPTORS = "/proc/self/fd"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -74,13 +75,18 @@ def keep_alone(fd: int) -> None:
 
 
 def anonymous(parent: int, mode: int) -> int:
-    """Make a file without a name (O_TMPFILE, open(2)).  OSError where the file system has none."""
+    """Make a file without a name (O_TMPFILE, open(2)).  OSError where the file system has none, or it could get no name later.
+
+    That leads over proc(5), which a chroot or an early init may lack; the other way, AT_EMPTY_PATH, needs CAP_DAC_READ_SEARCH.
+    """
+    if not os.access(_DESCRIPTORS, os.X_OK):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, mode, dir_fd=parent)
 
 
 def name_anonymous(fd: int, parent: int, name: bytes) -> None:
     """Give such a file a name; FileExistsError when it is taken."""
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=parent, follow_symlinks=True)
+    os.link(f"{_DESCRIPTORS}/{fd}", name, dst_dir_fd=parent, follow_symlinks=True)
 
 
 def make_directory(parent: int, name: bytes, mode: int) -> None:

@@ -38,6 +38,11 @@ def read_only_disk(folder: Path) -> list[str]:
     return with_mount(folder, "mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}")
 
 
+def without_proc() -> list[str]:
+    """Run where /proc is empty, as in many a chroot."""
+    return with_mount(Path("/proc"), "mount", "-t", "tmpfs", "none", "{folder}")
+
+
 def seen_by(pid: int, path: Path) -> Path:
     """Return *path* as the process *pid* sees it (proc(5))."""
     return Path(f"/proc/{pid}/root{path}")

@@ -9,10 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Finished, Server, run, serving
+from commands import Finished, Running, Server, run, serving
 
-from e2e.boxes import powerless, read_only_disk, seen_by, small_disk
+from e2e.boxes import powerless, read_only_disk, seen_by, small_disk, without_proc
 from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, resumable, write
+
+TREE = {"s": b"small", "d/s": noise(100 * KIB, 1), "d/m": noise(200 * KIB, 2), "l": noise(9 * MIB, 3), "empty": b""}
+"""Files of each size that is dealt with in a way of its own."""
 
 
 def assert_told(done: Finished, code: int, *words: object) -> None:
@@ -87,6 +90,32 @@ def test_a_full_disk_keeps_what_a_resume_can_use(
     assert done.code == 0, done.err
     assert done.result["reused_bytes"] >= 16 * MIB
     assert (there / "large").read_bytes() == source.read_bytes()
+
+
+# ---- no /proc
+
+
+def test_files_of_every_size_arrive_where_there_is_no_proc(tmp_path: Path, root: Path, here: Path) -> None:
+    plant(here / "t", TREE)
+    with serving(f"unix:{tmp_path}/s", root, prefix=without_proc()) as server:
+        for options in ([], ["--overwrite"]):
+            done = run("cp", "-r", *options, f"{here}/t/.", server.at("t"))
+            assert done.code == 0, done.err
+    assert picture(root / "t") == picture(here / "t")
+    assert not leftovers(root)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_the_file_of_a_pipe_is_whole_where_there_is_no_proc(old: bool, tmp_path: Path, here: Path) -> None:
+    source = write(here / "f", noise(MIB))
+    if old:
+        write(here / "out", b"old")
+    with Running("pipe", "-l", f"unix:{tmp_path}/p", "-o", here / "out", prefix=without_proc()) as listening:
+        listening.line("listening")
+        assert run("pipe", f"unix:{tmp_path}/p", "-i", source).code == 0
+        assert listening.finish().code == 0
+    assert (here / "out").read_bytes() == source.read_bytes()
+    assert sorted(os.listdir(here)) == ["f", "out"]
 
 
 # ---- no permission
@@ -199,9 +228,7 @@ def test_a_read_only_file_is_replaced_only_with_overwrite(server: Server, here: 
     assert (server.root / "f").read_bytes() == b"new"
 
 
-# ---- no room and no permission, and nothing to write
-
-TREE = {"s": b"small", "d/s": noise(100 * KIB, 1), "d/m": noise(200 * KIB, 2), "l": noise(9 * MIB, 3), "empty": b""}
+# ---- nothing to write
 
 
 def assert_done_twice(done: Finished) -> None:
