@@ -85,7 +85,9 @@ class OutputFile:
             if self._sync:
                 os.fsync(self._fd)
             place.give_name(self._directory, self._fd, self._temporary, self._called, replace=True)
-        self._temporary = None
+            self._temporary = None
+            if self._sync:
+                system.sync_folder(self._directory.fd)
         self.close()
         return SYNCED if self._sync else CACHED
 

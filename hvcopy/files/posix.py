@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from hvcopy.fileio import IS_DIRECTORY, IS_FILE, IS_LINK, IS_OTHER
+from hvcopy.fileio import IS_DIRECTORY, IS_FILE, IS_LINK, IS_OTHER, sync_filesystem
 
 assert sys.platform != "win32"
 
@@ -191,6 +191,16 @@ def is_mine(found: os.stat_result) -> bool:
 def looks_sparse(found: os.stat_result) -> bool:
     """Say whether the file has fewer blocks on disk than its size needs (st_blocks counts 512 bytes, stat(2))."""
     return found.st_blocks * 512 < found.st_size
+
+
+def sync_folder(fd: int) -> None:
+    """Wait until the names in a folder are on disk."""
+    try:
+        os.fsync(fd)
+    except OSError as error:  # some file systems sync files alone, or everything
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+        sync_filesystem(fd)
 
 
 def data_runs(fd: int, size: int) -> Iterator[tuple[int, int]]:

@@ -43,6 +43,7 @@ if sys.platform == "win32":
         set_xattr,
         stat,
         symlink,
+        sync_folder,
         with_slashes,
     )
 else:
@@ -80,6 +81,7 @@ else:
         set_xattr,
         stat,
         symlink,
+        sync_folder,
         with_slashes,
     )
 
@@ -118,6 +120,7 @@ __all__ = [
     "set_size",
     "stat",
     "symlink",
+    "sync_folder",
     "with_slashes",
 ]
 

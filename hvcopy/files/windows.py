@@ -192,6 +192,10 @@ def looks_sparse(found: os.stat_result) -> bool:
     return bool(sys.platform == "win32" and found.st_file_attributes & _SPARSE_FILE)
 
 
+def sync_folder(fd: int) -> None:
+    """Nothing: its names are in the file system's journal."""
+
+
 def data_runs(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of what is no hole.  OSError where the file system cannot tell."""
     position = 0

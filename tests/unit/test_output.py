@@ -48,6 +48,23 @@ def test_it_appears_whole_with_what_the_umask_leaves(tmp_path: Path, sync: bool)
     assert os.listdir(tmp_path) == ["f"]
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_its_name_is_on_disk_as_well(tmp_path: Path, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    really, synced = os.fsync, []
+
+    def fsync(fd: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{fd}"), (tmp_path / "f").exists() and (tmp_path / "f").stat().st_size))
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if old:
+        (tmp_path / "f").touch()
+    file = OutputFile(str(tmp_path / "f"), sync=True)
+    file.write(b"new")
+    file.finish()
+    assert synced[-1] == (str(tmp_path), 3)
+
+
 @pytest.mark.parametrize("sync", [True, False])
 def test_zeros_become_a_hole_also_at_the_end(tmp_path: Path, sync: bool) -> None:
     file = OutputFile(str(tmp_path / "f"), sync=sync)

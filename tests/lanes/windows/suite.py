@@ -273,6 +273,7 @@ LEFT_OUT = {
     },
     "tests/unit/test_output.py": {
         "test_it_appears_whole_with_what_the_umask_leaves": NO_MODES,
+        "test_its_name_is_on_disk_as_well": NO_PROC,
         "test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode": NO_MODES,
         "test_a_symbolic_link_is_followed": WINE_FOLLOWS,
         "test_only_what_is_a_file_or_nothing_is_replaced": NO_FIFOS,
