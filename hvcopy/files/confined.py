@@ -70,11 +70,15 @@ def check_component(name: bytes) -> None:
 
 
 class Directories:
-    """Handles of directories below *root*, the last *keep* of them kept open.  For one thread."""
+    """Handles of directories below *root*, the last *keep* of them kept open.  For one thread.
 
-    def __init__(self, root: Handle, *, keep: int = 32) -> None:
+    In *disks*, if given, one of each file system that is entered stays open, by its device.
+    """
+
+    def __init__(self, root: Handle, *, keep: int = 32, disks: dict[int, Handle] | None = None) -> None:
         self._root = root
         self._keep = keep
+        self._disks = disks
         self._open: OrderedDict[bytes, Handle] = OrderedDict()
 
     def get(self, path: bytes, *, create: bool = False) -> Handle:
@@ -88,6 +92,8 @@ class Directories:
         parent, _, name = path.rpartition(b"/")
         check_component(name)
         handle = enter(self.get(parent, create=create), name, create=create)
+        if self._disks is not None:
+            self._disks.setdefault(system.fstat(handle.fd).st_dev, handle)
         self._open[path] = handle
         if len(self._open) > self._keep:
             self._open.popitem(last=False)

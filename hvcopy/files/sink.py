@@ -52,6 +52,12 @@ class Plan:
     lock: threading.Lock = field(default_factory=threading.Lock)
     written: set[int] = field(default_factory=set)
     linkable: set[tuple[int, bytes]] = field(default_factory=set)
+    disks: dict[int, Handle] = field(default_factory=dict)
+    """A directory of each file system that was written to: others may be mounted below the root."""
+
+    def __post_init__(self) -> None:
+        """Begin with the root's own."""
+        self.disks[system.fstat(self.root.fd).st_dev] = self.root
 
     @property
     def replace(self) -> bool:
@@ -89,7 +95,7 @@ class Sink:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._directories = Directories(plan.root)
+        self._directories = Directories(plan.root, disks=plan.disks if plan.sync else None)
         self._prefix = place.temporary_name() + b"-"
 
     def parent(self, source: int, path: bytes, *, create: bool = True) -> tuple[Handle, bytes]:

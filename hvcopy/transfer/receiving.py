@@ -109,7 +109,8 @@ class Receiving:
         durability = "dry" if self._inbox.dry else "cached"
         if self._inbox.plan.sync and not self._inbox.dry:
             with self._lanes.watchdog.own_work():
-                fileio.sync_filesystem(self._inbox.plan.root.fd)
+                for folder in list(self._inbox.plan.disks.values()):
+                    fileio.sync_filesystem(folder.fd)
             durability = "synced"
         tally = self._inbox.tally
         tally.durability = durability

@@ -41,16 +41,18 @@ class Session:
         self.peer = _link(far)
         self._thread: threading.Thread | None = None
 
-    def start(self, *, existing: str = REFUSE, dirs: list[bool] | None = None, **options: bool) -> Session:
+    def start(
+        self, *, existing: str = REFUSE, dirs: list[bool] | None = None, sync: bool = False, **options: bool
+    ) -> Session:
         """Begin to receive one directory, unless *dirs* say otherwise, under *options* of the job."""
         dirs = dirs or [True]
-        chosen = m.Options(existing=existing, sync=False, **options)
+        chosen = m.Options(existing=existing, sync=sync, **options)
         plan = Plan(
             open_directory(os.fsencode(self.root)),
             [b"" if is_dir else b"one" for is_dir in dirs],
             dirs,
             existing,
-            sync=False,
+            sync=sync,
             owner=chosen.owner,
             xattrs=chosen.xattrs,
             links=chosen.links,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from hvcopy import fileio
 from hvcopy.errors import DigestMismatch, HvcopyError, NotHvcopy
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
@@ -35,6 +38,25 @@ def test_a_whole_file_is_acknowledged_with_the_receivers_own_digest(session: Ses
     result = session.finish()
     assert (result.files, result.bytes, result.failed, result.durability) == (1, MIB + 5, 0, "cached")
     assert (session.root / "d" / "f").read_bytes() == b"".join(BLOCKS)
+
+
+def test_every_file_system_that_was_written_to_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.stat("/dev").st_dev == os.stat("/dev/shm").st_dev:
+        pytest.skip("needs a folder that is mounted below another")
+    really, synced = fileio.sync_filesystem, []
+
+    def sync(fd: int) -> None:
+        synced.append(os.fstat(fd).st_dev)
+        really(fd)
+
+    monkeypatch.setattr(fileio, "sync_filesystem", sync)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as below:
+        session = Session(Path("/dev")).start(sync=True)
+        session.entries(file(1, os.fsencode(Path(below).relative_to("/dev") / "d/f")))
+        send_whole(session)
+        assert session.finish().durability == "synced"
+        session.close()
+    assert sorted(synced) == sorted(os.stat(name).st_dev for name in ("/dev", "/dev/shm"))
 
 
 def test_an_end_may_come_before_its_blocks(session: Session) -> None:
