@@ -13,6 +13,8 @@
 
 enum {
     HV_STEP_MS = 100,
+    HV_SETTLED_MS = 20,          /* age from which on a file's times tell of every write */
+    HV_SETTLE_TRIES = 2,
     HV_MISSES_MAX = 4,           /* files opened in vain, for want of room, before a read ends */
     HV_FILE_RECORD_SIZE = 72,    /* struct "<iIIIQqqqQQQ" */
     HV_PLACE_RECORD_SIZE = 40,   /* struct "<QQqIIII" */

@@ -35,6 +35,30 @@ static int read_to_end(int fd, unsigned char *into, size_t size, size_t room)
     return more.err ? more.err : more.value ? HV_CHANGED : 0;
 }
 
+static int is_recent(int64_t time, int64_t now)
+{
+    const int64_t settled = HV_SETTLED_MS * (int64_t)1000000;
+    return time > now - settled && time < now + settled;
+}
+
+/* Wait until times that stay the same mean that nothing was written.  A write sets them to the kernel's last tick, as much
+ * as 10 ms ago (current_time(), CONFIG_HZ=100; 15.6 ms on Windows): the second one in a tick changes nothing of them.
+ * 0, an errno, or HV_CHANGED when the file is written to again and again. */
+static int settle(int fd, hv_stat *stat)
+{
+    for (int tries = 0; tries < HV_SETTLE_TRIES; tries++) {
+        int64_t now = hv_wall_ns();
+        if (!is_recent(stat->mtime_ns, now) && !is_recent(stat->ctime_ns, now))
+            return 0;
+        hv_result done = hv_pause(HV_SETTLED_MS);
+        if (!done.err)
+            done = hv_fstat(fd, stat);
+        if (done.err)
+            return done.err;
+    }
+    return HV_CHANGED;
+}
+
 static int read_once(hv_read_pack *pack, int fd, hv_stat *stat)
 {
     hv_stat after;
@@ -52,10 +76,17 @@ static int read_once(hv_read_pack *pack, int fd, hv_stat *stat)
     done = hv_fstat(fd, &after);
     if (done.err)
         return done.err;
-    if (after.size != stat->size || after.mtime_ns != stat->mtime_ns)
+    if (after.size != stat->size || after.mtime_ns != stat->mtime_ns || after.ctime_ns != stat->ctime_ns)
         status = HV_CHANGED;
     *stat = after;   /* what a second attempt starts from */
     return status;
+}
+
+static int read_settled(hv_read_pack *pack, int fd, hv_stat *stat)
+{
+    int status = stat->regular && pack->limit > 0 ? settle(fd, stat) : 0;
+    /* A larger file is looked at again when it was sent: it only has to have been waited for. */
+    return status == 0 || (uint64_t)stat->size > pack->limit ? read_once(pack, fd, stat) : status;
 }
 
 static int read_file(hv_read_pack *pack, int dirfd, const char *name, hv_stat *stat)
@@ -71,9 +102,9 @@ static int read_file(hv_read_pack *pack, int dirfd, const char *name, hv_stat *s
         return opened.err;
     int fd = (int)opened.value;
     hv_result done = hv_fstat(fd, stat);
-    int status = done.err ? done.err : read_once(pack, fd, stat);
+    int status = done.err ? done.err : read_settled(pack, fd, stat);
     if (status == HV_CHANGED)
-        status = read_once(pack, fd, stat);
+        status = read_settled(pack, fd, stat);
     hv_close(fd);
     return status;
 }

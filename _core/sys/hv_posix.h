@@ -227,6 +227,16 @@ static inline int64_t hv_timespec_ns(struct timespec time)
     return ns;
 }
 
+/* Since 1970, as file systems count. */
+static inline int64_t hv_wall_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return hv_timespec_ns(now);
+}
+
+static inline hv_result hv_pause(int ms) { return hv_returned(poll(NULL, 0, ms)); }
+
 static inline hv_result hv_fstat(int fd, hv_stat *out)
 {
     struct stat now;

@@ -218,6 +218,19 @@ static inline hv_result hv_link_anonymous(int fd, int dirfd, const char *name)
     return hv_failed(ENOSYS);
 }
 
+static inline int64_t hv_wall_ns(void)
+{
+    FILETIME now;
+    GetSystemTimeAsFileTime(&now);
+    return hv_unix_ns(now);
+}
+
+static inline hv_result hv_pause(int ms)
+{
+    Sleep((DWORD)ms);
+    return hv_failed(0);
+}
+
 static inline hv_result hv_fstat(int fd, hv_stat *out)
 {
     BY_HANDLE_FILE_INFORMATION now;

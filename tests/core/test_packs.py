@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -174,6 +175,15 @@ def test_read_files_stops_after_five_files_that_found_no_room(tmp_path: Path, ha
     records, _, used = read(handle, [b"%d" % index for index in range(9)], room=5)
     assert [record.status for record in records] == [0, *[core.NO_ROOM] * 5]
     assert used == 1
+
+
+def test_read_files_of_a_new_file_waits_until_a_write_would_show_in_its_times(tmp_path: Path, handle: int) -> None:
+    """They are the last tick's: what is written twice in one, and read between, looks unchanged."""
+    (tmp_path / "f").write_bytes(b"new")
+    written = (tmp_path / "f").stat().st_ctime_ns
+    records, room, used = read(handle, [b"f"])
+    assert time.time_ns() - written >= 20_000_000
+    assert (records[0].status, room[:used]) == (0, b"new")
 
 
 def test_read_files_of_a_file_that_is_longer_than_its_size_is_changed() -> None:

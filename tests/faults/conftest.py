@@ -21,7 +21,7 @@ HOW = "the faults build is missing: run python tests/faults/build.py faults"
 ELSEWHERE: dict[str, Any] | None = json.loads(os.environ.get("HVCOPY_TEST_FAULTS", "null"))
 """Of a lane whose Python is another one: {"argv": [...], "env": {...}}, with the build on its path."""
 PRELUDE = """
-import array, ctypes, errno, json, os, socket, struct, sys
+import array, ctypes, errno, json, os, socket, struct, sys, time
 from hvcopy import _core as core
 from hvcopy.descriptors import in_relay
 

@@ -87,6 +87,8 @@ static inline hv_result hv_fault_fstat(int fd, hv_stat *out)
     hv_result done = hv_fstat(fd, out);
     if (fault.touched)
         out->mtime_ns++;
+    if (fault.fresh)
+        out->ctime_ns = hv_wall_ns();
     return done;
 }
 
@@ -109,6 +111,7 @@ HV_WRAP(wait_any, (hv_watch *watches, int count, int timeout_ms), hv_wait_any(wa
 HV_WRAP(kind, (hv_socket fd), hv_kind(fd))
 HV_WRAP(pipe, (int ends[2], int size), hv_pipe(ends, (int)hv_least((size_t)size, fault.limit)))
 HV_WRAP(writeback, (int fd, int64_t offset, int64_t size), hv_start_writeback(fd, offset, size))
+HV_WRAP(pause, (int ms), hv_pause(ms))
 HV_WRAP(open, (int dirfd, const char *name), hv_open_file(dirfd, name))
 HV_WRAP(tmpfile, (int dirfd), hv_create_anonymous(dirfd))
 HV_WRAP(create, (int dirfd, const char *name), hv_create_named(dirfd, name))
@@ -141,6 +144,7 @@ HV_WRAP(syncfs, (int fd), hv_sync_filesystem(fd))
 #define hv_close hv_fault_close
 #define hv_start_writeback hv_fault_writeback
 #define hv_fstat hv_fault_fstat
+#define hv_pause hv_fault_pause
 #define hv_open_file hv_fault_open
 #define hv_create_anonymous hv_fault_tmpfile
 #define hv_create_named hv_fault_create

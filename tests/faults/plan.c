@@ -61,7 +61,7 @@ static void refuse(const char *word)
 
 static outcome parse_outcome(char *word)
 {
-    outcome result = {{0, 0, 0, SIZE_MAX, -1}, 1};
+    outcome result = {{.limit = SIZE_MAX, .flip_at = -1}, 1};
     char *times = strchr(word, '*');
     if (times) {
         *times++ = 0;
@@ -75,6 +75,10 @@ static outcome parse_outcome(char *word)
     }
     if (strcmp(word, "touched") == 0) {
         result.fault.touched = 1;
+        return result;
+    }
+    if (strcmp(word, "fresh") == 0) {
+        result.fault.fresh = 1;
         return result;
     }
     if (strncmp(word, "short:", 6) == 0) {
@@ -136,7 +140,7 @@ static track *track_of(const char *kind)
 
 hv_fault hv_fault_next(const char *kind)
 {
-    hv_fault result = {0, 0, 0, SIZE_MAX, -1};
+    hv_fault result = {.limit = SIZE_MAX, .flip_at = -1};
     begin();
     track *here = track_of(kind);
     if (here && here->at < here->count) {

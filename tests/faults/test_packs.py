@@ -138,6 +138,8 @@ def test_write_files_under_temporary_names_leaves_what_is_there(run_faulty: Run,
 READ = """
 for name in "abc":
     open(name, "w").write(name * 5)
+while time.time_ns() - os.stat("c").st_ctime_ns < 40_000_000:
+    pass  # what is younger is waited for
 before = opened()
 got = read(".", "abc")
 say(got=got, leaked=opened() - before)
@@ -173,3 +175,24 @@ def test_read_files_touched_once_while_it_is_read_is_read_again(run_faulty: Run)
 
 def test_read_files_touched_twice_while_it_is_read_is_changed(run_faulty: Run) -> None:
     assert run_faulty("fstat: ok touched ok", READ)["got"] == [[-3, None], [0, "bbbbb"], [0, "ccccc"]]
+
+
+@pytest.mark.parametrize(
+    ("plan", "contents"),
+    [("fresh ok", "aaaaa"), ("fresh fresh ok", "aaaaa"), ("ok fresh ok", "aaaaa"), ("fresh*5", None)],
+)
+def test_read_files_written_to_just_now_is_read_when_a_write_would_show_in_its_times(
+    run_faulty: Run, plan: str, contents: str | None
+) -> None:
+    facts = run_faulty(f"fstat: {plan}", READ)
+    assert facts["got"] == [[0 if contents else -3, contents], [0, "bbbbb"], [0, "ccccc"]]
+
+
+def test_read_files_of_which_the_ctime_alone_changes_is_changed(run_faulty: Run) -> None:
+    """Who writes in place and sets the mtime back, as some programs do."""
+    assert run_faulty("fstat: ok fresh*", READ)["got"][0] == [-3, None]
+
+
+def test_read_files_interrupted_while_it_waits_reads_every_file(run_faulty: Run) -> None:
+    facts = run_faulty("fstat: fresh*2; pause: EINTR ok", READ)
+    assert facts == {"got": [[0, "aaaaa"], [0, "bbbbb"], [0, "ccccc"]], "leaked": 0}
