@@ -159,12 +159,12 @@ def set_mode(fd: int, mode: int) -> None:
 
 def list_xattrs(target: int | str) -> list[str]:
     """Return the names of the extended attributes."""
-    return os.listxattr(target)
+    return os.listxattr(target, follow_symlinks=isinstance(target, int))
 
 
 def get_xattr(target: int | str, name: str) -> bytes:
     """Return the value of an extended attribute."""
-    return os.getxattr(target, name)
+    return os.getxattr(target, name, follow_symlinks=isinstance(target, int))
 
 
 def set_xattr(fd: int, name: bytes, value: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ def test_an_attribute_for_which_there_is_no_room_does_not_look_like_a_full_disk(
     else:
         assert failure.errno not in FATAL
         assert "its extended attribute user.mine cannot be kept there" in str(failure)
+
+
+def test_the_attributes_that_a_link_leads_to_are_not_read(tmp_path: Path) -> None:
+    """A link may be put in place of a file between looking at it and reading its attributes."""
+    secret = tmp_path / "secret"
+    secret.touch()
+    os.setxattr(secret, "user.token", b"x")
+    (tmp_path / "f").symlink_to("secret")
+    assert attributes.read_xattrs(str(secret)) == {b"user.token": b"x"}
+    assert attributes.read_xattrs(str(tmp_path / "f")) == {}
 
 
 def _of_keeping(fd: int, value: bytes) -> OSError | None:
