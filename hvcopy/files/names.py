@@ -28,7 +28,7 @@ _BLOCKS = b".hvcopy-blocks"
 # (Unicode TR36).  Other non-printables (joiners in emoji, the narrow space in a Mac's screenshots) are in
 # everyday names; errors.printable() escapes them on a terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_CONTROL_BYTE = re.compile(rb"[\x00-\x1f\x7f]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _WINDOWS_SPECIAL = re.compile(r'[<>:"|?*\\]')
 # "Naming Files, Paths, and Namespaces", learn.microsoft.com: reserved in any case and with any extension.
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[1-9¹²³])", re.IGNORECASE)
@@ -50,16 +50,11 @@ def check_name(name: bytes, *, windows: bool) -> str | None:
         return f"{name.decode()} is not a name of its own"
     if b"/" in name:
         return "a name contains a slash"
-    try:
-        text = name.decode()
-    except UnicodeDecodeError:
-        if windows:
-            return f"the name is not UTF-8, which Windows needs ({_RENAME})"
-        controlled = _CONTROL_BYTE.search(name) is not None
-    else:
-        controlled = _CONTROL.search(text) is not None
-    if controlled:
+    text = name.decode("utf-8", "surrogateescape")  # what is UTF-8 in it is shown as such, whatever stands beside it
+    if _CONTROL.search(text):
         return "the name contains a control character"
+    if windows and _NOT_UTF8.search(text):
+        return f"the name is not UTF-8, which Windows needs ({_RENAME})"
     folded = name.lower()  # some file systems fold case
     if folded.startswith(_OWN) or folded.endswith((_PART, _BLOCKS)):
         return "the name is one that hvcopy keeps for its own temporary files"
