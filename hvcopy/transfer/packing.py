@@ -101,12 +101,11 @@ class Packing:
         return b"".join(map(frames.PACK_RECORD.pack, size, mtime, bits, uid, gid, repeat(0), repeat(0)))
 
     def _unreadable(self, names: Names, name: bytes, status: int) -> None:
-        path = names.path(name)
         if status == fileio.NOT_REGULAR:
-            self._outbox.note(names.source, [path], "skipped: no regular file any more")
+            message = "it is no regular file any more, as it was when the copy began"
         else:
             message = CHANGED if status == fileio.CHANGED else not_read(OSError(status, fileio.describe(status)))
-            self._outbox.fail(names.source, path, 10, message)
+        self._outbox.fail(names.source, names.path(name), 10, message)
 
     def _is_known(self, names: Names, name: bytes, record: tuple[int, ...]) -> bool:
         path = self._outbox.wire_path(names.source, names.path(name))

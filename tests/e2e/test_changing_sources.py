@@ -180,8 +180,9 @@ def test_a_file_that_changes_between_question_and_answer_fails(
     assert_only_that_one_failed(done, trip.target)
 
 
+@pytest.mark.parametrize("becomes", ["nothing", "a link"])
 def test_a_small_file_that_vanishes_before_it_is_read_is_reported(
-    tmp_path: Path, processes: ExitStack
+    becomes: str, tmp_path: Path, processes: ExitStack
 ) -> None:
     """The first announcement passes before the second directory's files are read."""
     trip = Trip(tmp_path, processes, pull=False, limit="2M")
@@ -193,9 +194,11 @@ def test_a_small_file_that_vanishes_before_it_is_read_is_reported(
     def act() -> None:
         for victim in victims:
             victim.unlink()
+            if becomes == "a link":
+                victim.symlink_to("8")
             gone.append(str(victim.relative_to(trip.source)))
 
-    done = trip.go(Moment(Type.PACK, 1, act), "--bwlimit", "20M")
+    done = trip.go(Moment(Type.PACK, 1, act), "--bwlimit", "20M", "--links")
     assert len(gone) == 40
     failed = {failure["path"].partition("/")[2] for failure in done.result["failures"]}
     there = {str(path.relative_to(trip.target)) for path in trip.target.rglob("9")}
