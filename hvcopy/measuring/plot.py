@@ -5,13 +5,13 @@ By matplotlib, an extra: it draws svg and png alike, and who plots has it; pure 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import importlib.util
+import io
 import os
 from collections.abc import Sequence
 
 from hvcopy.errors import BadUsage, LocalFailure, printable
+from hvcopy.files.output import OutputFile, is_replaceable
 from hvcopy.measuring.advice import Point, short
 from hvcopy.units import format_size
 from hvcopy.wire.frames import MIB
@@ -25,6 +25,10 @@ def check(path: str) -> None:
         raise BadUsage(f"--plot {printable(path)}: the name ends in neither .svg nor .png", hint="--plot sweep.svg")
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise LocalFailure(f"{printable(path)}: there is no such folder", hint="make it first, or name another")
+    if os.path.isdir(path):
+        raise LocalFailure(f"{printable(path)}: it is a folder", hint="name a file in it, or another")
+    if is_replaceable(path):
+        OutputFile(path, sync=False).close()
     if importlib.util.find_spec("matplotlib") is None:
         raise BadUsage("--plot needs matplotlib, which is not installed", hint="pip install 'hvcopy[plot]'")
 
@@ -53,12 +57,25 @@ def draw(points: Sequence[Point], path: str, *, title: str) -> None:
     axes.set(xlabel="size of a message", ylabel="MiB/s", title=title)
     axes.legend()
     axes.grid(alpha=0.3)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=os.path.splitext(path)[1][1:].lower())
     try:
-        figure.savefig(path)
+        _write(picture.getvalue(), path)
+    except LocalFailure as failure:
+        raise LocalFailure(failure.message, hint="the figures above are complete") from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            with contextlib.suppress(OSError):
-                os.unlink(path)  # what there was no room for is no picture
-        raise LocalFailure(
-            f"{printable(path)}: {error.strerror or error}", hint="the figures above are complete"
-        ) from None
+        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="the figures above are complete") from None
+
+
+def _write(picture: bytes, path: str) -> None:
+    """Give *picture* the name *path* when it is whole: until then what stood there stays."""
+    if not is_replaceable(path):
+        with open(path, "wb") as device:
+            device.write(picture)
+        return
+    file = OutputFile(path, sync=False)
+    try:
+        file.write(picture)
+        file.finish()
+    finally:
+        file.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,36 @@ def test_a_picture_for_which_there_is_no_folder_is_refused_before_anything_is_me
         plot.check(str(tmp_path / "no" / "a.svg"))
 
 
-def test_a_picture_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.svg", "/proc/a.svg"], ids=["a folder", "in a folder that takes none"])
+def test_a_picture_that_could_not_be_written_is_refused_before_anything_is_measured(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.svg").mkdir()
+    with pytest.raises(LocalFailure, match=r"a\.svg: "):
+        plot.check(str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.svg"]
+
+
+@pytest.mark.parametrize("before", ["the picture of last week", None])
+def test_a_picture_for_which_there_is_no_room_leaves_what_stood_there(before: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    if before:
+        path.write_text(before)
+    plot.check(str(path))
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+    try:
+        with pytest.raises(LocalFailure, match="File too large"):
+            plot.draw(POINTS, str(path), title="a link")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == ({"a.svg": before} if before else {})
+
+
+def test_a_device_is_drawn_to_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.svg").symlink_to("/dev/full")
+    plot.check(str(tmp_path / "a.svg"))
     with pytest.raises(LocalFailure, match="No space left"):
         plot.draw(POINTS, str(tmp_path / "a.svg"), title="a link")
-    assert not (tmp_path / "a.svg").exists()
+    assert (tmp_path / "a.svg").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "svg", ".svg"])
