@@ -215,9 +215,8 @@ def answer(
         if wishes.raw:
             from hvcopy.measuring.rawserving import RawServer
 
-            plan = plans.make_plan(
-                plans.RECV if wishes.reverse else plans.SEND, seconds=wishes.seconds or SECONDS, length=wishes.length
-            )
+            seconds = SECONDS if wishes.seconds is None else wishes.seconds
+            plan = plans.make_plan(plans.RECV if wishes.reverse else plans.SEND, seconds=seconds, length=wishes.length)
             server = RawServer(listener, admission, plan=plan, timeout=timeout, events=log, measured=measured)
         else:
             most = wishes.buffer or MOST_BUFFER

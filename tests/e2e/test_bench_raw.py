@@ -254,6 +254,12 @@ def test_a_source_sends_until_its_time_is_over(socket_address: str) -> None:
     assert received % 10240 == 0
 
 
+def test_a_source_without_any_time_is_2(socket_address: str) -> None:
+    done = run("bench", "--raw", "--serve", socket_address, "-R", "-t", "0")
+    assert done.code == 2, done.err
+    assert "--time 0 is out of bounds" in done.err
+
+
 def test_a_client_of_hvcopy_is_no_peer_of_a_sink(socket_address: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"f")
     with answering(socket_address, "--raw") as (sink, address):
