@@ -35,7 +35,7 @@ def bench(
     length: Annotated[
         str, typer.Option("-l", "--length", metavar="SIZE", help="Of a message: 1M; with files 2k, with latency 64.")
     ] = "",
-    lanes: Annotated[int, typer.Option("-P", "--lanes", metavar="N", min=1, max=16, help="Connections at once, 1 to 16.")] = 1,
+    lanes: Annotated[int, typer.Option("-P", "--lanes", metavar="N", help="Connections at once, 1 to 16.")] = 1,
     buffer: options.Buffer = "",
     lengths: Annotated[
         str, typer.Option("--lengths", metavar="LIST", help="Of the sweep's messages: 16k,64k,256k,1M.")
@@ -84,6 +84,7 @@ def bench(
             raw=raw,
             reverse=reverse,
             bidir=bidir,
+            lanes=lanes,
             key_file=key_file,
             allow=allow,
             everyone=open_to_all,
@@ -148,6 +149,7 @@ def _check(
     raw: bool,
     reverse: bool,
     bidir: bool,
+    lanes: int,
     key_file: str,
     allow: list[str] | None,
     everyone: bool,
@@ -155,7 +157,10 @@ def _check(
 ) -> None:
     """Raise BadUsage for options that do not go together; *of_client* are those given that only who measures heeds."""
     from hvcopy.errors import BadUsage, printable
+    from hvcopy.transfer.lanes import MAX_LANES
 
+    if not 1 <= lanes <= MAX_LANES:  # here and not by typer, which would print no object
+        raise BadUsage(f"--lanes {lanes} is out of bounds", hint=f"give 1 to {MAX_LANES} connections")
     if reverse and bidir:
         raise BadUsage("--reverse and --bidir exclude each other", hint="both directions in turn: --mode send,recv")
     if mode and bidir:

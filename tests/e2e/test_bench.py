@@ -295,6 +295,8 @@ def busy(address: str) -> bool:
         ["-R", "--bidir"],
         ["-m", "send", "--bidir"],
         ["-t", "2h"],
+        ["-P", "0"],
+        ["-P", "99"],
         ["--lengths", "64k,0"],
         ["--buffers", "4G"],
         ["-m", "send", "--lengths", "16k,64k,256k,1M"],
