@@ -62,8 +62,10 @@ def bench(
 
     On the other side: hvcopy bench --serve vsock:any:18518 --allow vsock:host. Without ADDRESS against itself.
     """
+    from hvcopy.cli import signals
     from hvcopy.cli.running import Command
 
+    signals.watch_hang_up()  # a folder and a process of this command would outlive it
     command = Command("bench", quiet=quiet)
     if as_json:
         command.epilogue = lambda error: _fail(command, error)

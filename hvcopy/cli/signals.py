@@ -25,6 +25,14 @@ def watch() -> None:
         signal.signal(signal.SIGBREAK, _note)
 
 
+def watch_hang_up() -> None:
+    """Note SIGHUP as well, unless it is ignored as by nohup.  Not for every command: ssh ends its ProxyCommand with it, of
+    which its user is to hear nothing.
+    """
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _note)
+
+
 def check() -> None:
     """Raise KeyboardInterrupt for a signal that was noted."""
     if _noted:
