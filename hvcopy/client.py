@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 import msgspec
@@ -204,13 +204,14 @@ def connect(
     buffer: int | None = None,
     lanes: int = DEFAULT_LANES,
     cancellation: Cancellation | None = None,
+    start: Sequence[str] = ("hvcopy serve {} --root DIR",),
 ) -> Client:
     """Connect to a server at *address* and prove the key both ways.
 
-    Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.
+    Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.  *start* as for ``dial``.
     """
     terms = Terms("client", str(address), key, timeout)
-    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancellation=cancellation)
+    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancellation=cancellation, start=start)
     link, _ = terms.meet(channel, connector=True)
     again = pinned(address, channel)
 

@@ -87,6 +87,7 @@ def send(
                     wait=trying,
                     timeout=patience,
                     cancellation=command.connecting(),
+                    start=("hvcopy recv -l {} DIR",),
                     buffer=arguments.size(buffer),
                     lanes=lanes,
                 )

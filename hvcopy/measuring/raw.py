@@ -182,6 +182,7 @@ class RawEngine:
             timeout=self._timeout,
             buffer=plan.buffer or None,
             cancellation=self._cancellation,
+            start=("the program that is to answer on {}",),
         )
         self._target = pinned(self._target, channel)
         return channel
