@@ -136,7 +136,8 @@ class Arrivals:
         if claimed is None:
             return
         one, incoming = claimed
-        incoming.hole(offset, length)
+        with self._inbox.lanes.watchdog.own_work():
+            incoming.hole(offset, length)
         self._inbox.tally.add(bytes=length)
         self._give_back(one, incoming, lambda: None)
 

@@ -114,11 +114,10 @@ class Entrance:
                     if found is not None and not stat.S_ISDIR(found.st_mode):
                         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                     return []
-                if entry.kind == m.DIRECTORY:
-                    sink.make_directory(entry)
-                else:
-                    sink.end_directory(entry)
-                    self._inbox.tally.add(directories=1)
+                make = sink.make_directory if entry.kind == m.DIRECTORY else sink.end_directory
+                with self._inbox.lanes.watchdog.own_work():
+                    make(entry)
+                self._inbox.tally.add(directories=int(entry.kind == m.DIRECTORY_END))
                 return []
             except OSError as error:
                 if error.errno in FATAL:

@@ -43,7 +43,8 @@ class Packing:
         names = [name for group in job for name in group.names]
         handles = struct.pack(f"<{len(names)}i", *[group.handle.fd for group in job for _ in group.names])
         limit = 0 if self._outbox.options.dry else SMALL
-        records, _ = fileio.read_files(handles, names, self._buffer, limit)
+        with self._outbox.lanes.watchdog.own_work():
+            records, _ = fileio.read_files(handles, names, self._buffer, limit)
         table = _RECORD.iter_unpack(records)
         for group in job:
             self._sort_out(group, table)
