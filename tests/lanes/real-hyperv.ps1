@@ -3,7 +3,8 @@
 Shows on a real Hyper-V what no lane can: hvcopy over AF_HYPERV, on this host and with its guests.
 
 .DESCRIPTION
-Writes one JSON file, real-hyperv.json, with each check's outcome; send that file back. Exit status: 0 when none failed, else 1.
+Writes one JSON file with each check's outcome, real-hyperv-TIME.json in this folder, or in TEMP where this one cannot be
+written to, and says which; send that file back. Exit status: 0 when none failed, else 1.
 Makes a folder under TEMP, on NTFS or ReFS, and removes it; -Register registers the port after -Port, and unregisters it
 unless it was registered before; -Suspend pauses and saves the guest, and has it run again. What is copied into a guest's
 folder stays there, so serve an empty one. Needs Windows PowerShell 5.1 or newer, the folder real-hyperv beside this file,
@@ -46,7 +47,7 @@ $ProgressPreference = 'SilentlyContinue'
 foreach ($part in 'running', 'checking', 'files', 'machine', 'address', 'loopback', 'streams', 'interrupts', 'guest') {
     . (Join-Path $PSScriptRoot "real-hyperv\$part.ps1")
 }
-$resultPath = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Result)
+$resultPath = New-Result ($ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Result))
 $script:work = Join-Path ([IO.Path]::GetTempPath()) ('hvcopy-real-' + [guid]::NewGuid().ToString('N').Substring(0, 8))
 $script:tree = Join-Path $script:work 'tree'
 $script:large = Join-Path $script:tree 'large'
@@ -84,7 +85,11 @@ try {
     $failed = @($script:checks | Where-Object { $_.result -eq 'failed' }).Count
     Remove-Work
     $env:PYTHONIOENCODING = $encodingBefore
-    Save-Result $resultPath
+    try { Save-Result $resultPath } catch {
+        Write-Host "$resultPath cannot be written: $_"
+        $resultPath = New-Result (Join-Path ([IO.Path]::GetTempPath()) 'real-hyperv.json')
+        Save-Result $resultPath
+    }
     Write-Host "$($script:checks.Count) checks, $failed failed; written to $resultPath"
 }
 if ($failed) { exit 1 }

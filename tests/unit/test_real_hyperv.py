@@ -171,3 +171,19 @@ def test_its_command_lines_are_hvcopys() -> None:
 
 def test_an_option_that_is_none_is_found() -> None:
     assert unknown(["service", "register", "18518", "--yes"]) == ["--yes"]
+
+
+def test_the_place_of_its_result_is_found_before_anything_runs_and_is_no_earlier_result() -> None:
+    code = live(read(MAIN))
+    assert code.index("New-Result") < code.index("try {")
+    assert set(re.findall(r"Save-Result (\S+)", code)) == {"$resultPath"}
+    assert "[IO.FileMode]::CreateNew" in WHOLE
+    assert "real-hyperv-TIME.json" in read(MAIN)
+    assert "real-hyperv-TIME.json" in (MAIN.parents[2] / "docs/windows.md").read_text(encoding="utf-8")
+
+
+def test_a_machine_with_wsl_alone_is_expected_to_be_warned_of() -> None:
+    block = re.search(r"Test-Step 'doctor: other machines can be reached' \{.*?\n    \}", WHOLE, re.DOTALL)
+    assert block
+    assert re.search(r"\$role = if \(\$isHost -or \$isGuest\) \{ 'ok' \} else \{ 'warn' \}", block[0])
+    assert "Assert-Finding $json 'hyperv.role' $role" in block[0]

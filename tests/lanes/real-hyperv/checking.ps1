@@ -71,6 +71,23 @@ function Read-Json($Run, [int[]]$Codes) {
     $json
 }
 
+# An empty file with the time in its name, so that no run loses what another found; made before anything is run that could be lost.
+function New-Result([string]$Wished) {
+    $leaf = '{0}-{1}{2}' -f @(
+        [IO.Path]::GetFileNameWithoutExtension($Wished), (Get-Date -Format 'yyyyMMdd-HHmmss-fff'), [IO.Path]::GetExtension($Wished)
+    )
+    foreach ($folder in [IO.Path]::GetDirectoryName($Wished), [IO.Path]::GetTempPath()) {
+        $made = Join-Path $folder $leaf
+        try {
+            [IO.File]::Open($made, [IO.FileMode]::CreateNew).Close()
+            return $made
+        } catch {
+            Write-Host "$made cannot be written: $($_.Exception.Message)"
+        }
+    }
+    throw 'there is no folder for the result: name one with -Result'
+}
+
 # Without the byte order mark that 5.1's Set-Content would write.
 function Save-Result([string]$Path) {
     $whole = [pscustomobject]@{ schema = 2; machine = $script:facts; checks = [object[]]$script:checks.ToArray() }
