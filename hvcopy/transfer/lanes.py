@@ -31,6 +31,7 @@ class Lanes:
         self.token = token
         self.error: BaseException | None = None
         self.finished = False
+        self._closed = False
         self.changed = threading.Condition()
         self._said = threading.Event()
         self.watchdog = Watchdog(self.links, timeout=timeout, fail=self.fail)
@@ -104,9 +105,11 @@ class Lanes:
         self.fail(error)
 
     def check(self) -> None:
-        """Raise the session's failure, if there is one."""
+        """Raise the session's failure, if there is one; also that another thread has closed it, and forgot that failure."""
         if self.error is not None:
             raise self.error
+        if self._closed:
+            raise Interrupted("the session was closed")
 
     @contextlib.contextmanager
     def guard(self, *, sends: bool = False) -> Iterator[None]:
@@ -164,4 +167,7 @@ class Lanes:
                 thread.join()
         for link in list(self.links):
             link.close()
-        self.on_join = self.error = None
+        with self.changed:
+            self._closed = True
+            self.on_join = self.error = None
+            self.changed.notify_all()

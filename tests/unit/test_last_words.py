@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from hvcopy.channel import Channel
-from hvcopy.errors import ConnectionLost, HvcopyError, LocalFailure, NotAllowed
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, NotAllowed
 from hvcopy.transfer import link as module
 from hvcopy.transfer.greeting import greet
 from hvcopy.transfer.lanes import Lanes
@@ -68,6 +68,16 @@ def test_a_session_that_was_told_why_on_a_further_lane_closes_at_once(ends: Ends
     lanes.close()
     assert_closed_without_a_word(Link(Channel(other, peer="the peer")))
     other.close()
+
+
+def test_who_still_waits_in_a_session_that_another_thread_closes_is_told(ends: Ends) -> None:
+    near, far = ends
+    lanes = Lanes(near, granted=1, token=b"", timeout=20.0)
+    far.close()
+    lanes.fail(Interrupted("by the program"))
+    lanes.close()
+    with pytest.raises(Interrupted):
+        lanes.check()
 
 
 def test_a_session_that_gives_up_says_why_and_stays_until_the_peer_closes(ends: Ends) -> None:
