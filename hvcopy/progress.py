@@ -64,7 +64,7 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=tally.total_bytes or None,
+                total=tally.expected_bytes or None,
                 unit="B",
                 unit_scale=True,
                 unit_divisor=1024,
@@ -74,7 +74,7 @@ class Progress:
                 miniters=0,
             )
             self._bar.start_t -= time.monotonic() - self._start
-        self._bar.total = max(tally.total_bytes, tally.bytes) if tally.counted else None
+        self._bar.total = max(tally.expected_bytes, tally.bytes) if tally.counted else None
         self._bar.n = tally.bytes
         name = printable(tally.current)[-30:]
         if not tally.counts_files:
@@ -88,11 +88,11 @@ class Progress:
         tally = self._tally
         rate = (tally.bytes - tally.reused) / max(now - self._start, 1e-6)
         text = f"{format_size(tally.bytes)}"
-        if tally.counted and tally.total_bytes:
-            share = 100 * tally.bytes // tally.total_bytes
-            text += f" of {format_size(tally.total_bytes)} ({share} %)"
+        if tally.counted and tally.expected_bytes:
+            share = 100 * tally.bytes // tally.expected_bytes
+            text += f" of {format_size(tally.expected_bytes)} ({share} %)"
             if rate > 0:
-                text += f", {max(0, tally.total_bytes - tally.bytes) / rate:.0f} s left"
+                text += f", {max(0, tally.expected_bytes - tally.bytes) / rate:.0f} s left"
         files = f", {tally.files} files {printable(tally.current)}" if tally.counts_files else ""
         return f"hvcopy: {text}, {format_rate(rate)}{files}".rstrip()
 
@@ -101,7 +101,7 @@ class Progress:
         return {
             "event": "progress",
             "bytes": tally.bytes,
-            "total_bytes": tally.total_bytes if tally.counted else None,
+            "total_bytes": tally.expected_bytes if tally.counted else None,
             "files": tally.files,
             "total_files": tally.total_files if tally.counted else None,
             "reused_bytes": tally.reused,

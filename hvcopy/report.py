@@ -72,8 +72,8 @@ class Report(Struct):
         disk = "here" if tally.here else "there"
         how = {"synced": f"verified, on disk {disk}", "cached": "verified", "dry": "nothing written (dry run)"}
         state = how.get(tally.durability, "not confirmed")
-        if tally.failed and not (tally.files or tally.directories or tally.links or tally.same):
-            state = "nothing was copied"
+        if (tally.failed or tally.skipped) and tally.durability != "dry" and not (tally.files or tally.links or tally.same):
+            state = "no file was copied" if tally.directories else "nothing was copied"
         return f"{', '.join(parts)} in {seconds:.2f} s{rate}; {state}"
 
 

@@ -165,7 +165,7 @@ class Entrance:
         if reason := stays(found):
             return self._refuse(entry, 10, reason)
         if plan.existing == UPDATE and attributes.is_not_older(found, entry.mtime):
-            self._inbox.tally.add(skipped=1)
+            self._inbox.tally.leave_out(entry.size)
             return m.Answer(entry.id, m.SKIP, 0, "not older")
         if plan.existing in (OVERWRITE, UPDATE):
             return None

@@ -224,7 +224,7 @@ class Sending:
             else:
                 if self._outbox.may_skip:  # nobody has looked into it, so nothing is linked to it
                     self._outbox.linking.lost((asked.source, asked.path))
-                self._tally.add(skipped=1, bytes=asked.size)
+                self._tally.leave_out(asked.size)
         elif asked:
             self._make_ready(asked)
 

@@ -44,6 +44,8 @@ class Tally(Struct):
     skipped: int = 0
     reused: int = 0
     total_bytes: int = 0
+    """What the sender expected before it knew what is skipped."""
+    left_out: int = 0
     total_files: int = 0
     counted: bool = False
     started: float = 0.0
@@ -64,6 +66,15 @@ class Tally(Struct):
     def bytes(self) -> int:
         """Contents that have moved."""
         return self._contents.moved
+
+    @property
+    def expected_bytes(self) -> int:
+        """Contents that are to move in all."""
+        return max(0, self.total_bytes - self.left_out)
+
+    def leave_out(self, size: int) -> None:
+        """Count a file of *size* bytes that was skipped, of which nothing moves."""
+        self.add(skipped=1, left_out=size)
 
     def add(self, *, bytes: int = 0, **counts: int) -> None:
         """Add to the named counts.  Bytes alone, as each block of a file brings them, take no lock."""

@@ -112,6 +112,18 @@ def test_update_replaces_only_what_is_older(size: int, server: Server, here: Pat
     assert (done.result["files"], done.result["skipped"]) == (2, 2)
 
 
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_nothing_has_moved_of_a_large_file_that_is_skipped(pull: bool, server: Server, here: Path) -> None:
+    source, target = (server.root, here) if pull else (here, server.root)
+    for folder, when in ((source, OLD), (target, NEW)):
+        dated(folder / "t/f", noise(2 * MIB), when)
+    ends = [server.at("t"), target] if pull else [source / "t", server.at()]
+    done = run("cp", "-r", "--update", "--json", *ends)
+    assert [done.result[count] for count in ("exit_code", "files", "skipped", "bytes")] == [0, 0, 1, 0]
+    assert "0 files, 0 B, 1 skipped" in done.err
+    assert "verified" not in done.err
+
+
 def test_overwrite_and_update_exclude_each_other(server: Server, here: Path) -> None:
     assert run("cp", "--overwrite", "--update", write(here / "f"), server.at()).code == 2
 

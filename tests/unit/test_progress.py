@@ -69,6 +69,14 @@ def lines(stderr: Terminal) -> list[str]:
     return stderr.getvalue().splitlines()
 
 
+def test_what_is_skipped_is_no_part_of_the_whole(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    tally.leave_out(40 * MIB)
+    shown = Progress("plain", tally)
+    clock.now += 60
+    shown.tick()
+    assert "50.00 MiB of 60.00 MiB (83 %)" in stderr.getvalue()
+
+
 def test_plain_prints_a_line_every_few_seconds(clock: Clock, stderr: Terminal, tally: Tally) -> None:
     shown = Progress("plain", tally)
     for _ in range(100):

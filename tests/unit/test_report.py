@@ -55,6 +55,15 @@ def test_summary_of_failures_alone_vouches_for_nothing() -> None:
     assert Report("cp").summary(tally, 2.0).endswith("1 FAILED in 2.00 s (4 B/s); nothing was copied")
 
 
+@pytest.mark.parametrize("directories", [0, 7])
+def test_summary_of_nothing_but_what_was_skipped_or_failed_vouches_for_no_file(directories: int) -> None:
+    skipped = done(files=0, bytes=0, skipped=2, directories=directories)
+    failed = done(files=0, bytes=0, directories=directories)
+    failed.fail(b"x", 10, "")
+    for tally in (skipped, failed):
+        assert Report("cp").summary(tally, 2.0).endswith("no file was copied" if directories else "nothing was copied")
+
+
 def test_summary_of_no_time_at_all_divides_by_nothing() -> None:
     assert "in 0.00 s;" in Report("cp").summary(done(), 0.0)
 
