@@ -273,7 +273,7 @@ LEFT_OUT = {
         "test_what_a_target_says_last_arrives_though_the_client_is_still_sending": NO_RESETS,
         "test_a_reset_is_passed_on_as_a_reset": NO_RESETS,
         "test_a_reset_of_the_client_is_no_end_for_the_target_whichever_direction_hears_of_it": NO_RESETS,
-        "test_a_client_that_has_ended_and_reads_nothing_for_the_idle_time_is_told_as_a_failure[tcp": NO_RESETS,
+        "test_a_client_that_has_ended_and_reads_nothing_for_the_idle_time_is_told_as_a_failure": NO_RESETS,
     },
     "tests/unit/test_output.py": {
         "test_it_appears_whole_with_what_the_umask_leaves": NO_MODES,
