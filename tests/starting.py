@@ -179,8 +179,9 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it is over."""
-        if self._process.is_alive():
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # over since the look, and collected by its parent
+            if self._process.is_alive():
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Send SIGKILL, unless it is over."""

@@ -158,7 +158,7 @@ def test_the_command_to_start_where_nobody_listens_lets_this_side_in(tmp_path: P
         port = sock.getsockname()[1]
     for address in (f"unix:{tmp_path}/it's $here", f"tcp:127.0.0.1:{port}"):
         nobody = run("ls", address)
-        typed = re.search(r"\(hvcopy (serve .*?), hvcopy recv", nobody.err)
+        typed = re.search(r"\(hvcopy (serve .*)\), or", nobody.err)
         assert typed, nobody.err
         words = [str(root) if one == "DIR" else one for one in shlex.split(typed[1])]
         with Running(*words) as server:

@@ -13,7 +13,7 @@ LAST_WORD = """
 from hvcopy.channel import Channel
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
-from hvcopy.transfer.receiving import Receiving
+from hvcopy.transfer.session import await_bye
 from hvcopy.transfer.streaming import Streaming
 from hvcopy.transfer.tally import StreamTally
 
@@ -35,7 +35,7 @@ say(got=outcome(wait))
 @pytest.mark.parametrize(
     "wait",
     [
-        "lambda: Receiving._await_bye(None, link)",
+        "lambda: await_bye(link)",
         "lambda: stream(link)",
         "lambda: link.linger()",
     ],
