@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import time
+from select import select
 
 from hvcopy.channel import Channel
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, make_room, printable
@@ -18,6 +19,8 @@ HANDSHAKE_SECONDS = 10.0
 SYSTEM = "windows" if os.name == "nt" else "posix"
 """What HELLO calls this one."""
 KEY_SIZE = 32
+LONGEST_KEY = 256
+"""Bytes that are read of a key file, whose text is shorter."""
 _KEY_PREFIX = "hvcopy-key-1 "
 
 
@@ -88,9 +91,12 @@ def new_key(path: str) -> None:
 def load_key(path: str) -> bytes:
     """Return the 32 bytes of a key file.  Raises NotAllowed when others may read it, LocalFailure when it is none."""
     try:
-        with open(path, encoding="ascii", errors="replace", opener=_open_at_once) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(256) if stat.S_ISREG(mode) else ""
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            mode = os.fstat(fd).st_mode
+            text = _read(fd, mode).decode("ascii", "replace")
+        finally:
+            os.close(fd)
     except OSError as error:
         raise LocalFailure(f"key file {printable(path)}: {error.strerror}", hint="make one: hvcopy key FILE") from None
     except ValueError:  # a NUL
@@ -108,6 +114,14 @@ def load_key(path: str) -> bytes:
     return key
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open what may be a FIFO, which would be waited for until somebody writes."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+def _read(fd: int, mode: int) -> bytes:
+    """Return the beginning of a file, or of what a program writes, as ``<(PROGRAM)``; of a FIFO without one, nothing."""
+    if stat.S_ISREG(mode):
+        return os.read(fd, LONGEST_KEY)
+    if not stat.S_ISFIFO(mode):
+        return b""
+    try:
+        return os.read(fd, LONGEST_KEY)
+    except BlockingIOError:
+        select([fd], [], [], HANDSHAKE_SECONDS)
+        return os.read(fd, LONGEST_KEY)

@@ -7,13 +7,16 @@ import re
 import shlex
 import socket
 import stat
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from commands import Finished, Running, Server, run, serving
 from peers import Peer, Refused, client_of, connect
+from starting import HVCOPY
 
 from e2e.boxes import powerless
 from e2e.trees import leftovers, write
@@ -180,6 +183,24 @@ def test_a_fifo_is_no_key_file_and_is_not_waited_for(tmp_path: Path, server: Ser
     done = run("ls", server.address, "--key-file", tmp_path / "k")
     assert done.code == 10
     assert "is no hvcopy key file" in done.err
+
+
+def test_a_program_may_give_the_key(tmp_path: Path, root: Path) -> None:
+    assert run("key", tmp_path / "k").code == 0
+    with serving(f"unix:{tmp_path}/s", root, "--key-file", tmp_path / "k") as server:
+        words = f"exec {shlex.join(HVCOPY)} ls {server.address} --key-file <(cat {tmp_path}/k)"
+        done = subprocess.run(["bash", "-c", words], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_takes_its_time_for_the_key_is_waited_for(tmp_path: Path) -> None:
+    assert run("key", tmp_path / "k").code == 0
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)
+    with ThreadPoolExecutor(1) as pool, os.fdopen(writer, "wb", buffering=0) as program:
+        loading = pool.submit(load_key, str(tmp_path / "fifo"))
+        program.write((tmp_path / "k").read_bytes())
+        assert loading.result(20) == load_key(str(tmp_path / "k"))
 
 
 def test_allow_lets_in_and_refuses_by_user(serve: Callable[..., Server], root: Path, tmp_path: Path) -> None:
