@@ -245,7 +245,7 @@ def _echo(run: Run, channel: Channel, length: int, recorder: Recorder) -> None:
         began = time.perf_counter_ns()
         try:
             echoes.call_raw(channel, message, back, count, run.clock.over, samples)
-            slowest = max(slowest, *samples)
+            slowest = max([slowest, *samples])  # none, if its time ended just now
         except Interrupted:
             silent, slowest = time.perf_counter_ns() - began - sum(samples), max([slowest, *samples])
             if slowest and silent > max(STALL_SECONDS * 1e9, 4 * slowest):
