@@ -54,6 +54,13 @@ if sys.platform == "win32":
         """Say whether this process is the one that a terminal's user types to."""
         return os.isatty(terminal)
 
+    def is_screen(fd: int) -> bool:
+        """Say whether somebody sees what is written: isatty says that of NUL as well (UCRT: of every character device)."""
+        with contextlib.suppress(OSError):
+            os.get_terminal_size(fd)
+            return True
+        return False
+
     class Watch:
         """Tells when nobody reads *fd* any more; here only a write does."""
 
@@ -120,6 +127,10 @@ else:
                 os.close(end)
             raise PermissionError
         return ends
+
+    def is_screen(fd: int) -> bool:
+        """Say whether somebody sees what is written."""
+        return os.isatty(fd)
 
     def in_foreground(terminal: int) -> bool:
         """Say whether this process is the one that a terminal's user types to.  Raises OSError."""

@@ -11,7 +11,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from hvcopy.descriptors import READ, WRITE, in_foreground
+from hvcopy.descriptors import READ, WRITE, in_foreground, is_screen
 from hvcopy.errors import LocalFailure, closed_output, printable
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.wire.messages import PASSED
@@ -122,7 +122,7 @@ class Ends:
             return Closed()
         else:
             outlet = Outlet(STDOUT, stays=self._many)
-        return outlet if self._force or not os.isatty(outlet.fd) else Screen(outlet)
+        return outlet if self._force or not is_screen(outlet.fd) else Screen(outlet)
 
 
 def _open(path: str, flags: int) -> int:
