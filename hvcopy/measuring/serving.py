@@ -18,7 +18,7 @@ from hvcopy.server import Events, Reception
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
-from hvcopy.transfer.session import expect
+from hvcopy.transfer.session import BYE_WAIT, expect
 from hvcopy.transfer.tally import Tally
 from hvcopy.transport import Listener, tuning
 from hvcopy.wire import messages as m
@@ -29,7 +29,6 @@ MOST_BUFFER = tuning.VSOCK_BUFFER
 ORDER_SECONDS = 10.0
 GRACE_SECONDS = 2.0
 """Section 12: for the order to come at most, and beyond its time and the timeout for a measurement to end."""
-BYE_SECONDS = 2.0
 TURN_SECONDS = 0.5
 """For the session before to be closed, which a client's next one may overtake."""
 MAX_BUFFER = 2**31 - 1
@@ -115,7 +114,7 @@ class BenchServer(Reception):
         if traffic.over:
             control.send(_figures(traffic.side()))
             with lanes.changed:
-                lanes.changed.wait_for(lambda: traffic.left or lanes.error is not None, BYE_SECONDS)
+                lanes.changed.wait_for(lambda: traffic.left or lanes.error is not None, BYE_WAIT)
         return traffic
 
 

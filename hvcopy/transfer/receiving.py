@@ -40,7 +40,6 @@ class Receiving:
         self._inbox = Inbox(lanes, plan, tally, dry=dry, shown=shown, origin=origin, grow=grow)
         self._entrance = Entrance(self._inbox)
         self._arrivals = Arrivals(self._inbox)
-        self.kept_parts: list[bytes] = []
 
     def run(self) -> m.Result:
         """Receive until RESULT is sent and the sender has said goodbye.  Raises HvcopyError; blocks."""
@@ -79,10 +78,8 @@ class Receiving:
         """After a failure: close what is under way, keeping only parts that a later copy can go on with, if *keep*."""
         with self._inbox.lock:
             waiting, self._inbox.incoming = dict(self._inbox.incoming), {}
-        for ident, incoming in waiting.items():
-            if incoming.abandon(keep=keep):
-                entry = self._inbox.book.open[ident].entry
-                self.kept_parts.append(self._inbox.shown(entry.source, entry.path))
+        for incoming in waiting.values():
+            incoming.abandon(keep=keep)
 
     def _take(self, lane: Lane, frame: Frame, *, control: bool) -> None:
         if self._arrivals.take(lane, frame):
@@ -131,7 +128,7 @@ def receive(
     ready: m.Ready | None = None,
     origin: Callable[[int, bytes], bytes] | None = None,
     grow: Callable[[], None] | None = None,
-) -> Receiving:
+) -> None:
     """Say *ready* if given, then receive into *plan*.  Raises HvcopyError; parts worth keeping are kept.
 
     *origin* names (source, path) as it stands at the sender; without it, it is named by its place here.
@@ -140,15 +137,12 @@ def receive(
     receiving = Receiving(lanes, plan, tally, dry=options.dry, shown=plan.path, origin=origin or plan.path, grow=grow)
     keep = True
     try:
-        if ready:
-            lanes.control.send(ready)
-        receiving.run()
-    except BaseException as error:
-        lanes.fail(error)
-        keep = not isinstance(lanes.error, NotHvcopy)  # of a peer that broke the protocol nothing is kept
-        raise lanes.error or error from None
+        with lanes.closing():
+            if ready:
+                lanes.control.send(ready)
+            receiving.run()
+    except NotHvcopy:  # of a peer that broke the protocol nothing is kept
+        keep = False
+        raise
     finally:
-        lanes.close()
         receiving.abandon(keep=keep)
-        tally.kept_parts = receiving.kept_parts
-    return receiving

@@ -10,6 +10,7 @@ from hvcopy.errors import DigestMismatch, HvcopyError, LocalFailure, NotHvcopy, 
 from hvcopy.fileio import all_zeros
 from hvcopy.session.stream import IncomingStream, OutgoingStream
 from hvcopy.transfer.lanes import Lanes
+from hvcopy.transfer.session import BYE_WAIT
 from hvcopy.transfer.tally import StreamTally
 from hvcopy.transfer.throttle import Throttle
 from hvcopy.wire import messages as m
@@ -26,8 +27,6 @@ LOOK = 0.2
 """Seconds between two looks at whether the reader is still there."""
 HINT_AFTER = 5.0
 """Seconds of waiting for the end of an idle input after which people are told what is waited for."""
-BYE_WAIT = 2.0
-"""Seconds to wait for the client's last word."""
 
 
 class Sink(Protocol):

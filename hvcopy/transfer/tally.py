@@ -55,7 +55,6 @@ class Tally(Struct):
     """Whether this side is the one that receives."""
     lanes: int = 1
     window: int = 0
-    kept_parts: list[builtins.bytes] = field(default_factory=list)
     failures: Counter[int] = field(default_factory=Counter)
     _contents: Meter = field(default_factory=Meter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
