@@ -55,9 +55,10 @@ def service(
             build(words)()
         return Outcome(caught.value.code, *capsys.readouterr())
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():  # later tests await them as Python has them
+        signal.signal(number, handler)
 
 
 @pytest.fixture
