@@ -123,7 +123,7 @@ def receive_once(
 
     *cancellation* ends it from another thread before the session has begun; *on_start* is given the function that ends that.
     """
-    terms = Terms("server", address, key, timeout)
+    terms = Terms("server", address, key, timeout, frozenset({"push"}))
     link, agreed = terms.meet(dial(cancellation), connector=True)
     tally.window = link.channel.window
     try:

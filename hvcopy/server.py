@@ -73,7 +73,10 @@ def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally
 
 
 class Reception:
-    """Lets in whom *admission* lets in, and hands over jobs of *kinds*.  ``run`` blocks until ``stop``; both from any thread."""
+    """Lets in whom *admission* lets in, and hands over jobs of *kinds*.  ``run`` blocks until ``stop``; both from any thread.
+
+    *allowed* are those of *kinds* of which peers are told; all of them when it is None.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Reception:
         admission: Admission,
         *,
         kinds: frozenset[str],
+        allowed: frozenset[str] | None = None,
         timeout: float = 30.0,
         events: Events | None = None,
         once: bool = False,
@@ -103,7 +107,8 @@ class Reception:
         self._lock = threading.Lock()
         self._taken = False
         self._outcome: HvcopyError | None = None
-        self._terms = Terms("server", str(self.listener.address), self.admission.key, self.timeout)
+        takes = kinds if allowed is None else kinds & allowed
+        self._terms = Terms("server", str(self.listener.address), self.admission.key, self.timeout, takes)
 
     def run(self) -> None:
         """Accept and serve until stopped; with *once*, until the only job is over, whose failure is raised."""
@@ -192,7 +197,9 @@ class Server(Reception):
         once: bool = False,
         kinds: frozenset[str] = frozenset({"push", "pull", "list"}),
     ) -> None:
-        super().__init__(listener, admission, kinds=kinds, timeout=timeout, events=events, once=once)
+        super().__init__(
+            listener, admission, kinds=kinds, allowed=served.kinds, timeout=timeout, events=events, once=once
+        )
         self.served = served
 
     def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:

@@ -278,7 +278,7 @@ class StreamListener:
         on_refused: Callable[[str, HvcopyError], None] = lambda peer, error: None,
     ) -> None:
         self._admission = admission
-        self._terms = Terms("server", str(listener.address), admission.key, timeout)
+        self._terms = Terms("server", str(listener.address), admission.key, timeout, frozenset({KIND}))
         self._on_refused = on_refused
         self._waiting: list[Link] = []
         self._changed = threading.Condition()

@@ -1,15 +1,15 @@
-"""The steps of the handshake: is it hvcopy, does it fit, does it let this side in."""
+"""The steps of the handshake: is it hvcopy, does it fit, does it let this side in, and what for."""
 
 from __future__ import annotations
 
 import os
 
 from hvcopy.channel import Channel
-from hvcopy.doctor.finding import UNKNOWN
-from hvcopy.doctor.trail import ACCESS, GREETING, VERSION, Trail
+from hvcopy.doctor.finding import OK, UNKNOWN, WARN
+from hvcopy.doctor.trail import ACCESS, GREETING, JOBS, VERSION, Trail
 from hvcopy.errors import HvcopyError, Interrupted, NotAllowed, NotHvcopy, printable
 from hvcopy.session import handshake
-from hvcopy.session.handshake import Handshake
+from hvcopy.session.handshake import Handshake, jobs_taken
 from hvcopy.transfer.greeting import SYSTEM, shake_hands
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import SOFTWARE
@@ -19,6 +19,15 @@ _WHY = {
     VERSION: "the peer is hvcopy, but the two do not fit together",
     ACCESS: "the peer is hvcopy, and does not let this side in",
 }
+_FILES = frozenset({"push", "pull", "list"})
+_TAKERS = {
+    "push": ("files to it", "hvcopy cp FILE ADDRESS:/"),
+    "pull": ("files from it", "hvcopy cp ADDRESS:/FILE ."),
+    "list": ("lists of files", "hvcopy ls ADDRESS"),
+    "stream": ("streams", "hvcopy pipe ADDRESS"),
+    "bench": ("benchmarks", "hvcopy bench ADDRESS"),
+}
+"""What each kind of job is called, and what starts one."""
 
 
 def greet(trail: Trail, channel: Channel, key: bytes | None) -> None:
@@ -43,6 +52,20 @@ def greet(trail: Trail, channel: Channel, key: bytes | None) -> None:
     _fits(trail, shake)
     proven = "the same key was proven both ways" if agreed.proven else "no key is asked for"
     trail.well(ACCESS, f"this side is let in; {proven}")
+    _takes(trail, jobs_taken(agreed.peer))
+
+
+def _takes(trail: Trail, kinds: frozenset[str]) -> None:
+    known = [job for kind, job in _TAKERS.items() if kind in kinds]
+    if not known:
+        trail.note(JOBS, UNKNOWN, "the peer does not say which jobs it takes")
+        return
+    works = ", ".join(what for what, _ in known)
+    if kinds >= _FILES:
+        trail.note(JOBS, OK, f"it takes {works}")
+        return
+    commands = ", ".join(f"`{command}`" for _, command in known)
+    trail.note(JOBS, WARN, f"it takes {works}, nothing else", f"what gets through: {commands}")
 
 
 def _failed(trail: Trail, shake: Handshake, link: Link, error: HvcopyError) -> None:

@@ -15,13 +15,13 @@ from hvcopy.channel import Channel
 from hvcopy.doctor import lookup, socket_file
 from hvcopy.doctor.finding import ADDRESS, WARN, Finding
 from hvcopy.doctor.greeting import greet
-from hvcopy.doctor.trail import ACCESS, CONNECT, GREETING, LISTEN, LOOKUP, MUXER, SOCKET_FILE, VERSION, Trail
+from hvcopy.doctor.trail import ACCESS, CONNECT, GREETING, JOBS, LISTEN, LOOKUP, MUXER, SOCKET_FILE, VERSION, Trail
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, NotHvcopy, printable
 from hvcopy.transport import Cancellation, listen
 from hvcopy.transport.connecting import as_channel, attempt
 from hvcopy.transport.patience import Patience
 
-_SPOKEN = (GREETING, VERSION, ACCESS)
+_SPOKEN = (GREETING, VERSION, ACCESS, JOBS)
 _MUXER_WHY = {
     NobodyListens.exit_code: "the VMM is there; what is missing is in its guest",
     NotHvcopy.exit_code: "what listens there is no VMM's vsock device",

@@ -10,7 +10,7 @@ from hvcopy.errors import HvcopyError, NotAllowed
 from hvcopy.transport.vsock import CID_HOST
 
 LOOKUP, SOCKET_FILE, CONNECT, MUXER = "lookup", "socket-file", "connect", "muxer"
-GREETING, VERSION, ACCESS, LISTEN = "greeting", "version", "access", "listen"
+GREETING, VERSION, ACCESS, JOBS, LISTEN = "greeting", "version", "access", "jobs", "listen"
 
 
 class Trail:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from hvcopy.errors import NotAllowed, NotHvcopy, printable
@@ -16,6 +17,7 @@ _ROLES = {
 """What is wrong with two of the same role, and what to do."""
 _SAME_RELEASE = "install the same release of hvcopy on both sides"
 FEATURES = ("holes", "resume", "patch", "links", "owner", "xattrs", "stream")
+_TAKES = "takes-"
 
 
 class Agreed(NamedTuple):
@@ -27,18 +29,34 @@ class Agreed(NamedTuple):
     proven: bool
 
 
+def jobs_taken(hello: Hello) -> frozenset[str]:
+    """Return the kinds of jobs that a server says it takes; empty of one that does not say."""
+    return frozenset(one.removeprefix(_TAKES) for one in hello.features if one.startswith(_TAKES))
+
+
 class Handshake:
     """One end of the handshake.  Feed it what arrives; send what it returns.
 
-    *nonce* is 32 fresh random bytes, *key* the 32 bytes of the key file or None.
+    *nonce* is 32 fresh random bytes, *key* the 32 bytes of the key file or None; *takes* are the kinds of jobs that a
+    server takes, which its HELLO says.
     """
 
     def __init__(
-        self, *, connector: bool, role: str, nonce: bytes, address: str, software: str, system: str, key: bytes | None
+        self,
+        *,
+        connector: bool,
+        role: str,
+        nonce: bytes,
+        address: str,
+        software: str,
+        system: str,
+        key: bytes | None,
+        takes: Collection[str] = (),
     ) -> None:
         self._connector = connector
         self._key = key
-        hello = Hello(VERSION, VERSION, role, nonce, key is not None, address[:1000], list(FEATURES), software, system)
+        features = [*FEATURES, *(_TAKES + kind for kind in sorted(takes))]
+        hello = Hello(VERSION, VERSION, role, nonce, key is not None, address[:1000], features, software, system)
         self._hello_frame = encode(hello)
         self._own = hello
         self._peer: Hello | None = None

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Collection
 from select import select
 
 from hvcopy.channel import Channel
@@ -25,7 +26,14 @@ _KEY_PREFIX = "hvcopy-key-1 "
 
 
 def greet(
-    channel: Channel, *, connector: bool, role: str, address: str, key: bytes | None, software: str
+    channel: Channel,
+    *,
+    connector: bool,
+    role: str,
+    address: str,
+    key: bytes | None,
+    software: str,
+    takes: Collection[str] = (),
 ) -> tuple[Link, Agreed]:
     """Do the handshake; returns the link and what was agreed.  On failure tells the peer, closes, and raises."""
     link = Link(channel)
@@ -37,6 +45,7 @@ def greet(
         software=software,
         system=SYSTEM,
         key=key,
+        takes=takes,
     )
     return link, shake_hands(link, shake, connector=connector)
 

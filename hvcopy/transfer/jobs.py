@@ -35,6 +35,11 @@ class Served:
     sync: bool = True
     may_own: bool = True
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of jobs that these directions let it do."""
+        return frozenset({"push"} if self.may_write else ()) | frozenset({"pull", "list"} if self.may_read else ())
+
 
 Grow = Callable[[], None] | None
 

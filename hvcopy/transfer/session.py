@@ -32,11 +32,19 @@ class Terms(Struct, frozen=True):
     address: str
     key: bytes | None
     timeout: float
+    takes: frozenset[str] = frozenset()
+    """The kinds of jobs that a server does."""
 
     def meet(self, channel: Channel, *, connector: bool) -> tuple[Link, Agreed]:
         """Do the handshake on *channel* on these terms: see ``greet``, which closes it on failure."""
         return greet(
-            channel, connector=connector, role=self.role, address=self.address, key=self.key, software=SOFTWARE
+            channel,
+            connector=connector,
+            role=self.role,
+            address=self.address,
+            key=self.key,
+            software=SOFTWARE,
+            takes=self.takes,
         )
 
 

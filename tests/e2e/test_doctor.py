@@ -128,10 +128,39 @@ def test_options_without_sense_are_2(options: list[str]) -> None:
 
 def test_a_server_that_lets_in_is_0(server: Server) -> None:
     found = doctor(server.address, code=0)
-    assert states(found, "address", "socket-file", "connect", "greeting", "version", "access") == ["ok"] * 6
+    assert states(found, "address", "socket-file", "connect", "greeting", "version", "access", "jobs") == ["ok"] * 7
     assert "hvcopy" in str(found["greeting"]["what"])
     assert not server.ended
     assert run("ls", server.address).code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "works", "not_works"),
+    [
+        ("--read-only", ["cp ADDRESS:/FILE .", "ls ADDRESS"], "FILE ADDRESS:/"),
+        ("--write-only", ["cp FILE ADDRESS:/"], "ls ADDRESS"),
+    ],
+)
+def test_a_server_of_one_direction_says_which(
+    serve: Callable[..., Server], option: str, works: list[str], not_works: str
+) -> None:
+    found = doctor(serve(option).address, code=0)
+    assert states(found, "access", "jobs") == ["ok", "warn"]
+    assert all(one in str(found["jobs"]["why"]) for one in works)
+    assert not_works not in str(found["jobs"]["why"])
+
+
+@pytest.mark.parametrize(
+    ("listener", "command"),
+    [(["recv", "-l"], "cp FILE ADDRESS:/"), (["pipe", "-l"], "pipe ADDRESS"), (["bench", "--serve"], "bench ADDRESS")],
+)
+def test_other_listeners_say_what_they_take(tmp_path: Path, listener: list[str], command: str) -> None:
+    address = f"unix:{tmp_path}/s"
+    with Running(*listener, address, cwd=tmp_path) as running:
+        running.line(r"\bon unix:")
+        found = doctor(address, code=0)
+    assert found["jobs"]["state"] == "warn"
+    assert str(found["jobs"]["why"]).split(": ")[1] == f"`hvcopy {command}`"
 
 
 def test_tcp_has_its_name_looked_up(root: Path) -> None:

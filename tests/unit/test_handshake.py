@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hvcopy.errors import HvcopyError, NotAllowed, NotHvcopy
-from hvcopy.session.handshake import FEATURES, Handshake
+from hvcopy.session.handshake import FEATURES, Handshake, jobs_taken
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import HEADER, MAGIC, Type, parse_header
 
@@ -190,6 +190,16 @@ def test_features_are_those_named_by_both() -> None:
     one.on_frame(Type.HELLO, hello(features=["stream", "teleport", "holes"]))
     assert one.agreed is not None
     assert one.agreed.features == {"stream", "holes"}
+
+
+def test_a_server_says_which_jobs_it_takes_which_is_no_feature_that_is_agreed_on() -> None:
+    said = hello(features=["holes", "takes-pull", "takes-list"])
+    one = end(connector=True)
+    one.on_frame(Type.HELLO, said)
+    assert one.peer is not None
+    assert jobs_taken(one.peer) == {"pull", "list"}
+    assert one.agreed is not None
+    assert one.agreed.features == {"holes"}
 
 
 def test_a_second_hello_is_refused() -> None:
