@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from hvcopy.channel import Channel
+from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed
 from hvcopy.transfer.greeting import refuse
 from hvcopy.transport import Listener
-
-POLL_SECONDS = 0.2
 
 
 class Acceptor:

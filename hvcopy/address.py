@@ -26,17 +26,17 @@ _LAST_VSOCK_PORT = 0xFFFFFFFE  # above it is VMADDR_PORT_ANY; port 0 lets the li
 _LAST_SERVICE_PORT = 0x7FFFFFFF  # Linux guests once refused more (net/vmw_vsock/hyperv_transport.c)
 
 _TEMPLATE = "-facb-11e6-bd58-64006a7986d3"  # HV_GUID_VSOCK_TEMPLATE, the port in its first field (hvsocket.h)
-_VM_NAMES = {  # hvsocket.h
+VM_NAMES = {  # hvsocket.h
     "00000000-0000-0000-0000-000000000000": "any",
     "90db8b89-0d35-4f79-8ce9-49ea0ac8b7cd": "children",
     "e0e16197-dd56-4a10-9195-5ee7a155a838": "loopback",
     "a42e7cda-d03f-480c-9cc2-a4de20abb878": "parent",
     "36bd0c5c-7276-4223-88ba-7d03b654c568": "silohost",
 }
-_KNOWN_VMS = frozenset({*_VM_NAMES.values(), "wsl"})
+_KNOWN_VMS = frozenset({*VM_NAMES.values(), "wsl"})
 HYPERV_OPTIONS = ("no-suspend", "high-vtl", "container-passthru")
 """What may follow a service after a comma; docs/hyper-v.md says what each does."""
-_BROADCAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+BROADCAST_GUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # Patterns are compiled when first used, which most addresses never do: start-up is most of a small copy.
 _GUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
@@ -180,7 +180,7 @@ def service_to_port(guid: str) -> int | None:
 
 def no_service(guid: str) -> tuple[str, str] | None:
     """Return why no service can have the canonical *guid*, and what to write; None for every other, ours or not."""
-    if guid in _VM_NAMES or guid == _BROADCAST:
+    if guid in VM_NAMES or guid == BROADCAST_GUID:
         return "stands for VMs and is no service", f"a service is a port or its GUID, such as {port_to_service(DEFAULT_PORT)}"
     if guid[8:] == _TEMPLATE and service_to_port(guid) is None:
         return (
@@ -295,7 +295,7 @@ def _read_hyperv(text: str, fields: list[str]) -> HypervAddress:
     if service.startswith("/"):
         _refuse(text, "has no service", f"write hyperv:{_shown(vm)}:{DEFAULT_PORT}:{_shown(service)}")
     vm = _name(text, vm, "VM", f"parent, loopback, children, any, wsl, silohost, {example}")
-    if _find_guid(vm) == _BROADCAST:
+    if _find_guid(vm) == BROADCAST_GUID:
         _refuse(
             text,
             "names the broadcast GUID, which Windows reserves",
@@ -323,7 +323,7 @@ def _read_hyperv(text: str, fields: list[str]) -> HypervAddress:
 def _canonical_vm(vm: str) -> str:
     guid = _find_guid(vm)
     if guid is not None:
-        return _VM_NAMES.get(guid, guid)
+        return VM_NAMES.get(guid, guid)
     return vm.lower() if vm.lower() in _KNOWN_VMS else vm
 
 

@@ -33,12 +33,12 @@ from hvcopy.winsock import Fate, fault_of
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Channel", "Meter", "broken"]
+__all__ = ["AF_HYPERV", "AF_VSOCK", "POLL_SECONDS", "Channel", "Meter", "broken"]
 
-_AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
-_AF_HYPERV = 34  # hvsocket.h
-LOOK = 0.2
-"""Seconds after which a wait outside of the core looks whether it was cancelled, as the core does."""
+AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
+AF_HYPERV = 34  # hvsocket.h
+POLL_SECONDS = 0.2
+"""After which a wait outside of the core looks whether it was cancelled, as the core does."""
 _OF_THIS_MACHINE = (errno.ENOMEM, errno.ENOBUFS, errno.EBADF)
 
 
@@ -209,7 +209,7 @@ class Channel:
                 moved, ends = self.sent.moved + self.received.moved, time.monotonic() + self.timeout
             elif time.monotonic() >= ends:
                 raise TimedOut(self._stuck("sent"))
-            self._await_either(LOOK)
+            self._await_either(POLL_SECONDS)
         return self.received.moved - got + self.receive_exact(room[self.received.moved - got :])
 
     def _await_either(self, seconds: float) -> None:
@@ -246,7 +246,7 @@ class Channel:
         False when an AF_VSOCK peer has closed, of which poll(2) says nothing (net/vmw_vsock/af_vsock.c vsock_poll); other
         families either say so there or cannot tell.  Sends nothing.
         """
-        if self.sock.family != _AF_VSOCK:
+        if self.sock.family != AF_VSOCK:
             return True
         try:
             self.sock.send(b"")
@@ -290,7 +290,7 @@ class Channel:
     def _explained(self, error: OSError) -> HvcopyError:
         if error.errno == errno.ECANCELED:
             return Interrupted(f"{self.peer}: the transfer was interrupted")
-        if error.errno in _OF_THIS_MACHINE and not (self.sock.family == _AF_HYPERV and fault_of(error)):
+        if error.errno in _OF_THIS_MACHINE and not (self.sock.family == AF_HYPERV and fault_of(error)):
             return LocalFailure(f"{self.peer}: {error.strerror}")
         return broken(self.peer, error, family=self.sock.family)
 
@@ -298,9 +298,9 @@ class Channel:
 def broken(peer: str, error: OSError, *, family: int, what: str = "the connection broke") -> HvcopyError:
     """The failure of a connection of that *family* that ended in *error*, with what the family's systems mean by it."""
     words = error.strerror or str(error)
-    if family == _AF_VSOCK and error.errno == errno.EIO:
+    if family == AF_VSOCK and error.errno == errno.EIO:
         words = f"{words}; from Linux 6.17 on that may be a plain end on Hyper-V, which nothing here can tell (hv_sock)"
-    if family == _AF_HYPERV and (fault := fault_of(error)):
+    if family == AF_HYPERV and (fault := fault_of(error)):
         words = f"{fault.cause} ({fault.name})"
         if fault.fate is Fate.EXHAUSTED:
             return LocalFailure(f"{peer}: {words}", hint=fault.advice)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from subprocess import list2cmdline
 
-_HYPERV_ADMINISTRATORS = "S-1-5-32-578"  # the group's name is in the system's language
+HYPERV_ADMINISTRATORS = "S-1-5-32-578"  # the group's name is in the system's language
 _QUOTES = "'\u2018\u2019\u201a\u201b"  # PowerShell ends a quoted text at any of them (CharTraits.IsSingleQuote)
 _PLAIN = re.compile(r"(?!-[^-].*[.:])[\w.:/\\+=*?\[\]-]+")  # PowerShell parts -a.b in two
 _SPACED = re.compile(r"[\w.:/\\+=*?\[\] -]+")
@@ -25,6 +25,12 @@ def word(text: str) -> str:
     return list2cmdline([text]) if _SPACED.fullmatch(text) and " " in text else quote(text)
 
 
+def typed(words: Sequence[str]) -> tuple[str, str]:
+    """Return the command of *words*, and before it "PowerShell" when cmd would take it for another."""
+    quoted = [word(one) for one in words]
+    return "PowerShell" if any(one.startswith("'") for one in quoted) else "", " ".join(quoted)
+
+
 def elevated(program: str, arguments: Sequence[str]) -> str:
     """Return the PowerShell command that asks for rights and runs *program* with them.
 
@@ -37,5 +43,5 @@ def to_join_hyperv_administrators() -> str:
     """Return what lets this user reach VMs from the next sign-in on; an elevated PowerShell may be another user's."""
     domain, user = os.environ.get("USERDOMAIN"), os.environ.get("USERNAME")
     member = quote(f"{domain}\\{user}") if domain and user else "$env:USERNAME"
-    command = f"Add-LocalGroupMember -SID {_HYPERV_ADMINISTRATORS} -Member {member}"
+    command = f"Add-LocalGroupMember -SID {HYPERV_ADMINISTRATORS} -Member {member}"
     return f"join Hyper-V Administrators, in an elevated PowerShell: {command}, and sign in anew"

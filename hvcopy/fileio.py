@@ -64,6 +64,7 @@ __all__ = [
     "SET_OWNER",
     "SYNC",
     "TOO_LARGE",
+    "WRITEBACK",
     "all_zeros",
     "is_link",
     "describe",
@@ -85,3 +86,6 @@ __all__ = [
     "write_at",
     "write_files",
 ]
+
+WRITEBACK = 16 << 20
+"""Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""

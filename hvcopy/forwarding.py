@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hvcopy.address import Address
 from hvcopy.admission import Admission
-from hvcopy.channel import Channel
+from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, TimedOut
 from hvcopy.relay import Direction, peer_end, relay
 from hvcopy.transport import Cancellation, Listener, dial
@@ -19,7 +19,6 @@ from hvcopy.transport.closing import closed_wholly, half_closes, has_left
 from hvcopy.transport.connecting import load
 
 MAX_CONNECTIONS = 64
-POLL_SECONDS = 0.2
 STOP_SECONDS = 3.0
 GRACE = 5.0
 """Seconds without a byte that a target has to go on after its client's end, where its transport cannot half-close: it

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from hvcopy.accepting import POLL_SECONDS, Acceptor
+from hvcopy.accepting import Acceptor
 from hvcopy.admission import Admission
-from hvcopy.channel import Channel
+from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.client import DEFAULT_LANES, Client
 from hvcopy.errors import HvcopyError, Interrupted, NotAllowed, NotHvcopy
 from hvcopy.server import carry_out

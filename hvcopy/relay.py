@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from hvcopy._core import DELIVERED, FLOWING, SINK_FAILED, SOURCE_FAILED, Flow, Meter, describe
 from hvcopy._core import relay as core_relay
-from hvcopy.channel import Channel, broken
+from hvcopy.channel import AF_VSOCK, Channel, broken
 from hvcopy.descriptors import in_relay, socket_words
 from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, TimedOut, make_room
 
@@ -31,7 +31,6 @@ COPIED_TAIL = 16 << 20
 it; once this much has gone after it, it was read: socket buffers and pipes hold less."""
 EVERYTHING = 1 << 62
 
-_AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
 _AF_UNIX = getattr(socket, "AF_UNIX", 1)
 
 
@@ -54,7 +53,7 @@ def peer_end(channel: Channel) -> End:
     """Return the end that is a connection; from now on *channel* is only for this."""
     channel.wait_in_system()
     family = channel.sock.family
-    fd, messages = channel.sock.fileno(), family == _AF_VSOCK
+    fd, messages = channel.sock.fileno(), family == AF_VSOCK
     return End(fd, channel.peer, messages=messages, family=family, sends_wait=channel.bounded, awake=channel.awake)
 
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from hvcopy.accepting import POLL_SECONDS, Acceptor
-from hvcopy.channel import Channel
+from hvcopy.accepting import Acceptor
+from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.errors import (
     BadUsage,
     ConnectionLost,

@@ -292,18 +292,18 @@ class Command:
         if not self.resume_hint:
             nothing_moved = isinstance(error, Interrupted) and not self.tally.started
             return "" if nothing_moved else self.lost_hint
-        return f"nothing half-written stands under a final name; to go on, run again{as_typed(sys.argv[1:])}"
+        shell, words = _as_typed(sys.argv[1:])
+        where = f" in {shell}" if shell else ""
+        return f"nothing half-written stands under a final name; to go on, run again{where}: hvcopy {words}"
 
 
-def as_typed(words: list[str]) -> str:
-    """Return the command of these words as this system's shell takes it, behind a colon, and that shell if only one does."""
+def _as_typed(words: list[str]) -> tuple[str, str]:
+    """Return *words* as this system's shells take them, and before it the only shell that does, if that is so."""
     if sys.platform == "win32":
-        from hvcopy.elevation import word
+        from hvcopy.elevation import typed
 
-        typed = [word(one) for one in words]
-        where = " in PowerShell" if any(one.startswith("'") for one in typed) else ""
-        return f"{where}: hvcopy {' '.join(typed)}"
+        return typed(words)
     else:
         from shlex import join
 
-        return f": hvcopy {join(words)}"
+        return "", join(words)

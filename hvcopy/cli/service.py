@@ -42,7 +42,7 @@ def list_(as_json: options.Json = False) -> None:
         from hvcopy.errors import HvcopyError, printable
         from hvcopy.transport.hyperv.registry import read_services
 
-        services = read_services(_registry("list"))
+        services = read_services(_registry())
         facts["services"] = [_fact(one) for one in services]
         for one in services:
             if isinstance(one.problem, HvcopyError):
@@ -83,7 +83,7 @@ def register(
         from hvcopy.transport.hyperv.registry import read_services
 
         wanted = registration.wanted_services(which or [], pool, name)
-        registry = _registry(_typed())
+        registry = _registry()
         new = registration.missing(registry, wanted) if dry else registration.register(registry, wanted)
         guids = {one.guid for one in wanted}
         facts["services"] = [_fact(one) for one in read_services(registry) if one.guid in guids]
@@ -118,7 +118,7 @@ def unregister(
         from hvcopy.errors import NotAllowed, printable
 
         unwanted = registration.unwanted_services(which or [], pool, everything=everything)
-        registry = _registry(_typed())
+        registry = _registry()
         services = registration.removable(registry, unwanted)
         lines = [
             f"{one.guid or printable(one.key)}  {one.port or '-':<10}  {printable(one.name[:255])}" for one in services
@@ -210,17 +210,10 @@ def _run(
     command.run(run, here=True)
 
 
-def _registry(typed: str) -> Registry:
+def _registry() -> Registry:
     from hvcopy.transport.hyperv import registry
 
-    return registry.open_registry(typed)
-
-
-def _typed() -> str:
-    """Return the command as it was typed, without ``hvcopy service``, for a shell of Windows."""
-    from subprocess import list2cmdline
-
-    return list2cmdline(sys.argv[2:])
+    return registry.open_registry(sys.argv[1:])
 
 
 def _elevated(arguments: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.cli.running import Command, say
 from hvcopy.errors import HvcopyError, Interrupted, LocalFailure, ReaderGone, printable
 from hvcopy.netcat import Conversation, Habits
@@ -14,9 +15,7 @@ from hvcopy.transport.closing import half_closes
 if TYPE_CHECKING:
     from hvcopy.address import Address
     from hvcopy.admission import Admission
-    from hvcopy.channel import Channel
 
-POLL_SECONDS = 0.2
 ANSWERS = ("the program that is to answer on {}", "hvcopy nc -l {}")
 
 

@@ -47,6 +47,7 @@ if sys.platform == "win32":
     import socket
     import winreg
 
+    from hvcopy.elevation import HYPERV_ADMINISTRATORS
     from hvcopy.transport.hyperv.registry import open_registry
 
     _SERVICES = r"SYSTEM\CurrentControlSet\Services"
@@ -54,7 +55,6 @@ if sys.platform == "win32":
     _BIOS = r"HARDWARE\DESCRIPTION\System\BIOS"
     _LXSS = r"Software\Microsoft\Windows\CurrentVersion\Lxss"
     _ADMINISTRATORS = "S-1-5-32-544"
-    _HYPERV_ADMINISTRATORS = "S-1-5-32-578"
 
     def _gather() -> Windows:
         start = _value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmicguestinterface", "Start")
@@ -65,7 +65,7 @@ if sys.platform == "win32":
             has_family=hasattr(socket, "AF_HYPERV"),
             refusal=_refusal(),
             administrator=_member(_ADMINISTRATORS),
-            group=_member(_HYPERV_ADMINISTRATORS),
+            group=_member(HYPERV_ADMINISTRATORS),
             vmms=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmms", "Start") is not None,
             vmcompute=_value(winreg.HKEY_LOCAL_MACHINE, rf"{_SERVICES}\vmcompute", "Start") is not None,
             guest_of=host if isinstance(host, str) else "" if _is_virtual() else None,

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 RESUMABLE = 8 * MIB
 """Smaller files are sent again whole: asking for their blocks would cost more than it saves."""
-WRITEBACK = 16 * MIB
-"""Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""
 
 
 class Incoming:
@@ -88,8 +86,8 @@ class Incoming:
         """Write one block, of which the first *written* bytes are there already.  Raises OSError."""
         if written < len(data):
             fileio.write_at(self._fd, data[written:], offset + written, self.sparse)
-        if self._sync and offset % WRITEBACK == 0 and offset:
-            fileio.start_writeback(self._fd, offset - WRITEBACK, WRITEBACK)
+        if self._sync and offset % fileio.WRITEBACK == 0 and offset:
+            fileio.start_writeback(self._fd, offset - fileio.WRITEBACK, fileio.WRITEBACK)
 
     def record(self, index: int, block_digest: bytes) -> None:
         """Note a written block for a later resume.  One thread at a time."""

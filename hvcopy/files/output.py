@@ -16,14 +16,11 @@ from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import open_directory
 from hvcopy.files.destination import refuse_unsafe
 from hvcopy.files.names import check_typed, is_device
-from hvcopy.wire.frames import MIB
 from hvcopy.wire.messages import CACHED, SYNCED
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-WRITEBACK = 16 * MIB
-"""Bytes after which the disk is asked to begin, so that the fsync at the end finds little left."""
 
 
 def is_replaceable(path: str) -> bool:
@@ -72,9 +69,9 @@ class OutputFile:
             else:
                 fileio.write_at(self._fd, data, self._length, False)
             before, self._length = self._length, self._length + size
-            if self._sync and before // WRITEBACK != self._length // WRITEBACK:
-                start = before // WRITEBACK * WRITEBACK
-                fileio.start_writeback(self._fd, start, WRITEBACK)
+            if self._sync and before // fileio.WRITEBACK != self._length // fileio.WRITEBACK:
+                start = before // fileio.WRITEBACK * fileio.WRITEBACK
+                fileio.start_writeback(self._fd, start, fileio.WRITEBACK)
 
     def lost(self) -> None:
         """Nothing: a file has no reader that could leave."""

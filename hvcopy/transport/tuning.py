@@ -12,9 +12,9 @@ import struct
 import sys
 
 from hvcopy.address import Address, HybridAddress
+from hvcopy.channel import AF_VSOCK
 from hvcopy.transport.options import plain
 
-AF_VSOCK = getattr(socket, "AF_VSOCK", 40)
 SO_VM_SOCKETS_BUFFER_SIZE = 0  # linux/vm_sockets.h; the values are u64
 SO_VM_SOCKETS_BUFFER_MAX_SIZE = 2
 SO_VM_SOCKETS_CONNECT_TIMEOUT = 6  # _OLD: struct timeval of two C longs

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from hvcopy.address import Address, UnixAddress
+from hvcopy.address import LONGEST_SOCKET_PATH, Address, UnixAddress
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure
@@ -23,8 +23,6 @@ from hvcopy.transport.patience import Patience
 
 assert sys.platform != "win32"  # CPython has no AF_UNIX there; `dial` and `listen` say so
 
-LONGEST_PATH = 107
-"""Bytes: sockaddr_un has room for 108 with the final zero (unix(7))."""
 
 _ABSENT = {
     errno.ENOENT: "nobody listens there: the socket file does not exist",
@@ -195,9 +193,9 @@ def _is_socket(path: str) -> bool:
 
 def _check_length(address: Address, path: str) -> None:
     size = len(os.fsencode(path))
-    if size > LONGEST_PATH:
+    if size > LONGEST_SOCKET_PATH:
         raise BadUsage(
-            f"{address}: the path of a unix socket has at most {LONGEST_PATH} bytes, this one has {size}",
+            f"{address}: the path of a unix socket has at most {LONGEST_SOCKET_PATH} bytes, this one has {size}",
             hint="choose a shorter path, such as one in /run or /tmp",
         )
 

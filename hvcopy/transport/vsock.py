@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 from hvcopy.address import CID_ANY, VsockAddress
+from hvcopy.channel import AF_VSOCK
 from hvcopy.errors import BadUsage, HvcopyError, NotAllowed
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
@@ -80,7 +81,7 @@ def _open(address: VsockAddress) -> socket.socket:
             f"{address}: AF_VSOCK is Linux's", hint=f"on Windows the same port of a VM is hyperv:VM:{address.port}"
         )
     try:
-        return socket.socket(tuning.AF_VSOCK, socket.SOCK_STREAM)
+        return socket.socket(AF_VSOCK, socket.SOCK_STREAM)
     except OSError as error:
         if error.errno in EXHAUSTED:
             raise

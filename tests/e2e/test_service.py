@@ -16,12 +16,19 @@ def test_conversions_work_everywhere() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it works")
-@pytest.mark.parametrize("words", [["list"], ["register", "18518", "--name", "a b"], ["unregister", "18518", "--yes"]])
-def test_registration_belongs_to_the_windows_host(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        (["list"], ": hvcopy service list"),
+        (["register", "18518", "--name", "a b"], ': hvcopy service register 18518 --name "a b"'),
+        (["register", "18518", "--name", "a's"], " in PowerShell: hvcopy service register 18518 --name 'a''s'"),
+        (["unregister", "18518", "--yes"], ": hvcopy service unregister 18518 --yes"),
+    ],
+)
+def test_registration_belongs_to_the_windows_host(words: list[str], typed: str) -> None:
     done = run("service", *words)
     assert (done.code, done.out) == (2, "")
-    typed = " ".join(f'"{word}"' if " " in word else word for word in words)
-    assert f"type there: hvcopy service {typed};" in done.err
+    assert f"type there{typed};" in done.err
     assert "none is needed when the guest listens" in done.err
     assert run("service", *words, "--json").result["exit_code"] == 2
 

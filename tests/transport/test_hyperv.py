@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from hvcopy.address import HypervAddress
-from hvcopy.channel import Channel
+from hvcopy.channel import AF_HYPERV, Channel
 from hvcopy.errors import (
     BadUsage,
     ConnectionLost,
@@ -77,7 +77,7 @@ def test_both_ends_know_the_vm_of_the_other() -> None:
 def test_sockets_are_what_the_system_calls_hyper_v() -> None:
     with hyperv_pair() as (dialled, accepted):
         for channel in (dialled, accepted):
-            assert channel.sock.family == sockets.AF_HYPERV
+            assert channel.sock.family == AF_HYPERV
             assert not channel.sock.getblocking()
         vm, service = accepted.sock.getpeername()
         assert uuid.UUID(vm)

@@ -13,13 +13,12 @@ from collections.abc import Callable
 import pytest
 
 from hvcopy.address import VsockAddress
-from hvcopy.channel import Channel
+from hvcopy.channel import AF_VSOCK, Channel
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NobodyListens, NotAllowed
 from hvcopy.transport import Cancellation, dial, listen, vsock
 from hvcopy.transport.options import plain
 from hvcopy.transport.peer import allowed
 from hvcopy.transport.tuning import (
-    AF_VSOCK,
     HV_SOCK_RING,
     SO_VM_SOCKETS_CONNECT_TIMEOUT,
     VSOCK_BUFFER,

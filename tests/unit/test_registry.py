@@ -299,7 +299,7 @@ def test_a_key_with_keys_below_it_is_left_alone() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="here is one")
 def test_elsewhere_than_on_windows_it_says_where_to_type_what() -> None:
     with pytest.raises(BadUsage, match="Windows host") as caught:
-        open_registry("register 5001")
+        open_registry(["service", "register", "5001"])
     assert "hvcopy service register 5001" in caught.value.hint
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from hvcopy import fileio
 from hvcopy.errors import LocalFailure
 from hvcopy.files import sink as sinks
 from hvcopy.files.confined import open_directory
@@ -389,21 +387,6 @@ def test_write_pack_sets_set_id_bits_only_with_the_owner(root: Path, owner: bool
         pytest.skip("only root may give files away")
     put(Sink(plan(root, owner=owner)), (group((b"a", b""), mode=0o4755), b""))
     assert stat.S_IMODE((root / "a").stat().st_mode) == mode
-
-
-@pytest.mark.parametrize("code", sorted(sinks.FATAL))
-def test_write_pack_on_a_full_disk_stops_the_copy(root: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    monkeypatch.setattr(fileio, "write_files", lambda *_: code.to_bytes(4, "little"))
-    with pytest.raises(OSError, match=os.strerror(code)):
-        put(Sink(plan(root)), (group((b"a", b"x")), b"x"))
-
-
-def test_write_pack_on_another_failure_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses = errno.EACCES.to_bytes(4, "little") + bytes(4)
-    monkeypatch.setattr(fileio, "write_files", lambda *_: statuses)
-    result = put(Sink(plan(root)), (group((b"a", b"x"), (b"b", b"y")), b"xy"))
-    assert result.failures == [(0, 10, f"writing failed: {os.strerror(errno.EACCES)}")]
-    assert result.files == 1
 
 
 def test_write_pack_of_nothing_is_nothing(root: Path) -> None:

@@ -8,17 +8,11 @@ from __future__ import annotations
 import re
 import uuid
 
-from hvcopy.address import HypervAddress, parse_guid
+from hvcopy.address import BROADCAST_GUID, VM_NAMES, HypervAddress, parse_guid
 from hvcopy.errors import BadUsage
 
-BY_NAME: dict[str, uuid.UUID] = {  # hvsocket.h
-    "any": uuid.UUID("00000000-0000-0000-0000-000000000000"),
-    "children": uuid.UUID("90db8b89-0d35-4f79-8ce9-49ea0ac8b7cd"),
-    "loopback": uuid.UUID("e0e16197-dd56-4a10-9195-5ee7a155a838"),
-    "parent": uuid.UUID("a42e7cda-d03f-480c-9cc2-a4de20abb878"),
-    "silohost": uuid.UUID("36bd0c5c-7276-4223-88ba-7d03b654c568"),
-}
-BROADCAST = uuid.UUID("ffffffff-ffff-ffff-ffff-ffffffffffff")
+BY_NAME = {name: uuid.UUID(guid) for guid, name in VM_NAMES.items()}
+BROADCAST = uuid.UUID(BROADCAST_GUID)
 FOR_LISTENING = frozenset({"any", "children"})
 """They stand for many, so nobody connects to them."""
 

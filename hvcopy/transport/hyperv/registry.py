@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from hvcopy.address import parse_guid, service_to_port
-from hvcopy.elevation import word
+from hvcopy.elevation import typed, word
 from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NotAllowed, printable
 
 PATH = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Virtualization\GuestCommunicationServices"
@@ -122,14 +123,17 @@ def to_register(service: str, guid: str = "PORT") -> str:
     return f"hvcopy service register {guid} --name {word(service)}"
 
 
-def open_registry(command: str = "list") -> Registry:
+def open_registry(command: Sequence[str] = ("service", "list")) -> Registry:
     """Return the registry of this machine.  Raises BadUsage where there is none; *command* is what to type on Windows."""
     if sys.platform == "win32":
         return WindowsRegistry()
-    raise BadUsage(
-        "services of Hyper-V are registered on the Windows host, and this is no Windows",
-        hint=f"type there: hvcopy service {command}; none is needed when the guest listens and the host connects",
-    )
+    else:
+        shell, words = typed(command)
+        where = f" in {shell}" if shell else ""
+        raise BadUsage(
+            "services of Hyper-V are registered on the Windows host, and this is no Windows",
+            hint=f"type there{where}: hvcopy {words}; none is needed when the guest listens and the host connects",
+        )
 
 
 if sys.platform == "win32":

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hvcopy.address import HypervAddress
+from hvcopy.channel import AF_HYPERV
 from hvcopy.errors import BadUsage
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure
@@ -21,8 +22,7 @@ from hvcopy.transport.hyperv import failures, machines
 from hvcopy.transport.hyperv.resolve import Lookups, resolve
 from hvcopy.transport.patience import SLICE, Patience
 
-AF_HYPERV = 34  # hvsocket.h, as all that follow
-HV_PROTOCOL_RAW = 1  # the protocol, and the level of its options; accept() gives sockets of protocol 0
+HV_PROTOCOL_RAW = 1  # hvsocket.h, as all that follow; also the level of its options. accept() gives sockets of protocol 0
 HVSOCKET_CONNECT_TIMEOUT = 0x01
 HVSOCKET_CONTAINER_PASSTHRU = 0x02
 HVSOCKET_CONNECTED_SUSPEND = 0x04
