@@ -13,7 +13,7 @@ from hvcopy.transport import Listener
 
 class Acceptor:
     """Gives each connection to *converse*, in its own thread; beyond *places* of them it is refused, with *full* as the reason,
-    and beyond as many of those it is closed.
+    and beyond as many of those it is closed, as it is at once when there is no reason to give: to a peer without a protocol.
 
     *converse* blocks, and may raise HvcopyError, of which *on_failed* hears with the peer's name.  *timeout* becomes the
     channels'.  ``run`` blocks until ``stop``; both from any thread.
@@ -25,7 +25,7 @@ class Acceptor:
         converse: Callable[[Channel], None],
         *,
         places: int,
-        full: str,
+        full: str = "",
         timeout: float,
         on_failed: Callable[[str, HvcopyError], None],
     ) -> None:
@@ -58,7 +58,7 @@ class Acceptor:
                 with self._lock:
                     self._channels.add(channel)
                 self._start(channel, self._run, self._free)
-            elif self._refusing.acquire(blocking=False):
+            elif self._full and self._refusing.acquire(blocking=False):
                 self._start(channel, self._refuse, self._refusing)
             else:
                 channel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from hvcopy.accepting import Acceptor
@@ -72,7 +73,7 @@ def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally
                 raise NotHvcopy("the peer wants a job of a kind that this release does not know")
 
 
-class Reception:
+class Reception(ABC):
     """Lets in whom *admission* lets in, and hands over jobs of *kinds*.  ``run`` blocks until ``stop``; both from any thread.
 
     *allowed* are those of *kinds* of which peers are told; all of them when it is None.
@@ -97,7 +98,7 @@ class Reception:
         self.once = once
         self._acceptor = Acceptor(
             listener,
-            self.converse,
+            self._converse,
             places=MAX_CLIENTS,
             full=f"the server already serves {MAX_CLIENTS} connections",
             timeout=timeout,
@@ -127,8 +128,8 @@ class Reception:
         self._acceptor.cancel()
         self._acceptor.join(STOP_SECONDS)
 
-    def converse(self, channel: Channel) -> None:
-        """Serve one connection in a thread of its own, and close it.  Raises HvcopyError; blocks."""
+    def _converse(self, channel: Channel) -> None:
+        """Serve one connection, and close it."""
         self.admission.let_in(channel)
         link, agreed = self._terms.meet(channel, connector=False)
         try:
@@ -178,9 +179,9 @@ class Reception:
                 )
             self._taken = self.once
 
+    @abstractmethod
     def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:
         """Do *job*, answer it with READY or ERROR, and close *lanes*.  Raises HvcopyError; blocks."""
-        raise NotImplementedError  # not abstract: a reception of raw connections has no jobs
 
 
 class Server(Reception):

@@ -22,12 +22,12 @@ from hvcopy.measuring.figures import Interval, Outcome
 from hvcopy.measuring.plan import Plan
 from hvcopy.measuring.serving import MOST_BUFFER, BenchServer
 from hvcopy.measuring.sweep import Sweep
-from hvcopy.server import Reception
 from hvcopy.transport import listen
 from hvcopy.units import parse_size
 
 if TYPE_CHECKING:
     from hvcopy.measuring.myself import Myself
+    from hvcopy.measuring.rawserving import RawServer
 
 SECONDS, SWEEP_SECONDS = 2.0, 0.2
 SWEEP = "sweep"
@@ -211,13 +211,15 @@ def answer(
             say(f"hvcopy: {printable(peer)}: {words.served(outcome)}")
 
     with listen(address, buffer=wishes.buffer, timeout=timeout) as listener:
-        server: Reception
+        server: RawServer | BenchServer
         if wishes.raw:
             from hvcopy.measuring.rawserving import RawServer
 
             seconds = SECONDS if wishes.seconds is None else wishes.seconds
             plan = plans.make_plan(plans.RECV if wishes.reverse else plans.SEND, seconds=seconds, length=wishes.length)
-            server = RawServer(listener, admission, plan=plan, timeout=timeout, events=log, measured=measured)
+            server = RawServer(
+                listener, admission, plan=plan, timeout=timeout, on_failed=log.failed, measured=measured
+            )
         else:
             most = wishes.buffer or MOST_BUFFER
             server = BenchServer(listener, admission, timeout=timeout, most_buffer=most, events=log, measured=measured)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from hvcopy.accepting import Acceptor
 from hvcopy.admission import Admission
 from hvcopy.channel import Channel
-from hvcopy.errors import NotAllowed
+from hvcopy.errors import HvcopyError, NotAllowed
 from hvcopy.measuring import raw
 from hvcopy.measuring.clock import Clock
 from hvcopy.measuring.figures import Flow, Outcome, Side
 from hvcopy.measuring.plan import Plan
-from hvcopy.server import Events, Reception
+from hvcopy.server import MAX_CLIENTS, STOP_SECONDS
 from hvcopy.transport import Listener
 
 
-class RawServer(Reception):
-    """A sink, or with a *plan* that receives a source.  *measured* hears of each connection, from its thread."""
+class RawServer:
+    """A sink, or with a *plan* that receives a source.  ``run`` blocks until ``stop``; both from any thread.
+
+    *measured* hears of each connection, *on_failed* of each that fails or is not let in, from their threads.
+    """
 
     def __init__(
         self,
@@ -25,18 +29,30 @@ class RawServer(Reception):
         admission: Admission,
         *,
         plan: Plan,
-        timeout: float = 30.0,
-        events: Events | None = None,
-        measured: Callable[[str, Outcome], None] = lambda peer, outcome: None,
+        timeout: float,
+        on_failed: Callable[[str, HvcopyError], None],
+        measured: Callable[[str, Outcome], None],
     ) -> None:
-        super().__init__(listener, admission, kinds=frozenset(), timeout=timeout, events=events)
+        self._admission = admission
         self._plan = plan
         self._measured = measured
+        self._acceptor = Acceptor(
+            listener, self._measure, places=MAX_CLIENTS, timeout=timeout, on_failed=on_failed
+        )
 
-    def converse(self, channel: Channel) -> None:
-        """Measure one connection until its peer, or the plan's time, ends it."""
+    def run(self) -> None:
+        """Accept and measure until stopped, each connection until its peer, or the plan's time, ends it.  Raises HvcopyError."""
+        self._acceptor.run()
+        self._acceptor.cancel()
+        self._acceptor.join(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Accept nothing more, and end what is under way; ``run`` returns within a few seconds."""
+        self._acceptor.stop()
+
+    def _measure(self, channel: Channel) -> None:
         try:
-            self.admission.check(channel)
+            self._admission.check(channel)
         except NotAllowed:
             channel.close()
             raise

@@ -17,6 +17,7 @@ from commands import Running, Server, answering, eventually, run
 from peers import Behaviour, Listening, connect, drain, sends_zeros
 
 from e2e.conftest import TRANSPORTS
+from hvcopy.server import MAX_CLIENTS
 
 SHORT = ("-t", "100ms", "--timeout", "2")
 MIB = 1 << 20
@@ -252,6 +253,16 @@ def test_a_source_sends_until_its_time_is_over(socket_address: str) -> None:
         source.line("recv for 0\\.\\d\\d s, sent ")
     assert received > 0
     assert received % 10240 == 0
+
+
+def test_who_finds_no_place_is_sent_nothing_that_could_be_taken_for_data(socket_address: str) -> None:
+    with answering(socket_address, "--raw") as (server, address), ExitStack() as peers:
+        for _ in range(MAX_CLIENTS):
+            peers.enter_context(connect(address))
+        late = peers.enter_context(connect(address))
+        assert late.recv(100) == b""
+        server.signal(signal.SIGINT)
+        assert server.finish().code == 0
 
 
 def test_a_source_without_any_time_is_2(socket_address: str) -> None:
