@@ -169,6 +169,11 @@ def make_room(code: int | None) -> str:
     return "make room there and run the same command again" if code in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
+def said_of(peer: str, message: str) -> str:
+    """Return *message* behind the name of the *peer* that it is about, unless it begins with it."""
+    return message if message.startswith(peer) else f"{peer}: {message}"
+
+
 def printable(text: bytes | str) -> str:
     """Return *text* safe to print: one line, no control or escape character, undecodable bytes as ``\\xNN``.
 

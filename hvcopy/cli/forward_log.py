@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hvcopy.cli.running import say
-from hvcopy.errors import HvcopyError, printable
+from hvcopy.errors import HvcopyError, printable, said_of
 from hvcopy.forwarding import Events
 from hvcopy.units import format_size
 
@@ -29,8 +29,7 @@ class ForwardLog(Events):
     def failed(self, peer: str, error: HvcopyError) -> None:
         """Tell of a connection that failed."""
         if not self._quiet:
-            text = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
-            say(f"hvcopy: {printable(text)}")
+            say(f"hvcopy: {printable(said_of(peer, error.message))}")
 
     def full(self, limit: int) -> None:
         """Tell, the first time, that connections wait."""

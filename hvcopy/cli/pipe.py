@@ -115,14 +115,13 @@ def _listening(
 ) -> Iterator[StreamListener]:
     """Listen until the end of the block, which one peer or many may have been waited for."""
     from hvcopy.cli.running import say
-    from hvcopy.errors import printable
+    from hvcopy.errors import printable, said_of
     from hvcopy.streams import StreamListener
     from hvcopy.transport import listen
 
     def refused(peer: str, error: HvcopyError) -> None:
         if not command.quiet:
-            text = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
-            say(f"hvcopy: {printable(text)}")
+            say(f"hvcopy: {printable(said_of(peer, error.message))}")
 
     with listen(where, buffer=buffer, timeout=timeout) as listener:
         if not command.quiet:

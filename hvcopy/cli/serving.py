@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hvcopy.cli.running import say
-from hvcopy.errors import HvcopyError, LocalFailure, printable
+from hvcopy.errors import HvcopyError, LocalFailure, printable, said_of
 from hvcopy.files.confined import Handle, open_directory
 from hvcopy.server import Events
 from hvcopy.transfer.tally import Tally
@@ -35,5 +35,4 @@ class ServerLog(Events):
     def failed(self, peer: str, error: HvcopyError) -> None:
         """Tell of a connection or session that failed."""
         if not self._quiet:
-            text = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
-            say(f"hvcopy: {printable(text)}")
+            say(f"hvcopy: {printable(said_of(peer, error.message))}")

@@ -84,7 +84,6 @@ class Packed:
     """What became of one pack: counts, and (index, exit code, message) of each failure."""
 
     files: int = 0
-    bytes: int = 0
     same: int = 0
     skipped: int = 0
     failures: list[tuple[int, int, str]] = field(default_factory=list)
@@ -296,7 +295,6 @@ class Sink:
             | (fileio.SET_OWNER if plan.owner else 0)
         )
         statuses = fileio.write_files(todo.dirfds(), todo.names, todo.places, todo.contents, self._prefix, flags)
-        result.bytes = len(todo.contents)
         if not any(statuses):
             result.files += len(todo.names)
             with plan.lock:

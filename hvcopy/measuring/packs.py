@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-
-from xxhash import xxh3_128
 
 from hvcopy.errors import DigestMismatch, NotHvcopy
 from hvcopy.session.receiver import MAX_PACKED, ReceiverBook
@@ -15,7 +12,9 @@ from hvcopy.transfer.link import Link
 from hvcopy.transfer.packing import CONTENTS
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
+from hvcopy.wire.digests import DIGEST_SIZE
 from hvcopy.wire.frames import Type
+from hvcopy.wire.packs import fixed_part, open_pack
 
 
 class Packs:
@@ -46,11 +45,8 @@ class Packs:
             self._last_id += 1
             ident = self._last_id
             self._unanswered[ident] = b""  # counts from now on; nothing can answer it before it is sent
-        state = xxh3_128(struct.pack("<QII", ident, len(self._manifest), 0))
-        state.update(self._manifest)
-        state.update(self._contents)
-        self._unanswered[ident] = state.digest()
-        fixed = frames.PACK.pack(state.digest(), ident, len(self._manifest), 0)
+        fixed = fixed_part(ident, self._manifest, self._contents)
+        self._unanswered[ident] = fixed[:DIGEST_SIZE]
         link.send_frame(Type.PACK, fixed, self._manifest, self._contents)
 
     def acknowledged(self, acks: m.Acks) -> None:
@@ -67,16 +63,8 @@ class Packs:
 
     def take(self, body: memoryview | bytes) -> None:
         """Verify one pack and acknowledge it.  Raises NotHvcopy or DigestMismatch."""
-        if len(body) < frames.PACK.size:
-            raise NotHvcopy(f"the peer sent a PACK of {len(body)} bytes")
-        digest, ident, length, _ = frames.PACK.unpack_from(body)
-        view = memoryview(body)
-        if xxh3_128(view[16:]).digest() != digest:
-            raise DigestMismatch("a pack arrived damaged")
-        if length > min(len(body) - frames.PACK.size, frames.MAX_CONTROL_BODY):
-            raise NotHvcopy("the peer sent a PACK whose manifest is longer than may be")
-        contents = len(body) - frames.PACK.size - length
-        files = self._book.check_pack(m.decode_groups(view[frames.PACK.size : len(body) - contents]), contents)
-        self._lanes.control.send(m.Acks([m.Ack(ident, m.DONE, digest=digest, files=files)]))
+        pack = open_pack(body)
+        files = self._book.check_pack(pack.groups, len(pack.contents))
+        self._lanes.control.send(m.Acks([m.Ack(pack.id, m.DONE, digest=pack.digest, files=files)]))
         with self._lanes.changed:
             self.files += files

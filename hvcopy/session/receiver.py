@@ -38,7 +38,6 @@ class Expected(Struct):
     """Why what stands there could not be compared."""
     root: bytes = b""
     length: int = 0
-    reused: int = 0
 
 
 class ReceiverBook:

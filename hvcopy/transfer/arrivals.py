@@ -14,6 +14,7 @@ from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
 from hvcopy.wire.frames import Frame, Type
+from hvcopy.wire.packs import open_pack
 
 
 class Arrivals:
@@ -40,30 +41,19 @@ class Arrivals:
         return True
 
     def _pack(self, sink: Sink, body: memoryview | bytes) -> None:
-        body = memoryview(body)
         if self._inbox.dry:
             raise NotHvcopy("the peer sent contents in a dry run")
-        if len(body) < frames.PACK.size:
-            raise NotHvcopy(f"the peer sent a PACK of {len(body)} bytes")
-        wanted, ident, manifest, _ = frames.PACK.unpack_from(body)
-        if digest(body[16:]) != wanted:
-            raise DigestMismatch(
-                "small files arrived damaged; none of that pack was kept", hint="run the same command again"
-            )
-        if manifest > min(len(body) - frames.PACK.size, frames.MAX_CONTROL_BODY):
-            raise NotHvcopy("the peer sent a PACK whose manifest is longer than may be")
-        contents = body[frames.PACK.size + manifest :]
-        groups = m.decode_groups(body[frames.PACK.size : len(body) - len(contents)])
-        count = self._inbox.book.check_pack(groups, len(contents))
+        pack = open_pack(body)
+        count = self._inbox.book.check_pack(pack.groups, len(pack.contents))
         with self._inbox.lanes.watchdog.own_work():
-            result = sink.write_pack(groups, contents, self._inbox.book.admit)
+            result = sink.write_pack(pack.groups, pack.contents, self._inbox.book.admit)
         failures = sorted(result.failures)
-        self._inbox.tally.add(files=result.files, same=result.same, skipped=result.skipped, bytes=len(contents))
+        self._inbox.tally.add(files=result.files, same=result.same, skipped=result.skipped, bytes=len(pack.contents))
         self._inbox.packs += 1
         for index, code, message in failures:
-            self._inbox.tally.fail(self._inbox.shown(*m.place_in_pack(groups, index)), code, message)
+            self._inbox.tally.fail(self._inbox.shown(*m.place_in_pack(pack.groups, index)), code, message)
         done = count - result.same - result.skipped - len(failures)
-        ack = m.Ack(ident, m.DONE, 0, "", wanted, done, result.same, result.skipped, failures)
+        ack = m.Ack(pack.id, m.DONE, 0, "", pack.digest, done, result.same, result.skipped, failures)
         self._inbox.reply(m.Acks([ack]))
         self._inbox.consider_growing()
 

@@ -203,7 +203,6 @@ class Entrance:
             except BaseException:
                 incoming.abandon(keep=False)
                 raise
-            expected.reused = incoming.reused
             self._inbox.incoming[entry.id] = incoming
         self._inbox.tally.add(reused=incoming.reused, bytes=incoming.reused)
         self._inbox.tally.current = self._inbox.shown(entry.source, entry.path)

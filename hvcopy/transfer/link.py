@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvcopy.buffers import buffer
 from hvcopy.channel import Channel
-from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable
+from hvcopy.errors import BY_EXIT_CODE, ConnectionLost, HvcopyError, NotHvcopy, TimedOut, printable, said_of
 from hvcopy.wire.frames import COVERED, HEADER, LIVE, MAGIC, Frame, Type, check_seal, header, parse_header
 from hvcopy.wire.messages import Bye, Error, Message, Ping, decode, encode
 
@@ -39,8 +39,8 @@ def named(error: HvcopyError, peer: str) -> HvcopyError:
     """Return *error* with the peer's name and a next step, where what breaks the protocol was found without either."""
     if not isinstance(error, NotHvcopy):
         return error
-    message = error.message if error.message.startswith(peer) else f"{peer}: {error.message}"
-    return NotHvcopy(message, hint=error.hint or "is it hvcopy, of a like version, that is at the other end?")
+    hint = error.hint or "is it hvcopy, of a like version, that is at the other end?"
+    return NotHvcopy(said_of(peer, error.message), hint=hint)
 
 
 class Link:

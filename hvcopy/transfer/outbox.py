@@ -54,7 +54,6 @@ class Candidate(Struct):
     name: bytes
     size: int
     entry: m.Entry
-    sparse: bool
 
 
 class Outbox(Struct):

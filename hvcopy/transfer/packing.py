@@ -7,8 +7,6 @@ import struct
 from collections.abc import Iterator
 from itertools import islice, repeat
 
-from xxhash import xxh3_128
-
 from hvcopy import fileio
 from hvcopy.files import attributes
 from hvcopy.files.outgoing import CHANGED, not_read
@@ -18,8 +16,9 @@ from hvcopy.transfer.linking import LinkEntry
 from hvcopy.transfer.outbox import Candidate, Names, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
-from hvcopy.wire.digests import MAX_SIZE
+from hvcopy.wire.digests import DIGEST_SIZE, MAX_SIZE
 from hvcopy.wire.frames import LINKED, MIB, SMALL, Type
+from hvcopy.wire.packs import fixed_part
 
 CONTENTS = 2 * MIB
 """Contents of one pack at most; with its manifest it stays far below the protocol's bound."""
@@ -142,7 +141,7 @@ class Packing:
             xattrs=xattrs,
         )
         entry = m.Entry(m.FILE, 0, names.source, path, mode & 0o7777, size, mtime, extra)
-        self._candidates.append(Candidate(names.source, path, names.handle, name, size, entry, False))
+        self._candidates.append(Candidate(names.source, path, names.handle, name, size, entry))
 
     def _send(self, link: Link) -> None:
         outbox = self._outbox
@@ -150,13 +149,10 @@ class Packing:
         manifest = m.encode_groups(self._groups)
         with outbox.lanes.changed:
             ident = outbox.book.new_id()
-        state = xxh3_128(struct.pack("<QII", ident, len(manifest), 0))
-        state.update(manifest)
-        state.update(contents)
-        pack = Packed(ident, state.digest(), self._groups, sum(len(group.names) for group in self._groups))
+        fixed = fixed_part(ident, manifest, contents)
+        pack = Packed(ident, fixed[:DIGEST_SIZE], self._groups, sum(len(group.names) for group in self._groups))
         with outbox.lanes.changed:
             outbox.book.packs[ident] = pack
-        fixed = frames.PACK.pack(pack.digest, ident, len(manifest), 0)
         outbox.slow_down(len(contents))
         outbox.tally.current = outbox.shown(self._groups[0].source, self._groups[0].directory)
         link.send_frame(Type.PACK, fixed, manifest, contents)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import struct
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from hvcopy.session.receiver import ReceiverBook
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import HEADER, MAGIC, Type
+from hvcopy.wire.packs import fixed_part, open_pack
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
@@ -244,25 +244,18 @@ GROUPS = [
 
 def test_pack_is_sent_as_its_vector() -> None:
     manifest, contents = m.encode_groups(GROUPS), b"helloxyz"
-    rest = struct.pack("<QII", 7, len(manifest), 0) + manifest + contents
-    fixed = frames.PACK.pack(xxh3_128_digest(rest), 7, len(manifest), 0)
-    assert fixed[16:] == rest[:16]
-    body = fixed + manifest + contents
+    body = fixed_part(7, manifest, contents) + manifest + contents
     assert framed(Type.PACK, body).hex() == vector("pack").hex()
 
 
 def test_pack_vector_is_understood() -> None:
     kind, flags, body = split(vector("pack"))
     assert (kind, flags) == (Type.PACK, 0)
-    digest, ident, length, zero = frames.PACK.unpack_from(body)
-    assert (ident, zero) == (7, 0)
-    assert digest == xxh3_128_digest(body[16:]) == PACK_DIGEST
-    groups = m.decode_groups(body[frames.PACK.size : frames.PACK.size + length])
-    contents = body[frames.PACK.size + length :]
-    assert groups == GROUPS
-    assert contents == b"hello" b"" b"xyz"
-    assert ReceiverBook(dirs=[True, False], check_path=lambda path: None).check_pack(groups, len(contents)) == 3
-    assert [m.place_in_pack(groups, index) for index in range(3)] == [(0, b"d/e/a"), (0, b"d/e/b"), (1, b"")]
+    assert xxh3_128_digest(body[16:]) == PACK_DIGEST
+    pack = open_pack(body)
+    assert pack == (7, PACK_DIGEST, GROUPS, b"hello" b"" b"xyz")
+    assert ReceiverBook(dirs=[True, False], check_path=lambda path: None).check_pack(pack.groups, len(pack.contents)) == 3
+    assert [m.place_in_pack(pack.groups, index) for index in range(3)] == [(0, b"d/e/a"), (0, b"d/e/b"), (1, b"")]
 
 
 # ---- handshake: computed here once more, by the words of section 3
