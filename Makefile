@@ -7,6 +7,7 @@ PYTHON ?=
 VENV ?= .venv
 JOBS ?= 6
 ARGS ?=
+BUNDLE_PYTHONS ?= 3.11 3.12 3.13 3.14
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -34,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check build lanes lane-kernel lane-guest test-windows bench wheel dist faults asan lint types
+.PHONY: help demo test check build lanes lane-kernel lane-guest test-windows bench wheel dist bundle faults asan lint types
 .PHONY: check-windows werror clean distclean FORCE
 
 help: ## List the verbs
@@ -83,6 +84,10 @@ dist: $(VENV)/.check ## Build the sdist, and from it the abi3 wheel, into dist/
 
 wheel: $(VENV)/.check ## Build the wheel alone into dist/
 	$(PY) -m build --wheel --outdir dist .
+
+bundle: wheel $(VENV)/.bundle ## Build dist/hvcopy.pex, one file that needs nothing of a guest but its Python (docs/guest.md)
+	$(PY) -m pex dist/hvcopy-*.whl -c hvcopy -o dist/hvcopy.pex --venv --sh-boot \
+	    $(foreach V,$(BUNDLE_PYTHONS),--platform linux_$$(uname -m)-cp-$V-cp$(subst .,,$V))
 
 faults: build $(VENV)/.test build/faults/.built ## Run the tests in which system calls fail by plan
 	$(PYTEST) tests/faults $(ARGS)
@@ -142,12 +147,17 @@ $(CORE): $(CORE_SOURCES) $(VENV)/.tools | $(VENV)/.run
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.run
 	@echo "hvcopy: fetching what the tests need"
-	@$(PIP) --group test build || $(NO_PACKAGES)
+	@$(PIP) --group test --group bundle build || $(NO_PACKAGES)
 	@touch $@
 
 $(VENV)/.check: pyproject.toml | $(VENV)/.test
 	@echo "hvcopy: fetching what the checks need"
 	@$(PIP) --group check || $(NO_PACKAGES)
+	@touch $@
+
+$(VENV)/.bundle: pyproject.toml | $(VENV)/.run
+	@echo "hvcopy: fetching what puts many packages into one file"
+	@$(PIP) --group bundle || $(NO_PACKAGES)
 	@touch $@
 
 build/faults/.built build/asan/.built: build/%/.built: $(CORE_SOURCES) $(FAULTS_SOURCES) $(PYTHON_FILES) | $(VENV)/.run

@@ -99,6 +99,24 @@ def installed(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) ->
     return folder / "bin"
 
 
+@pytest.fixture(scope="module")
+def bundle(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `make bundle`, for this version of Python alone."""
+    if importlib.util.find_spec("pex") is None:
+        cannot_run("the package `pex` is missing: pip install --group bundle")
+    made = tmp_path_factory.mktemp("bundle") / "hvcopy.pex"
+    major, minor = sys.version_info[:2]
+    platform = f"linux_{os.uname().machine}-cp-{major}.{minor}-cp{major}{minor}"
+    options = ["-c", "hvcopy", "--venv", "--sh-boot", "--platform", platform]
+    command(sys.executable, "-m", "pex", artifacts.wheel, *options, "-o", made, cwd=made.parent, seconds=BUILD_SECONDS)
+    return made
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """What a guest has: a Python without packages, and an empty home."""
+    return {"PATH": f"{os.path.dirname(os.path.realpath(sys.executable))}:/usr/bin:/bin", "HOME": str(home)}
+
+
 def clean_environment() -> dict[str, str]:
     """The environment without what could lead back to the checkout."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -157,10 +175,13 @@ def served(installed: Path, tmp_path: Path) -> Iterator[str]:
         assert server.wait(20) == 0
 
 
-def test_installed_wheel_copies_both_ways(installed: Path, served: str, tmp_path: Path) -> None:
+def test_the_bundle_and_the_installed_wheel_copy_both_ways(
+    installed: Path, bundle: Path, served: str, tmp_path: Path
+) -> None:
     def hvcopy(*arguments: object) -> str:
-        return command(installed / "hvcopy", *arguments, cwd=tmp_path, env=clean_environment())
+        return command(bundle, *arguments, cwd=tmp_path, env=bare_environment(tmp_path / "home"))
 
+    (tmp_path / "home").mkdir()
     probe = "import hvcopy, hvcopy._core as core; print(hvcopy.__file__); print(core.__file__)"
     homes = command(installed / "python", "-c", probe, cwd=tmp_path, env=clean_environment()).split()
     assert all(Path(home).is_relative_to(installed.parent) for home in homes)
