@@ -66,7 +66,7 @@ def shake_hands(link: Link, shake: Handshake, *, connector: bool) -> Agreed:
         return shake.agreed
     except HvcopyError as caught:
         error = named(caught, link.channel.peer)
-        if not shake.sent and not link.told:
+        if not link.told:
             link.send_preamble()
         link.refuse(error)
         raise error from caught

@@ -58,6 +58,7 @@ class Link:
         self.rest = 0
         self._sending = threading.Lock()
         self._sequence = 0
+        self._whole = (0, 0)
         self._expected = 0
         self._ahead = memoryview(bytearray(AHEAD))
         self._held = (0, 0)
@@ -72,6 +73,7 @@ class Link:
         """Send control messages, as one write.  Blocks while the peer does not read."""
         with self._sending:
             self._send(b"".join(self._encoded(message) for message in messages))
+            self._is_whole()
 
     def send_bye(self) -> None:
         """Send the last word.  All is confirmed by then, so that it does no harm if the peer is gone."""
@@ -85,6 +87,7 @@ class Link:
             head = header(kind, parts[0], length=length, flags=flags, sequence=self._sequence)
             self._sequence += 1
             self._send(head, *parts)
+            self._is_whole()
 
     def send_live(
         self, kind: Type, fixed: bytes, fd: int, offset: int, length: int, rest: Callable[[int], ReadableBuffer]
@@ -103,6 +106,7 @@ class Link:
                 left = length - self.channel.send_file(fd, offset, length, timeout=self._patience)
             if left:
                 self._send(rest(left))
+            self._is_whole()
 
     def send_parted(self, kind: Type, length: int, parts: Iterable[ReadableBuffer]) -> None:
         """Send one frame of *length* bytes, each part in a write of its own, the header within the first.
@@ -115,12 +119,14 @@ class Link:
             for part in parts:
                 self._send(head, part)
                 head = b""
+            self._is_whole()
 
     def send_greeting(self, data: bytes, *, sent: int) -> None:
         """Send what the handshake says; *sent* frames are then on their way."""
         with self._sending:
-            self._sequence = sent
             self._send(data)
+            self._sequence = sent
+            self._is_whole()
 
     def send_if_free(self, message: Message) -> None:
         """Send *message* unless another thread is sending just now, or nothing more goes into the socket.
@@ -129,12 +135,13 @@ class Link:
         """
         if self._sending.acquire(blocking=False):
             try:
-                if not self.channel.writable():
+                if not self.channel.writable() or not self._goes_on():
                     return
                 frame = self._encoded(message)
                 if isinstance(message, Ping):
                     self.heartbeat_bytes += len(frame)
                 self._send(frame)
+                self._is_whole()
             finally:
                 self._sending.release()
 
@@ -142,6 +149,16 @@ class Link:
         frame = encode(message, self._sequence)
         self._sequence += 1
         return frame
+
+    def _is_whole(self) -> None:
+        """All frames begun so far have left."""
+        self._whole = (self._sequence, self.channel.sent.moved)
+
+    def _goes_on(self) -> bool:
+        """Go on behind the last frame that left whole, as if what failed since had never been tried; False when some of it
+        has left, as whose rest the peer would take whatever comes."""
+        self._sequence, sent = self._whole
+        return self.channel.sent.moved == sent
 
     def _send(self, *parts: ReadableBuffer) -> None:
         self.channel.send(*parts, timeout=self._patience)
@@ -304,18 +321,23 @@ class Link:
         return kind(f"{self.channel.peer} says: {printable(error.message)}", hint=printable(error.hint))
 
     def send_preamble(self) -> None:
-        """Send the eight bytes that precede everything, unless the connection is beyond that."""
+        """Send the eight bytes that precede everything, unless something has left already or the connection is beyond that."""
         with contextlib.suppress(HvcopyError, OSError):
-            self.channel.send(MAGIC, timeout=1.0)
+            if not self.channel.sent.moved:
+                self.channel.send(MAGIC, timeout=1.0)
+                self._is_whole()
 
     def send_error(self, error: HvcopyError) -> None:
         """Tell the peer why this end gives up, unless the connection or a frame under way is beyond that."""
         with contextlib.suppress(HvcopyError, OSError):
             if self._sending.acquire(timeout=ERROR_WAIT):
                 try:
+                    if not self._goes_on():
+                        return
                     # a character has up to 4 bytes in UTF-8, and the frame is bounded to 4096
                     message = Error(error.exit_code, error.message[:700], error.hint[:250])
                     self.channel.send(self._encoded(message), timeout=ERROR_WAIT)
+                    self._is_whole()
                 finally:
                     self._sending.release()
 
