@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from hvcopy.channel import POLL_SECONDS, Channel
-from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed
+from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, unforeseen
 from hvcopy.transfer.greeting import refuse
 from hvcopy.transport import Listener
 
@@ -122,6 +122,9 @@ class Acceptor:
             self._converse(channel)
         except HvcopyError as error:
             self._on_failed(channel.peer, error)
+        except OSError as error:  # no memory for what a connection needs
+            channel.close()
+            self._on_failed(channel.peer, unforeseen(error))
         finally:
             with self._lock:
                 self._channels.discard(channel)

@@ -174,6 +174,12 @@ def said_of(peer: str, message: str) -> str:
     return message if message.startswith(peer) else f"{peer}: {message}"
 
 
+def unforeseen(error: OSError) -> LocalFailure:
+    """Return the failure of work that left an error of the system to whoever called it."""
+    where = f"{printable(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    return LocalFailure(f"{where}{error.strerror or error}", hint=make_room(error.errno))
+
+
 def printable(text: bytes | str) -> str:
     """Return *text* safe to print: one line, no control or escape character, undecodable bytes as ``\\xNN``.
 

@@ -23,6 +23,7 @@ from hvcopy.errors import (
     closed_output,
     make_room,
     printable,
+    unforeseen,
 )
 from hvcopy.progress import KINDS, Progress
 from hvcopy.report import Report
@@ -88,12 +89,6 @@ def no_output(error: OSError) -> LocalFailure:
     if error.errno == errno.EBADF:
         return closed_output()
     return LocalFailure(f"standard output: {error.strerror}", hint=make_room(error.errno))
-
-
-def _of_a_file(error: OSError) -> LocalFailure:
-    """Return the failure of work that left this to whoever called it."""
-    where = f"{printable(os.fsencode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
-    return LocalFailure(f"{where}{error.strerror or error}", hint=make_room(error.errno))
 
 
 def mute(fd: int) -> None:
@@ -216,7 +211,7 @@ class Command:
             try:
                 work()
             except OSError as error:
-                outcome.append(_of_a_file(error))
+                outcome.append(unforeseen(error))
             except BaseException as error:
                 outcome.append(error)
             finally:

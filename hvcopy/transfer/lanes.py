@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, unforeseen
 from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
@@ -66,7 +66,9 @@ class Lanes:
 
     def fail(self, error: BaseException) -> None:
         """End the session: remember the first error, tell the peer, cancel what is blocked.  For any thread."""
-        if isinstance(error, HvcopyError):
+        if isinstance(error, OSError):
+            error = unforeseen(error)
+        elif isinstance(error, HvcopyError):
             error = named(error, self.control.channel.peer)
         with self.changed:
             first = self.error is None and not self.finished

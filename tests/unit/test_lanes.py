@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -66,3 +68,11 @@ def test_a_peer_that_does_not_listen_holds_up_nobody_for_long() -> None:
         link.may_go_on.set()
         first.result()
     assert link.heard == []
+
+
+def test_what_the_system_refused_and_nobody_expected_is_told_to_both_sides_as_it_says_it() -> None:
+    lanes, link = session()
+    link.may_go_on.set()
+    lanes.fail(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+    assert isinstance(lanes.error, LocalFailure)
+    assert link.heard == [lanes.error.message] == [os.strerror(errno.ENOMEM)]
