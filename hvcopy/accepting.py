@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from hvcopy import threads
 from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, unforeseen
 from hvcopy.transfer.greeting import refuse
@@ -64,8 +65,8 @@ class Acceptor:
                 channel.close()
 
     def start(self) -> None:
-        """Accept in a thread of its own: ``check`` raises what ends it before ``stop``."""
-        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+        """Accept in a thread of its own: ``check`` raises what ends it before ``stop``.  Raises LocalFailure without a thread."""
+        threads.start(self._accept, "accept")
 
     def check(self) -> None:
         """Raise what ended ``start``, once ``stopping``."""
@@ -103,8 +104,8 @@ class Acceptor:
 
     def _start(self, channel: Channel, target: Callable[[Channel], None], place: threading.Semaphore) -> None:
         try:
-            threading.Thread(target=target, args=(channel,), name=channel.peer, daemon=True).start()
-        except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+            threads.start(target, channel.peer, channel)
+        except LocalFailure:
             with self._lock:
                 self._channels.discard(channel)
             place.release()

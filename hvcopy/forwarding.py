@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from hvcopy import threads
 from hvcopy.address import Address
 from hvcopy.admission import Admission
 from hvcopy.channel import POLL_SECONDS, Channel
@@ -172,10 +173,9 @@ class Forwarder:
             if channel is None:
                 self._slots.release()
                 continue
-            thread = threading.Thread(target=self._serve, args=(channel,), name=channel.peer, daemon=True)
             try:
-                thread.start()
-            except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
+                threads.start(self._serve, channel.peer, channel)
+            except LocalFailure:
                 self.events.failed(channel.peer, LocalFailure("the system has no memory for another connection"))
                 channel.abort()
                 self._slots.release()

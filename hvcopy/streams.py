@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from hvcopy import threads
 from hvcopy.accepting import Acceptor
 from hvcopy.channel import POLL_SECONDS, Channel
 from hvcopy.errors import (
@@ -162,8 +163,12 @@ class _Pipes:
         source, self._writes = os.pipe()
         self._reads, sink = os.pipe()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(stream, source, sink), name="stream", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = threads.start(self._run, "stream", stream, source, sink)
+        except HvcopyError:
+            for end in (source, sink, self._reads, self._writes):
+                os.close(end)
+            raise
 
     def _run(self, stream: Stream, source: int, sink: int) -> None:
         try:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from hvcopy import threads
 from hvcopy.cli import signals
 from hvcopy.errors import (
     BadUsage,
@@ -220,7 +221,7 @@ class Command:
         # Signals arrive in this thread only, and waiting for a plain lock is safe for them: Thread.join takes an
         # interrupted wait for the thread's end (cpython#90882), and a Condition may lose its own lock.
         try:
-            threading.Thread(target=run, name="command", daemon=True).start()
+            threads.start(run, "command")
             while not done.acquire(timeout=TICK):
                 signals.check()
                 with signals.raising():  # standard error may be full

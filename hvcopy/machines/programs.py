@@ -14,6 +14,7 @@ from typing import IO
 
 from msgspec import Struct
 
+from hvcopy import threads
 from hvcopy.errors import Interrupted, LocalFailure, NotAllowed, TimedOut, printable
 
 LONGEST_ANSWER = 4 << 20
@@ -124,8 +125,7 @@ class _Reader:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe, self._heard = pipe, b""
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._read, "answer")
 
     def _read(self) -> None:
         with self._pipe:

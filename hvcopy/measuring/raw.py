@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from hvcopy import threads
 from hvcopy.address import Address
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, ConnectionLost, Interrupted, NotHvcopy, TimedOut
@@ -72,9 +73,9 @@ class Run:
                 self.changed.notify_all()
 
         with self.changed:
+            threads.start(run, name)
             self._running += 1
             self._ears += ear
-        threading.Thread(target=run, name=name, daemon=True).start()
 
     @property
     def over(self) -> bool:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, LocalFailure, unforeseen
+from hvcopy import threads
+from hvcopy.errors import ConnectionLost, HvcopyError, Interrupted, unforeseen
 from hvcopy.transfer.link import ERROR_WAIT, LAST_WORDS, Link, named
 from hvcopy.transfer.tally import Tally
 from hvcopy.transfer.watchdog import Watchdog
@@ -139,13 +140,8 @@ class Lanes:
             with self.guard(sends=sends):
                 target()
 
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        try:
-            with self.changed:
-                thread.start()
-                self._threads.append(thread)
-        except RuntimeError:  # CPython's word for EAGAIN and ENOMEM
-            raise LocalFailure("the system has no memory for another thread", hint="end what else runs, and try again") from None
+        with self.changed:
+            self._threads.append(threads.start(run, name))
 
     def close(self) -> None:
         """End the session's threads, then close every connection; harmless when it is closed already.

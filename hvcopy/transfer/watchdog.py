@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from hvcopy import threads
 from hvcopy.errors import ConnectionLost, HvcopyError, TimedOut
 from hvcopy.transfer.link import Link
 from hvcopy.wire.messages import Ping
@@ -60,8 +61,7 @@ class Watchdog:
     def start(self, *, every_lane: bool = False) -> None:
         """Begin to watch; with *every_lane* heartbeats go out on further lanes too, as a sender's must."""
         self._every_lane = every_lane
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._run, "watchdog")
 
     def stop(self) -> None:
         """End the thread, wait for it, and let go of whom it would tell."""

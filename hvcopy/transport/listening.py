@@ -52,6 +52,8 @@ class Listener:
             return None
         except Interrupted:
             raise Interrupted(f"{self.address}: listening was ended") from None
+        except OSError as error:
+            raise LocalFailure(f"{self.address}: waiting for a connection failed: {reason(error)}") from error
 
     def close(self) -> None:
         """Stop listening and remove the socket file that listening created; harmless when closed already."""

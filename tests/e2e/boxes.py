@@ -20,6 +20,12 @@ def powerless() -> list[str]:
     return _working(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"], "setpriv (util-linux)")
 
 
+def with_room_for(threads: int) -> list[str]:
+    """Run where so many threads, and not one more, find memory for their stacks (setrlimit(2), RLIMIT_STACK and RLIMIT_AS)."""
+    stack, program = 400 << 10, 350 << 10  # KiB, the one more than all that the program itself takes
+    return ["sh", "-c", f'ulimit -s {stack} && ulimit -v {program + threads * stack} && exec "$@"', "sh"]
+
+
 def with_mount(folder: Path, *mount: str) -> list[str]:
     """Run with something mounted on *folder*, seen by that process alone and gone with it."""
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]

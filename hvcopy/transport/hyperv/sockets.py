@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from hvcopy import threads
 from hvcopy.address import HypervAddress
 from hvcopy.channel import AF_HYPERV
 from hvcopy.errors import BadUsage
@@ -98,7 +99,7 @@ def connect_aside(sock: socket.socket, target: Any, patience: Patience) -> None:
             over.set()
 
     sock.setblocking(True)
-    threading.Thread(target=run, name="connect", daemon=True).start()
+    threads.start(run, "connect")
     while not over.wait(min(SLICE, patience.left())):
         patience.pause(0)  # looks at *cancelled*
         if patience.left() <= 0:
