@@ -68,7 +68,10 @@ class Incoming:
             self._record = BlockRecord(_open_own(self._directory, blocks_name(self._name)))
             self._record.restore(self._fd, self._entry.extra.identity, assembly)
         except BaseException:
-            self._close()
+            if os.fstat(self._fd).st_size:  # the part of an earlier attempt, which has its full length from the start
+                self._close()
+            else:
+                self.abandon(keep=False)
             raise
         self.reused = assembly.present
 

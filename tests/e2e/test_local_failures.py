@@ -94,6 +94,17 @@ def test_a_full_disk_keeps_what_a_resume_can_use(
     assert (there / "large").read_bytes() == source.read_bytes()
 
 
+def test_a_full_disk_that_takes_no_record_is_left_as_it_was(
+    tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    server = processes.enter_context(serving(f"unix:{tmp_path}/s", root, prefix=small_disk(root, "4M")))
+    there = seen_by(server.pid, root)
+    write(there / "full", noise(4 * MIB))
+    source = write(here / "large", noise(9 * MIB))
+    assert_told(run("cp", source, server.at()), 10, "No space left", "make room")
+    assert os.listdir(there) == ["full"]
+
+
 # ---- no /proc
 
 
