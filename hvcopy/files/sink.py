@@ -303,15 +303,17 @@ class Sink:
         for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
             if status in NOTHING_NEW and not plan.replace and place.found(todo.handles[number], todo.names[number]):
                 status = errno.EEXIST
-            if status == 0:
-                result.files += 1
-            elif status == errno.EEXIST and _holds(todo, number):
-                result.same += 1
-            else:
+            try:
+                same = status == errno.EEXIST and _holds(todo, number)
+                message = "" if same or not status else _why_not(todo, number, status, owner=plan.owner)
+            except OSError as error:
+                same, message = False, not_compared(error)
+            if message:
                 _check_fatal(status)
-                message = _why_not(todo, number, status, owner=plan.owner)
                 result.failures.append((todo.indexes[number], 10, message))
                 continue
+            result.same += int(same)
+            result.files += int(not same)
             linked = todo.linked.get(todo.indexes[number])
             if linked:
                 with plan.lock:
@@ -357,19 +359,15 @@ class _Batch:
 
 
 def _holds(todo: _Batch, number: int) -> bool:
-    """Say whether the file that stands there has just these contents."""
+    """Say whether the file that stands there has just these contents; what is no file has not.  Raises OSError."""
+    found = place.found(todo.handles[number], todo.names[number])
+    if not found or not stat.S_ISREG(found.st_mode):
+        return False
     offset, size, *_ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
     work = bytearray(size + 1)
+    fd = system.open_file(todo.handles[number].fd, todo.names[number])
     try:
-        fd = system.open_file(todo.handles[number].fd, todo.names[number])
-    except OSError:
-        return False
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return False
         return fileio.read_at(fd, work, 0) == size and work[:size] == todo.contents[offset : offset + size]
-    except OSError:
-        return False
     finally:
         os.close(fd)
 
