@@ -186,5 +186,9 @@ def sync_filesystem(int fd, /):
     cdef hv_result synced
     with nogil:
         synced = hv_sync_filesystem(fd)
+    while hv_interrupted(synced.err):
+        PyErr_CheckSignals()
+        with nogil:
+            synced = hv_sync_filesystem(fd)
     if synced.err:
         hv_raise_os_error(synced.err)

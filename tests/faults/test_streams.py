@@ -198,3 +198,8 @@ def test_recv_file_whose_socket_fails_raises(run_faulty: Run, error: str) -> Non
     facts = run_faulty(f"recv: short:3 {error}", LAND)
     assert facts["got"] == error
     assert facts["moved"] == 3
+
+
+def test_sync_filesystem_interrupted_is_taken_up_again(run_faulty: Run) -> None:
+    code = 'say(got=outcome(core.sync_filesystem, folder(".")))'
+    assert run_faulty("syncfs: EINTR EINTR EIO", code) == {"got": "EIO"}
