@@ -168,21 +168,28 @@ class Arrivals:
     def _settle(self, one: Expected, incoming: Incoming) -> None:
         """Finish or drop the file; for the thread that `_is_over` chose."""
         if one.failure:
-            incoming.abandon(keep=False)
+            self._drop(incoming)
             self._source_failed(one, one.failure)
         else:
             self._finish_file(one, incoming)
+
+    def _drop(self, incoming: Incoming) -> None:
+        """Remove what has come of a file, which may take its time when that is much."""
+        with self._inbox.lanes.watchdog.own_work():
+            incoming.abandon(keep=False)
 
     def _finish_file(self, one: Expected, incoming: Incoming) -> None:
         try:
             one.assembly.check_end(one.length, one.root)
         except DigestMismatch:
-            incoming.abandon(keep=False)  # else its record would bring the same mismatch for ever
+            self._drop(incoming)  # else its record would bring the same mismatch for ever
             raise
         ack = m.Ack(one.id, m.DONE, digest=one.root)
         try:
-            if self._inbox.plan.existing == UPDATE and incoming.outdated():
-                incoming.abandon(keep=False)
+            with self._inbox.lanes.watchdog.own_work():
+                outdated = self._inbox.plan.existing == UPDATE and incoming.outdated()
+            if outdated:
+                self._drop(incoming)
                 self._inbox.tally.add(skipped=1)
                 self._acknowledge(one, m.Ack(one.id, m.SKIPPED))
                 return
@@ -190,14 +197,14 @@ class Arrivals:
                 same = not _finish(incoming, replace=self._inbox.plan.replace)
             self._inbox.tally.add(files=int(not same), same=int(same))
             if same:
-                incoming.abandon(keep=False)
+                self._drop(incoming)
                 ack = m.Ack(one.id, m.SAME, digest=one.root)
             if one.entry.extra.linked:
                 self._inbox.plan.linkable.add((one.entry.source, one.entry.path))
         except OSError as error:
             if error.errno in FATAL:
                 raise
-            incoming.abandon(keep=False)
+            self._drop(incoming)
             reason = EXISTS if isinstance(error, FileExistsError) else not_written(error.strerror or str(error))
             self._inbox.fail(one.entry, 10, reason)
             ack = m.Ack(one.id, m.FAILED, 10, reason)

@@ -60,15 +60,15 @@ class BlockSender:
                 self._asking = False
 
     def _announce(self, batch: list[Candidate]) -> None:
-        entries = []
-        for one in batch:
-            entries.append(_with_sparseness(one))
+        with self._outbox.lanes.watchdog.own_work():
+            entries = [_with_sparseness(one) for one in batch]
         self._outbox.lanes.control.send(*m.in_batches(entries))
 
     def open(self, file: Outgoing) -> None:
         """Open a file that was answered, and let the lanes share it."""
         try:
-            file.open()
+            with self._outbox.lanes.watchdog.own_work():
+                file.open()
             self._outbox.tally.current = self._outbox.shown(file.asked.source, file.asked.path)
         except OSError as error:
             file.fail_reading(error)
@@ -148,8 +148,9 @@ class BlockSender:
         assembly = asked.assembly
         assert assembly is not None
         try:
-            if not file.code and not file.unchanged():
-                file.fail(10, file.CHANGED)
+            with self._outbox.lanes.watchdog.own_work():
+                if not file.code and not file.unchanged():
+                    file.fail(10, file.CHANGED)
         except OSError as error:
             file.fail_reading(error)
         file.close()
@@ -168,7 +169,9 @@ class BlockSender:
         assembly = asked.assembly
         assert assembly is not None
         offset, length = index * assembly.block, assembly.length_of(index)
-        if file.still_gives(work.view(min(length, HASHED)), offset, length, assembly.digest_of(index)):
+        with self._outbox.lanes.watchdog.own_work():
+            same = file.still_gives(work.view(min(length, HASHED)), offset, length, assembly.digest_of(index))
+        if same:
             shown = printable(self._outbox.shown(asked.source, asked.path))
             raise DigestMismatch(
                 f"{shown}: a block arrived damaged and was not kept", hint="run the same command again"

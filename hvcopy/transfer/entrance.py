@@ -64,7 +64,8 @@ class Entrance:
                 acks += self._directory(sink, entry, reason)
             elif entry.kind == m.FILE:
                 self._inbox.book.announce(entry)
-                answer, expected = self._answer(sink, entry, reason)
+                with self._inbox.lanes.watchdog.own_work():
+                    answer, expected = self._answer(sink, entry, reason)
                 answers.append(answer)
                 sums += [expected] if expected and answer.verb != m.ALL else []
             elif entry.kind in (m.SYMLINK, m.HARDLINK):
@@ -185,8 +186,7 @@ class Entrance:
     def _open(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected | None]:
         directory, name = sink.parent(entry.source, entry.path)
         assembly = Assembly(entry.size)
-        with self._inbox.lanes.watchdog.own_work():
-            incoming, waited = self._open_when_free(directory, name, entry, assembly)
+        incoming, waited = self._open_when_free(directory, name, entry, assembly)
         if waited:  # whoever was waited for may have put there what is newer, or the same
             try:
                 taken = self._about_taken(sink, entry)

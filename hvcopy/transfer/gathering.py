@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hvcopy.errors import UnsafeName
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories
 from hvcopy.files.names import MAX_PATH
 from hvcopy.files.outgoing import not_read
 from hvcopy.files.source import Source
-from hvcopy.files.walk import Entered, Found, walk
+from hvcopy.files.walk import Entered, Failed, Found, walk
 from hvcopy.transfer.linking import LinkEntry
 from hvcopy.transfer.outbox import Names, Outbox
 from hvcopy.wire import messages as m
@@ -43,8 +45,7 @@ class Gathering:
             self._outbox.lanes.changed.notify_all()
 
     def _directory(self, source: Source) -> None:
-        for item in walk(source.handle):
-            self._outbox.lanes.watchdog.worked()
+        for item in self._walk(source):
             if isinstance(item, Entered):
                 self._enter(source.index, item)
             elif isinstance(item, Found):
@@ -59,6 +60,15 @@ class Gathering:
             else:
                 self._outbox.fail(source.index, item.path, 10, not_read(item.error))
 
+    def _walk(self, source: Source) -> Iterator[Entered | Found | Failed]:
+        items = walk(source.handle)
+        while True:
+            with self._outbox.lanes.watchdog.own_work():
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
     def _enter(self, source: int, item: Entered) -> None:
         if len(item.path) > MAX_PATH:
             self._outbox.fail(source, item.path, UnsafeName.exit_code, TOO_LONG)
@@ -66,7 +76,8 @@ class Gathering:
         options, found = self._outbox.options, item.stat
         uid, gid = (found.st_uid, found.st_gid) if options.owner else (None, None)
         try:
-            xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
+            with self._outbox.lanes.watchdog.own_work():
+                xattrs = attributes.read_xattrs(item.handle.fd) if options.xattrs else {}
         except OSError as error:
             self._outbox.fail(source, item.path, 10, not_read(error))
             xattrs = {}
@@ -95,8 +106,9 @@ class Gathering:
         for name in found.links:
             path = _join(found.path, name)
             try:
-                target = system.read_link(found.handle.fd, name)
-                own = system.stat(found.handle.fd, name)
+                with self._outbox.lanes.watchdog.own_work():
+                    target = system.read_link(found.handle.fd, name)
+                    own = system.stat(found.handle.fd, name)
             except OSError as error:
                 self._outbox.fail(source, path, 10, not_read(error))
                 continue
@@ -114,7 +126,8 @@ class Gathering:
             source = self._outbox.sources[link.source]
             directory, _, name = link.path.rpartition(b"/")
             try:
-                handle = opened.setdefault(source.index, Directories(source.handle)).get(directory)
+                with self._outbox.lanes.watchdog.own_work():
+                    handle = opened.setdefault(source.index, Directories(source.handle)).get(directory)
             except OSError as error:
                 self._outbox.fail(source.index, link.path, 10, not_read(error))
                 continue

@@ -121,7 +121,8 @@ class Packing:
         if not self._outbox.options.xattrs:
             return {}
         try:
-            return attributes.read_xattrs(f"/proc/self/fd/{names.handle.fd}/{os.fsdecode(name)}")
+            with self._outbox.lanes.watchdog.own_work():
+                return attributes.read_xattrs(f"/proc/self/fd/{names.handle.fd}/{os.fsdecode(name)}")
         except OSError as error:
             self._outbox.fail(names.source, names.path(name), 10, not_read(error))
             return None

@@ -86,14 +86,43 @@ def test_a_receiver_that_puts_zeros_where_an_earlier_attempt_wrote(
     disk.assert_told(session.peer)
 
 
-@pytest.mark.parametrize(("size", "name"), [(10, "read_files"), (300_000, "read_at")])
-def test_a_sender_that_reads(size: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "f").write_bytes(bytes(size))
-    disk = SlowDisk(monkeypatch, fileio, name)
+def test_a_receiver_that_looks_what_stands_there(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk(monkeypatch, system, "stat")
+    session.start().entries(file(1, size=9 * MIB, extra=EXTRA))
+    disk.assert_told(session.peer)
+
+
+SLOW_SOURCES: dict[str, tuple[ModuleType, str, bool]] = {
+    "small files": (fileio, "read_files", False),
+    "large files": (fileio, "read_at", True),
+    "folders": (system, "list_folder", False),
+    "links": (system, "read_link", False),
+    "attributes": (system, "list_xattrs", False),
+    "attributes of files": (system, "get_xattr", False),
+    "how much of a file is there": (system, "stat", False),
+    "holes": (system, "data_runs", True),
+}
+
+
+@pytest.mark.parametrize("what", SLOW_SOURCES)
+def test_a_sender_that_reads(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, name, asked = SLOW_SOURCES[what]
+    if what == "links":
+        (tmp_path / "f").symlink_to("nowhere")
+    else:
+        (tmp_path / "f").write_bytes(b"f")
+        os.truncate(tmp_path / "f", 10 if what == "small files" else 9 * MIB)
+    if name == "get_xattr":
+        try:
+            os.setxattr(tmp_path / "f", "user.x", b"x")
+        except OSError as error:
+            pytest.skip(f"no extended attributes here: {error}")
+    sources = open_sources([str(tmp_path)], recursive=True)
+    disk = SlowDisk(monkeypatch, module, name)
     near, far = (Link(Channel(sock, peer="test", timeout=PATIENCE)) for sock in socket.socketpair())
     near.early = far.early = False
-    sources = open_sources([str(tmp_path / "f")], recursive=False)
-    sending = Sending(Lanes(near, granted=1, token=b"", timeout=PATIENCE), sources, m.Options(), Tally())
+    options = m.Options(links=True, xattrs="attributes" in what)
+    sending = Sending(Lanes(near, granted=1, token=b"", timeout=PATIENCE), sources, options, Tally())
     ended: list[HvcopyError] = []
 
     def run() -> None:
@@ -104,7 +133,7 @@ def test_a_sender_that_reads(size: int, name: str, tmp_path: Path, monkeypatch: 
 
     thread = threading.Thread(target=run)
     thread.start()
-    if name == "read_at":
+    if asked:
         while far.receive(timeout=PATIENCE).type is not Type.ENTRIES:
             pass
         far.send(m.Answers([m.Answer(1, m.ALL)]))
