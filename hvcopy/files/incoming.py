@@ -114,7 +114,7 @@ class Incoming:
         self.write(offset, work)
 
     def outdated(self) -> bool:
-        """Say whether what stands under its name by now is not older than it."""
+        """Say whether what stands under its name by now is not older than it.  Raises OSError."""
         return attributes.is_not_older(place.found(self._directory, self._name), self._entry.mtime)
 
     def stands(self) -> bool:

@@ -88,8 +88,8 @@ def temporary_name() -> bytes:
 
 
 def found(directory: Handle, name: bytes) -> os.stat_result | None:
-    """Return the status of what stands there, a link itself; None for nothing, or what cannot be looked at."""
-    with contextlib.suppress(OSError):
+    """Return the status of what stands there, a link itself; None for nothing.  Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
         return system.stat(directory.fd, name)
     return None
 

@@ -172,7 +172,7 @@ class Sink:
         return DONE
 
     def _leaves(self, directory: Handle, name: bytes, entry: Entry) -> bool:
-        """Whether what stands there stays, for it is not older."""
+        """Whether what stands there stays, for it is not older.  Raises OSError."""
         return self._plan.existing == UPDATE and attributes.is_not_older(place.found(directory, name), entry.mtime)
 
     def _name(self, directory: Handle, temporary: bytes, name: bytes, entry: Entry) -> None:
@@ -267,8 +267,13 @@ class Sink:
         # on Windows, whose folders hold no devices, a look costs as much as an open
         looks = plan.existing == UPDATE or (plan.replace and not system.WINDOWS)
         for position, (name, record) in enumerate(zip(names, records, strict=True)):
-            index = start + position
-            found = place.found(handle, name) if looks and position not in refused else None
+            index, found = start + position, None
+            try:
+                found = place.found(handle, name) if looks and position not in refused else None
+            except OSError as error:  # it may be what must stay
+                result.failures.append((index, 10, not_written(error.strerror or str(error))))
+                todo.take(record[0])
+                continue
             if position in refused:
                 result.failures.append((index, 11, refused[position]))
             elif found and stays(found) == SPECIAL:
@@ -301,7 +306,7 @@ class Sink:
                 plan.linkable.update(todo.linked[index] for index in todo.indexes if index in todo.linked)
             return
         for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
-            if status in NOTHING_NEW and not plan.replace and place.found(todo.handles[number], todo.names[number]):
+            if status in NOTHING_NEW and not plan.replace and _stands(todo, number):
                 status = errno.EEXIST
             try:
                 same = status == errno.EEXIST and _holds(todo, number)
@@ -356,6 +361,13 @@ class _Batch:
     def dirfds(self) -> bytes:
         """Return the directories' descriptors, one a file."""
         return struct.pack(f"<{len(self.handles)}i", *[handle.fd for handle in self.handles])
+
+
+def _stands(todo: _Batch, number: int) -> bool:
+    """Say whether something is seen to stand there."""
+    with contextlib.suppress(OSError):
+        return place.found(todo.handles[number], todo.names[number]) is not None
+    return False
 
 
 def _holds(todo: _Batch, number: int) -> bool:

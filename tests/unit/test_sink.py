@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from hvcopy.errors import LocalFailure
 from hvcopy.files import sink as sinks
+from hvcopy.files import system
 from hvcopy.files.confined import open_directory
 from hvcopy.files.sink import OVERWRITE, REFUSE, UPDATE, Plan, Sink
 from hvcopy.wire import messages as m
@@ -387,6 +389,39 @@ def test_write_pack_sets_set_id_bits_only_with_the_owner(root: Path, owner: bool
         pytest.skip("only root may give files away")
     put(Sink(plan(root, owner=owner)), (group((b"a", b""), mode=0o4755), b""))
     assert stat.S_IMODE((root / "a").stat().st_mode) == mode
+
+
+def cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the system has no memory to say what stands under a name."""
+
+    def stat_fails(*_: object) -> os.stat_result:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(system, "stat", stat_fails)
+
+
+def test_write_pack_under_update_replaces_nothing_that_cannot_be_looked_at(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "a").write_bytes(b"newer")
+    sink = Sink(plan(root, UPDATE))
+    cannot_be_looked_at(monkeypatch)
+    result = put(sink, (group((b"a", b"old"), (b"b", b"x")), b"oldx"))
+    why = sinks.not_written(os.strerror(errno.ENOMEM))
+    assert (result.files, result.failures) == (0, [(0, 10, why), (1, 10, why)])
+    assert (tree(root), (root / "a").read_bytes()) == (["a"], b"newer")
+
+
+@pytest.mark.parametrize("existing", [OVERWRITE, UPDATE])
+def test_make_symlink_replaces_nothing_that_cannot_be_looked_at(
+    existing: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "a").write_bytes(b"newer")
+    sink = Sink(plan(root, existing))
+    cannot_be_looked_at(monkeypatch)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
+        sink.make_symlink(entry(m.SYMLINK, b"a", m.Extra(target=b"t")))
+    assert (tree(root), (root / "a").read_bytes()) == (["a"], b"newer")
 
 
 def test_write_pack_of_nothing_is_nothing(root: Path) -> None:
