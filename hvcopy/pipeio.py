@@ -33,10 +33,13 @@ def _failure(name: str, error: OSError) -> LocalFailure | Interrupted | ReaderGo
 
 
 def open_inlet(fd: int, name: str = "standard input", *, owned: bool = False) -> Inlet:
-    """Return what reads *fd*, whatever that is; it is left open at the end unless it is *owned*."""
-    mode = os.fstat(fd).st_mode
+    """Return what reads *fd*, whatever that is; it is left open at the end unless it is *owned*.  Raises LocalFailure."""
     kinds = {stat.S_IFREG: FileInlet, stat.S_IFIFO: PipeInlet, stat.S_IFSOCK: SocketInlet}
-    return kinds.get(stat.S_IFMT(mode), Inlet)(fd, name, owned=owned)
+    try:
+        kind = kinds.get(stat.S_IFMT(os.fstat(fd).st_mode), Inlet)
+        return kind(fd, name, owned=owned)
+    except OSError as error:
+        raise _failure(name, error) from error
 
 
 class Inlet:

@@ -7,24 +7,25 @@ descriptor 0 or 1 would break them.  A pipe or terminal is opened anew instead, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 
 from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own, will_have
-from hvcopy.errors import closed_output
+from hvcopy.errors import LocalFailure, closed_output
 
 STDIN, STDOUT = 0, 1
 
 
 class Stdio:
-    """The two descriptors, for the time of a ``with``.  Raises LocalFailure when standard output is closed."""
+    """The two descriptors, for the time of a ``with``.  Raises LocalFailure when the output is closed, or one has vanished."""
 
     def __init__(self) -> None:
         self._opened: list[int] = []
-        if not _is_open(STDIN):  # or the next file that this process opens would be taken for it
+        if not _is_open(STDIN, "standard input"):  # or the next file that this process opens would be taken for it
             os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
-        if not _is_open(STDOUT):
+        if not _is_open(STDOUT, "standard output"):
             raise closed_output()
         self.input = self._reopen(STDIN, os.O_RDONLY)
         self.output = self._reopen(STDOUT, os.O_WRONLY)
@@ -68,9 +69,11 @@ class Stdio:
         self._opened.clear()
 
 
-def _is_open(fd: int) -> bool:
+def _is_open(fd: int, name: str) -> bool:
     try:
         os.fstat(fd)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return False
+        raise LocalFailure(f"{name}: {error.strerror}") from error  # what is open and has vanished is no empty one
     return True

@@ -72,7 +72,8 @@ def nc(
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         trying = arguments.wait_seconds(wait, listening=listening)
         where, alias_key = arguments.find(address)
-        after = arguments.seconds(quit_after) if quit_after and not quit_after.startswith("-") else None
+        negative = quit_after[:1] == "-" and quit_after[1:2].isdigit()  # no option that took the place of the number
+        after = arguments.seconds(quit_after) if quit_after and not negative else None
         idle = arguments.timeout_seconds(patience, "-w") if patience else None
         patient, size = idle or CONNECT_SECONDS, arguments.size(buffer)
         if probe:

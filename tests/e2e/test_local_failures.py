@@ -6,12 +6,13 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Finished, Running, Server, eventually, run, serving
+from commands import PATIENCE, Finished, Running, Server, eventually, run, serving
 
 from e2e.boxes import powerless, read_only_disk, seen_by, small_disk, with_room_for, without_proc
 from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, resumable, write
@@ -382,6 +383,22 @@ def test_pulling_a_device_is_refused(tmp_path: Path, here: Path) -> None:
     with serving(f"unix:{tmp_path}/s", Path("/dev"), "--read-only") as server:
         assert_told(run("cp", server.at("zero"), here / "zero"), 10, "neither a regular file")
     assert os.listdir(here) == []
+
+
+@pytest.mark.parametrize("command", ["nc", "pipe"])
+def test_a_standard_input_that_has_vanished_is_no_empty_one(command: str, tmp_path: Path) -> None:
+    """As on a network file system whose server has forgotten it (ESTALE); here the files of a process that is over."""
+    with subprocess.Popen(["sleep", str(PATIENCE)]) as passing:
+        gone = os.open(f"/proc/{passing.pid}/fd", os.O_RDONLY)
+        passing.kill()
+    try:
+        os.fstat(gone)
+        pytest.skip("this system still knows what it was (before Linux 6.2)")
+    except FileNotFoundError:
+        pass
+    with Running(command, "-l", f"unix:{tmp_path}/s", stdin=gone) as running:
+        assert_told(running.finish(), 10, "standard input: No such file or directory")
+    os.close(gone)
 
 
 # ---- no room for threads

@@ -420,6 +420,7 @@ def test_wait_finds_the_listener_that_comes_later(stage: Stage) -> None:
         ["-k", "unix:s"],
         ["-w", "0", "unix:s"],
         ["-q", "soon", "unix:s"],
+        ["-q", "-N", "unix:s"],
         ["--open", "unix:s"],
         ["-z", "--allow", "unix:0", "unix:s"],
         ["--buffer", "much", "unix:s"],
