@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
@@ -20,6 +21,10 @@ MAX_OPEN_BLOCKS = 1 << 21
 
 MAX_OPEN_XATTRS = 32 * MIB
 """Bytes of extended attributes of all files under way together, docs/protocol.md section 5."""
+
+MAX_FAILED = 1 << 14
+"""Files whose source failed of which contents may still come over other lanes, docs/protocol.md section 6.  A lane holds few
+blocks, and for so many more files to be asked about and fail takes many round trips."""
 
 
 class Expected(Struct):
@@ -61,7 +66,7 @@ class ReceiverBook:
         self._blocks = 0
         self._xattrs = 0
         self.open: dict[int, Expected] = {}
-        self.failed: set[int] = set()
+        self.failed: deque[int] = deque(maxlen=MAX_FAILED)
 
     def admit(self, source: int, path: bytes) -> str | None:
         """Return why (source, path) is refused by name, or None.
@@ -104,9 +109,9 @@ class ReceiverBook:
 
     def close(self, one: Expected) -> None:
         """Forget a file that was acknowledged; of one that failed, late contents are still to be passed over."""
-        if one.failure:
-            self.failed.add(one.id)
         if self.open.pop(one.id, None):
+            if one.failure:
+                self.failed.append(one.id)
             self._blocks -= one.assembly.count
             self._xattrs -= _bytes_of_xattrs(one.entry)
 

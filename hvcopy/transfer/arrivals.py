@@ -100,7 +100,7 @@ class Arrivals:
         thread had them, so that no block is ever written twice.
         """
         with self._inbox.lock:
-            if ident in self._inbox.book.failed:
+            if ident not in self._inbox.book.open and ident in self._inbox.book.failed:
                 return None
             one = self._inbox.book.get(ident)
             incoming = self._inbox.incoming.get(ident)

@@ -136,7 +136,18 @@ def test_close_remembers_only_those_whose_source_failed(book: ReceiverBook) -> N
     broken.failure = End(2, 1, 10, 0, bytes(16))
     book.close(whole)
     book.close(broken)
-    assert book.failed == {2}
+    assert list(book.failed) == [2]
+
+
+def test_close_remembers_no_more_of_them_than_can_still_have_contents_under_way(book: ReceiverBook) -> None:
+    """Else a sender whose files all fail would take the receiver's memory."""
+    for ident in range(1, receiver.MAX_FAILED + 3):
+        broken = expect(book, ident)
+        broken.failure = End(ident, 1, 10, 0, bytes(16))
+        book.close(broken)
+    assert len(book.failed) == receiver.MAX_FAILED
+    assert ident in book.failed
+    assert 1 not in book.failed
 
 
 def record(size: int) -> bytes:
