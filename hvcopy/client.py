@@ -14,7 +14,7 @@ import msgspec
 
 from hvcopy.address import Address
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, NotHvcopy, TimedOut
+from hvcopy.errors import BadUsage, HvcopyError, NotHvcopy, TimedOut, printable
 from hvcopy.files.source import Source, open_local
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
@@ -22,7 +22,7 @@ from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower
 from hvcopy.transfer.tally import Tally
 from hvcopy.transport import Cancellation, dial, pinned
 from hvcopy.wire import messages as m
-from hvcopy.wire.frames import Type
+from hvcopy.wire.frames import MAX_CONTROL_BODY, Type
 
 MAX_SOURCES = 1024
 """Sources of one job, docs/protocol.md section 4; with names of 255 bytes they fit its frame."""
@@ -142,14 +142,18 @@ class Client:
     def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
         lanes = self._order("list", [plain_path(path)], m.Options())
-        self._ready(lanes)
-        while True:
-            listing = expect(lanes.control, Type.LISTING)
-            assert isinstance(listing, m.Listing)
-            yield from listing.entries
-            if listing.last:
-                lanes.control.send_bye()
-                return
+        try:
+            self._ready(lanes)
+            while True:
+                listing = expect(lanes.control, Type.LISTING)
+                assert isinstance(listing, m.Listing)
+                yield from listing.entries
+                if listing.last:
+                    lanes.control.send_bye()
+                    return
+        except HvcopyError as error:
+            lanes.fail(error)
+            raise
 
     def interrupt(self, error: BaseException) -> None:
         """End a job that runs in another thread."""
@@ -169,7 +173,15 @@ class Client:
     def _order(self, kind: str, paths: list[bytes], options: m.Options) -> Lanes:
         if len(paths) > MAX_SOURCES or len(options.names) > MAX_SOURCES:
             raise BadUsage(f"more than {MAX_SOURCES} sources at once", hint="copy the folder they are in, with -r")
-        self._link.send(m.Job(kind, paths, options, self._token, self._wanted))
+        if too_long := [path for path in paths if len(path) > m.MAX_PATH]:
+            raise BadUsage(
+                f"the path {printable(too_long[0][:40])}... is longer than {m.MAX_PATH} bytes",
+                hint="no server takes a longer one",
+            )
+        job = m.Job(kind, paths, options, self._token, self._wanted)
+        if len(m.encode(job)) > MAX_CONTROL_BODY:
+            raise BadUsage("the paths are too long for so many at once", hint="copy the folder they are in, with -r")
+        self._link.send(job)
         self._lanes = Lanes(self._link, granted=1, token=self._token, timeout=self._terms.timeout)
         return self._lanes
 
@@ -179,6 +191,8 @@ class Client:
         try:
             ready = expect(self._link, Type.READY)
         except TimedOut:
+            if self._link.told:  # it was the server that gave up
+                raise
             raise TimedOut(
                 f"{self._link.channel.peer}: the server has not begun within {self._terms.timeout:g} s",
                 hint="if its disk is slow, wait longer with a larger --timeout",

@@ -257,6 +257,8 @@ def _await_turn(link: Link, timeout: float) -> None:
     try:
         expect(link, Type.READY)
     except TimedOut:
+        if link.told:  # it was the peer that gave up
+            raise
         raise TimedOut(
             f"{link.channel.peer}: the peer talks to another one, whose end did not come within {timeout:g} s",
             hint="nothing was sent; try again later, or wait longer with a larger --timeout",

@@ -17,7 +17,8 @@ Small = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_MESSAGE)]
 Word = Annotated[str, Meta(max_length=32)]
-Path = Annotated[bytes, Meta(max_length=4096)]
+MAX_PATH = 4096
+Path = Annotated[bytes, Meta(max_length=MAX_PATH)]
 Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Token = Annotated[bytes, Meta(max_length=16)]
 

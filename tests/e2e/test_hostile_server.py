@@ -160,7 +160,38 @@ def test_a_server_that_answers_for_other_sources_is_7(tmp_path: Path) -> None:
     assert not (tmp_path / "got").exists()
 
 
+def test_a_server_that_breaks_the_protocol_of_a_listing_is_told_so(tmp_path: Path) -> None:
+    heard: list[m.Error] = []
+
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Ready(bytes(16), 1, "", []), m.Totals(0, 0))
+        heard.append(peer.error())
+
+    with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
+        done = run("ls", listening.address)
+        assert not listening.failures
+    assert done.code == 7, done.err
+    assert [(error.code, "TOTALS" in error.message) for error in heard] == [(7, True)]
+
+
 # ---- words
+
+
+@pytest.mark.parametrize("command", ["cp", "pipe"])
+def test_a_server_that_gives_up_before_it_begins_is_quoted(command: str, tmp_path: Path) -> None:
+    """Also with the code of what else this side says by itself when the server takes too long."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Error(5, "the disk is stuck", "look at the disk"))
+        peer.idle()
+
+    with Listening(f"unix:{tmp_path}/evil", scripted(script)) as listening:
+        more = [f"{listening.address}:/t", tmp_path / "got"] if command == "cp" else [listening.address]
+        done = run(command, *more)
+    assert done.code == 5
+    assert done.err == f"hvcopy: {listening.address} says: the disk is stuck\n  look at the disk\n"
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "a\nhvcopy: all is well", "\u202egnp.exe"])

@@ -173,6 +173,21 @@ def test_a_directory_without_r_is_refused(server: Server, here: Path) -> None:
     assert not (here / "x").exists()
 
 
+@pytest.mark.parametrize("command", ["ls", "pull", "push"])
+def test_a_path_that_no_server_takes_is_refused_as_such(command: str, server: Server, here: Path) -> None:
+    remote = server.at("/".join(["a" * 200] * 21))
+    arguments = {"ls": ["ls", remote], "pull": ["cp", remote, here], "push": ["cp", write(here / "f"), remote]}
+    done = run(*arguments[command])
+    assert done.code == 2
+    assert "is longer than 4096 bytes" in done.err
+
+
+def test_more_sources_than_one_job_holds_are_refused_as_such(server: Server, here: Path) -> None:
+    done = run("cp", *[server.at("/".join(["a" * 200] * 6 + [str(number)])) for number in range(900)], here)
+    assert done.code == 2
+    assert "too long for so many at once" in done.err
+
+
 def test_ls_lists_kind_size_and_name(any_server: Server) -> None:
     plant(any_server.root, {"dir/inner": b"12", "file": b"12345"})
     (any_server.root / "link").symlink_to("file")

@@ -161,6 +161,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_names_that_only_windows_forbids_survive": NO_SUCH_NAMES,
         "test_a_name_that_is_not_utf8_can_be_given_on_the_command_line": NO_SUCH_NAMES,
         "test_a_source_with_an_unsafe_name_is_refused_alone": NO_SUCH_NAMES,
+        "test_more_sources_than_one_job_holds_are_refused_as_such": "a command line has 32,767 characters there",
         "test_ls_lists_kind_size_and_name": WINE_FOLLOWS,
         "test_ls_escapes_what_could_drive_a_terminal": NO_SUCH_NAMES,
     },
