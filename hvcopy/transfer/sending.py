@@ -209,9 +209,16 @@ class Sending:
                 for ack in message.acks:
                     self._on_ack(ack)
             case m.Result() if self._finished:
-                self._result = message
+                self._result = self._checked(message)
             case _:
                 raise NotHvcopy(f"the peer sent {frame.type.name}, which a receiver never sends")
+
+    def _checked(self, result: m.Result) -> m.Result:
+        """Refuse a result that says less than the acknowledgements did."""
+        known = ("dry",) if self._outbox.options.dry else (m.CACHED, m.SYNCED)
+        if result.durability not in known or result.failed > self._tally.failed:
+            raise NotHvcopy("the peer's result does not fit what it acknowledged")
+        return result
 
     def _on_answer(self, answer: m.Answer) -> None:
         asked = self._outbox.book.answer(answer)

@@ -94,6 +94,13 @@ def _doubt(peer: Peer, ident: int, offset: int) -> None:
     peer.frame(Type.RECHECK, frames.RECHECK.pack(ident, offset))
 
 
+def _result(peer: Peer, ident: int, durability: str, *, failed: int = 0) -> None:
+    """Confirm the file as it should be, and end the copy with any RESULT."""
+    _ack(peer, ident, frames.decode_end(to_the_end(peer).body).root)
+    to_the_end(peer, Type.FINISH)
+    peer.send(m.Result(1, SIZE, failed, durability))
+
+
 LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
     "wrong digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, bytes(range(16))))), 8),
     "no digest in ACK": (answered(lambda p, e: (to_the_end(p), _ack(p, e.id, b""))), 8),
@@ -138,6 +145,9 @@ LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
         ),
         8,
     ),
+    "RESULT of nothing written": (answered(lambda p, e: _result(p, e.id, "dry")), 7),
+    "RESULT of an unknown word": (answered(lambda p, e: _result(p, e.id, "eaten")), 7),
+    "RESULT of a failure that was never told": (answered(lambda p, e: _result(p, e.id, "synced", failed=1)), 7),
     "RESULT too early": (answered(lambda p, e: p.send(m.Result(1, SIZE, 0, "synced"))), 7),
     "a sender's frame": (answered(lambda p, e: p.frame(Type.DATA, bytes(40))), 7),
     "noise": (answered(lambda p, e: p.raw(bytes(range(100, 200)))), 7),
