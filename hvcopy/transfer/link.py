@@ -310,8 +310,8 @@ class Link:
             return self.channel.receive_some(into, timeout=left)
         except TimedOut:
             raise TimedOut(
-                f"{self.channel.peer}: the peer accepted the connection but said nothing in time",
-                hint="is it hvcopy that listens there?",
+                f"{self.channel.peer}: the peer is connected, but what it was to say did not come in time",
+                hint="is it hvcopy at the other end?",
             ) from None
 
     def _peer_error(self, body: memoryview) -> HvcopyError:

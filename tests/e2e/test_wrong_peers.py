@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Finished, Server, run
+from commands import Finished, Server, run, serving
 from peers import Behaviour, Listening, client_of, connect, drain, says, says_and_closes, sends_zeros
 
 from e2e.trees import write
@@ -148,6 +148,19 @@ def test_a_server_survives_strangers(server: Server, content: bytes, processes: 
         pass  # it has heard enough
     assert run("ls", server.address).code == 0
     assert not server.ended
+
+
+@pytest.mark.parametrize("said", [b"", MAGIC + b"\x50", _hello(1, 1, "client")], ids=["nothing", "half a frame", "no job"])
+def test_a_client_that_goes_no_further_is_told_what_was_missing(said: bytes, root: Path, tmp_path: Path) -> None:
+    """It is who connected: the words for a server that is silent would be wrong."""
+    with serving(f"unix:{tmp_path}/s", root, "--timeout", "0.5") as server:
+        with connect(server.address) as sock:
+            sock.sendall(said)
+            answer = b""
+            while piece := sock.recv(4096):
+                answer += piece
+        server.line("what it was to say did not come in time")
+    assert b"did not come in time" in answer
 
 
 def test_a_job_of_unknown_kind_is_refused(server: Server) -> None:
