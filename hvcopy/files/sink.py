@@ -89,6 +89,14 @@ class Packed:
     failures: list[tuple[int, int, str]] = field(default_factory=list)
 
 
+class PackStopped(OSError):
+    """A failure of FATAL, at the file of a pack that has this *index*."""
+
+    def __init__(self, status: int, index: int) -> None:
+        super().__init__(status, fileio.describe(status))
+        self.index = index
+
+
 class Sink:
     """Creates files, directories and links below the plan's root."""
 
@@ -207,7 +215,7 @@ class Sink:
     ) -> Packed:
         """Create the files of a pack; *admit* gives the reason why a directory is refused by its name.
 
-        Raises OSError only for what stops the whole copy.
+        Raises PackStopped for what stops the whole copy.
         """
         todo = _Batch(contents)
         result = Packed()
@@ -236,7 +244,7 @@ class Sink:
         try:
             handle = self._directories.get(where, create=True)
         except OSError as error:
-            _check_fatal(error.errno or 0)
+            _check_fatal(error.errno or 0, start)
             todo.take(sum(record[0] for record in records))
             result.failures += [(start + i, 10, not_written(error.strerror or str(error))) for i in range(len(names))]
             return
@@ -314,7 +322,7 @@ class Sink:
             except OSError as error:
                 same, message = False, not_compared(error)
             if message:
-                _check_fatal(status)
+                _check_fatal(status, todo.indexes[number])
                 result.failures.append((todo.indexes[number], 10, message))
                 continue
             result.same += int(same)
@@ -434,6 +442,6 @@ def _are_same(one: tuple[Handle, bytes], other: tuple[Handle, bytes]) -> bool:
     return False
 
 
-def _check_fatal(status: int) -> None:
+def _check_fatal(status: int, index: int) -> None:
     if status in FATAL:
-        raise OSError(status, fileio.describe(status))
+        raise PackStopped(status, index)

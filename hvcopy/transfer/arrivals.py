@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
-from hvcopy.files.sink import EXISTS, FATAL, UPDATE, Sink, not_written
+from hvcopy.files.sink import EXISTS, FATAL, UPDATE, PackStopped, Sink, not_written
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
 from hvcopy.transfer.link import Link
@@ -45,8 +45,11 @@ class Arrivals:
             raise NotHvcopy("the peer sent contents in a dry run")
         pack = open_pack(body)
         count = self._inbox.book.check_pack(pack.groups, len(pack.contents))
-        with self._inbox.lanes.watchdog.own_work():
-            result = sink.write_pack(pack.groups, pack.contents, self._inbox.book.admit)
+        try:
+            with self._inbox.lanes.watchdog.own_work():
+                result = sink.write_pack(pack.groups, pack.contents, self._inbox.book.admit)
+        except PackStopped as error:
+            raise local_failure(error, self._inbox.shown(*m.place_in_pack(pack.groups, error.index))) from error
         failures = sorted(result.failures)
         self._inbox.tally.add(files=result.files, same=result.same, skipped=result.skipped, bytes=len(pack.contents))
         self._inbox.packs += 1
@@ -203,7 +206,7 @@ class Arrivals:
                 self._inbox.plan.linkable.add((one.entry.source, one.entry.path))
         except OSError as error:
             if error.errno in FATAL:
-                raise
+                raise local_failure(error, self._inbox.shown(one.entry.source, one.entry.path)) from error
             self._drop(incoming)
             reason = EXISTS if isinstance(error, FileExistsError) else not_written(error.strerror or str(error))
             self._inbox.fail(one.entry, 10, reason)

@@ -30,7 +30,7 @@ from hvcopy.files.sink import (
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
-from hvcopy.transfer.inbox import Inbox
+from hvcopy.transfer.inbox import Inbox, local_failure
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest, zeros_digest
@@ -122,7 +122,7 @@ class Entrance:
                 return []
             except OSError as error:
                 if error.errno in FATAL:
-                    raise
+                    raise local_failure(error, self._inbox.shown(entry.source, entry.path)) from error
                 code, reason = 10, not_written(error.strerror or str(error))
         if entry.kind == m.DIRECTORY:
             return []  # its end will be refused for the same reason, and that is reported
@@ -148,7 +148,7 @@ class Entrance:
             return self._refuse(entry, error.exit_code, error.message), None
         except OSError as error:
             if error.errno in FATAL:
-                raise
+                raise local_failure(error, self._inbox.shown(entry.source, entry.path)) from error
             return self._refuse(entry, 10, not_written(error.strerror or str(error))), None
 
     def _about_taken(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected | None] | None:
@@ -260,7 +260,7 @@ class Entrance:
                 reason = error.message
             except OSError as error:
                 if error.errno in FATAL:
-                    raise
+                    raise local_failure(error, self._inbox.shown(entry.source, entry.path)) from error
                 reason = not_written(error.strerror or str(error))
         self._inbox.fail(entry, code, reason)
         return m.Ack(entry.id, m.FAILED, code, reason[:1000])

@@ -83,4 +83,5 @@ class Inbox:
 def local_failure(error: OSError, path: bytes = b"") -> LocalFailure:
     """Return what ends a copy whose files cannot be written, *path* being the first of them if it is known."""
     shown = f"{printable(path)}: " if path else ""
-    return LocalFailure(f"{shown}{not_written(error.strerror or str(error))}", hint=make_room(error.errno))
+    hint = make_room(error.errno) or "choose a folder that can be written to"
+    return LocalFailure(f"{shown}{not_written(error.strerror or str(error))}", hint=hint)

@@ -47,7 +47,7 @@ def test_a_full_disk_of_the_server_is_10(
     else:
         plant(here / "t", {str(number): noise(100 * KIB, number) for number in range(60)})
         done = run("cp", "-r", here / "t", server.at("t"))
-    assert_told(done, 10, "copy: writing failed: No space left" if large else "No space left", "make room")
+    assert_told(done, 10, "copy: writing failed: No space left" if large else "says: t/", "make room")
     assert (there / "copy").read_bytes() == b"old"
     assert leftovers(there) == resumable(there)
     if not large:
@@ -228,9 +228,23 @@ def test_a_pull_into_a_folder_without_permission_is_10(server: Server, here: Pat
 def test_a_read_only_file_system_is_10(size: int, tmp_path: Path, root: Path, here: Path) -> None:
     source = write(here / "f", noise(size))
     with serving(f"unix:{tmp_path}/s", root, prefix=read_only_disk(root)) as server:
-        assert_told(run("cp", source, server.at()), 10, "Read-only file system")
+        assert_told(run("cp", source, server.at()), 10, "f: writing failed: Read-only file system", "choose a folder")
         assert run("ls", server.address).code == 0
     assert os.listdir(root) == []
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "link"])
+def test_what_a_read_only_file_system_does_not_take_of_a_tree_is_named(what: str, server: Server, here: Path) -> None:
+    plant(server.root / "t", {"d/f": b"f"} if what == "file" else {})
+    if what == "folder":
+        (server.root / "t" / "d").mkdir(parents=True)
+    elif what == "link":
+        (server.root / "t" / "d").symlink_to("f")
+    target = here / "there"
+    target.mkdir()
+    done = run("cp", "-r", "--links", server.at("t"), target, prefix=read_only_disk(target))
+    named = {"file": "t/d/f", "folder": "t/d", "link": "t/d"}[what]
+    assert_told(done, 10, f"{named}: writing failed: Read-only file system", "choose a folder")
 
 
 def test_a_read_only_file_is_replaced_only_with_overwrite(server: Server, here: Path) -> None:
