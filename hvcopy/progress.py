@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 BAR_AFTER = 0.3
 """Seconds before a bar appears: a small copy is over by then, and importing tqdm would be most of its time."""
+SCREEN = {"ncols": 79, "nrows": 24}
+"""Of a terminal that does not know its size, as a guest's serial console: tqdm would show nothing on one of none."""
 PLAIN_EVERY = 5.0
 JSON_EVERY = 1.0
 KINDS = ("auto", "bar", "plain", "json", "none")
@@ -69,7 +72,7 @@ class Progress:
                 unit_scale=True,
                 unit_divisor=1024,
                 file=sys.stderr,
-                dynamic_ncols=True,
+                **_screen(),
                 initial=tally.reused,
                 miniters=0,
             )
@@ -109,3 +112,12 @@ class Progress:
             "seconds": round(now - self._start, 3),
             "current": printable(tally.current),
         }
+
+
+def _screen() -> dict[str, Any]:
+    """Return what tells tqdm how much room there is: that it look for itself, unless the terminal does not know."""
+    try:
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except OSError:  # no terminal
+        known = True
+    return {"dynamic_ncols": True} if known else SCREEN

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -116,6 +118,22 @@ def test_progress_bar_ends_at_the_last_byte(server: Server, here: Path) -> None:
     assert "100%" in done.err
     assert "6.00M/6.00M" in done.err
     assert "f" in done.err
+
+
+def test_a_bar_is_shown_on_a_terminal_without_a_size(server: Server, here: Path) -> None:
+    """A serial console's has none, until somebody tells it."""
+    pty = pytest.importorskip("pty", reason="needs a terminal")
+    leader, follower = pty.openpty()
+    with open(leader, "rb", buffering=0) as screen, open(follower, "wb") as terminal:
+        assert os.get_terminal_size(follower).columns == 0
+        words = [*HVCOPY, "cp", "--bwlimit", "6M", str(write(here / "f", noise(6 * MIB))), server.at()]
+        with subprocess.Popen(words, stderr=terminal) as running:
+            terminal.close()
+            shown = b""
+            while b"verified" not in shown:
+                shown += screen.read(4096)
+        assert running.returncode == 0
+    assert b"6.00M/6.00M" in shown
 
 
 def test_progress_none_and_unknown(server: Server, here: Path) -> None:

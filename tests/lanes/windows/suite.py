@@ -198,6 +198,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_json_has_stable_keys_whatever_happens": NO_SOCKET_FILES,
         "test_ls_json_is_one_object_a_line": "Windows has times of 100 ns",
         "test_quiet_says_nothing_but_errors": WINE_FOLLOWS,
+        "test_a_bar_is_shown_on_a_terminal_without_a_size": NO_TERMINAL,
         "test_a_result_for_which_there_is_no_room_is_10": "Windows has no /dev/full",
         "test_a_result_that_goes_nowhere_is_10": NO_SHELL,
         "test_who_has_no_results_needs_no_standard_output": NO_SHELL,
