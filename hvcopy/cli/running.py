@@ -288,9 +288,15 @@ class Command:
         if not self.resume_hint:
             nothing_moved = isinstance(error, Interrupted) and not self.tally.started
             return "" if nothing_moved else self.lost_hint
+        safe = "nothing half-written stands under a final name"
+        from re import search
+
+        lent = [found[1] for word in sys.argv[1:] if (found := search("(?:^|=)(/(?:dev|proc/self)/fd/[0-9]+)$", word))]
+        if lent:  # which the next process will not have
+            return f"{safe}; to go on, type the same command again: {lent[0]} was lent by the shell, as for <(...)"
         shell, words = _as_typed(sys.argv[1:])
         where = f" in {shell}" if shell else ""
-        return f"nothing half-written stands under a final name; to go on, run again{where}: hvcopy {words}"
+        return f"{safe}; to go on, run again{where}: hvcopy {words}"
 
 
 def _as_typed(words: list[str]) -> tuple[str, str]:

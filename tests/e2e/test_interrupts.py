@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from commands import PATIENCE, Running, Server, eventually, run, serving
 from peers import Gate, Relay, client_of, connect
 from ports import is_free
-from starting import ELSEWHERE
+from starting import ELSEWHERE, HVCOPY
 
 from e2e.trees import MIB, leftovers, noise, resumable, write
 
@@ -54,6 +56,25 @@ def test_an_interrupted_client_ends_soon_with_130_and_can_go_on(
     done = eventually(lambda: _completed(ends), what="a resume once the server has let go")
     assert done["reused_bytes"] >= 16 * MIB
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_what_only_this_shell_knows_is_no_word_to_type_again(
+    tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    """``--key-file <(PROGRAM)`` arrives as a descriptor."""
+    assert run("key", tmp_path / "k").code == 0
+    server = processes.enter_context(serving(f"unix:{tmp_path}/d", root, "--key-file", tmp_path / "k"))
+    gate = Gate(SIZE * 6 // 10)
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", server.address, up=lambda: gate))
+    copy = shlex.join([*HVCOPY, "cp", "--no-fsync", str(write(here / "large", noise(SIZE))), f"{relay.address}:/copy"])
+    words = ["bash", "-c", f"exec {copy} --key-file <(cat {tmp_path}/k)"]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client:
+        assert gate.reached.wait(PATIENCE)
+        client.terminate()
+        _, err = client.communicate()
+    assert client.returncode == 130, err
+    assert "type the same command again: /dev/fd/" in err
+    assert "hvcopy cp" not in err
 
 
 def _completed(ends: list[object]) -> dict[str, int] | None:

@@ -171,6 +171,7 @@ COMMANDS_TESTS_LEFT_OUT = {
     "interrupts": {
         "test_ctrl_c_while_the_command_starts_leaves_no_traceback": "it puts a module on the path of this machine's Python",
         "test_ctrl_c_in_the_middle_of_pythons_bookkeeping_is_not_lost": "os.kill ends a process there",
+        "test_what_only_this_shell_knows_is_no_word_to_type_again": NO_SHELL,
     },
     "many_clients": {
         "test_a_client_that_asks_for_a_listing_and_never_reads_is_given_up": "TCP's buffers hold all that it does not read",
