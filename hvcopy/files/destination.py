@@ -42,9 +42,9 @@ def resolve(
         prefixes = [path + b"/" + name if path and name else path or name for name in names]
         return Places("into", [NOWHERE if index in refused else one for index, one in enumerate(prefixes)], refused)
     if len(names) != 1:
-        raise LocalFailure(f"{shown} is not a directory, but several sources were to go into it")
+        raise LocalFailure(f"{shown} is not a directory, but several sources were to go into it", hint="make that folder first")
     if found is not None and (dirs[0] or must_be_dir):
-        raise LocalFailure(f"{shown} exists and is not a directory")
+        raise LocalFailure(f"{shown} exists and is not a directory", hint="choose another name")
     if must_be_dir and not dirs[0]:
         raise LocalFailure(
             f"{shown}/ is not there", hint="make the directory first, or leave the slash out to name the file"
@@ -62,7 +62,7 @@ def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[H
             parent, rest = os.path.split(raw.rstrip(b"/"))
             root = open_directory(parent or b".")
     except OSError as error:
-        raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="make the folder first") from None
+        raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint=_another_folder(error)) from None
     return root, resolve(root, rest, names=names, dirs=dirs, must_be_dir=raw.endswith(b"/"), typed=raw.rstrip(b"/"))
 
 
@@ -70,6 +70,12 @@ def refuse_unsafe(path: str) -> None:
     """Raise UnsafeName for the *path* of a new file whose last part Windows would take for another name."""
     if system.WINDOWS and (reason := check_typed(path)):
         raise UnsafeName(f"{printable(path)}: {reason}", hint="choose another name")
+
+
+def _another_folder(error: OSError) -> str:
+    """Return what helps where the folder for something new could not be opened."""
+    missing = isinstance(error, FileNotFoundError)
+    return "make the folder first: only the last part is created" if missing else "choose another folder"
 
 
 def _bad_name(name: bytes) -> str | None:
@@ -83,10 +89,7 @@ def _standing(root: Handle, path: bytes) -> os.stat_result | None:
     try:
         parent = Directories(root).get(directory)
     except OSError as error:
-        raise LocalFailure(
-            f"{printable(b'/' + directory)}: {error.strerror}",
-            hint="make the folder first: only the last part is created",
-        ) from None
+        raise LocalFailure(f"{printable(b'/' + directory)}: {error.strerror}", hint=_another_folder(error)) from None
     try:
         return system.stat(parent.fd, name)
     except FileNotFoundError:

@@ -94,7 +94,8 @@ def new_key(path: str) -> None:
     except FileExistsError:
         raise LocalFailure(f"{printable(path)} exists already and was left alone", hint="choose another name") from None
     except OSError as error:
-        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint=make_room(error.errno)) from None
+        hint = make_room(error.errno) or "choose another place for it"
+        raise LocalFailure(f"{printable(path)}: {error.strerror}", hint=hint) from None
 
 
 def load_key(path: str) -> bytes:
@@ -107,7 +108,9 @@ def load_key(path: str) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
-        raise LocalFailure(f"key file {printable(path)}: {error.strerror}", hint="make one: hvcopy key FILE") from None
+        missing = isinstance(error, FileNotFoundError)
+        hint = "make one for both sides: hvcopy key FILE" if missing else "check whose it is: only its owner may read it"
+        raise LocalFailure(f"key file {printable(path)}: {error.strerror}", hint=hint) from None
     except ValueError:  # a NUL
         raise LocalFailure(f"key file {printable(path)}: no file can have that name") from None
     if os.name == "posix" and text and stat.S_IMODE(mode) & 0o077:

@@ -54,7 +54,9 @@ def test_key_tells_of_a_name_that_could_drive_a_terminal_without_doing_so(tmp_pa
 
 
 def test_key_in_a_missing_folder_is_10(tmp_path: Path) -> None:
-    assert run("key", tmp_path / "no" / "k").code == 10
+    done = run("key", tmp_path / "no" / "k")
+    assert done.code == 10
+    assert "choose another place" in done.err
 
 
 def test_the_same_key_on_both_sides_lets_in(
@@ -167,6 +169,15 @@ def test_the_command_to_start_where_nobody_listens_lets_this_side_in(tmp_path: P
         with Running(*words) as server:
             server.line("serving")
             assert run("ls", address).code == 0
+
+
+def test_a_key_file_that_may_not_be_read_is_10_and_no_other_is_to_be_made(keys: tuple[Path, Path], server: Server) -> None:
+    keys[0].chmod(0)
+    done = run("ls", server.address, "--key-file", keys[0], prefix=powerless())
+    assert done.code == 10
+    assert "Permission denied" in done.err
+    assert "owner" in done.err
+    assert "hvcopy key " not in done.err
 
 
 @pytest.mark.parametrize("content", [b"", b"hvcopy-key-1 00ff\n", b"\xff" * 100, b"x" * 10_000])

@@ -311,6 +311,18 @@ def test_a_missing_source_is_10_before_anything_is_sent(server: Server, here: Pa
     assert_told(run("cp", server.at("not"), here), 10, "/not", "No such file", "hvcopy ls")
 
 
+def test_a_folder_that_is_there_is_not_to_be_made_first(tmp_path: Path, root: Path, here: Path) -> None:
+    for place in (root, here):
+        write(place / "f")
+        (place / "closed").mkdir(mode=0)
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        for source, target in ((here / "f", server.at("{}")), (server.at("f"), f"{here}/{{}}")):
+            for name, words in (("f/g", "Not a directory"), ("closed/f", "Permission denied")):
+                done = run("cp", source, target.format(name), prefix=powerless())
+                assert_told(done, 10, words, "choose another folder")
+                assert "make the folder" not in done.err
+
+
 def test_a_missing_parent_of_the_destination_is_10(server: Server, here: Path) -> None:
     source = write(here / "f")
     write(server.root / "g")
