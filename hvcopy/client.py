@@ -112,7 +112,7 @@ class Client:
         names = [
             b"" if means_contents(path) else os.path.basename(plain) for path, plain in zip(paths, wanted, strict=True)
         ]
-        slashed = [plain + b"/" if path.endswith(b"/") else plain for path, plain in zip(paths, wanted, strict=True)]
+        slashed = [plain + b"/" if path.endswith((b"/", b"/.")) else plain for path, plain in zip(paths, wanted, strict=True)]
         lanes = self._order("pull", slashed, options)
 
         def origin(source: int, path: bytes) -> bytes:

@@ -52,7 +52,7 @@ CASES = [
     Case((".",), "there"),
     Case(("d/..",), "there"),
     Case(("./file",), "./there"),
-    Case(("file/",), "there"),
+    *(Case((file,), to) for file in ("file/", "file/.") for to in ("there", "new")),
     Case(("d//e",), "there//d"),
 ]
 GROUPS = 6
