@@ -92,6 +92,16 @@ def no_output(error: OSError) -> LocalFailure:
     return LocalFailure(f"standard output: {error.strerror}", hint=make_room(error.errno))
 
 
+def _not_of_this_locale(error: UnicodeEncodeError) -> Exception:
+    """Return the failure of work that had a path for which the locale has no bytes: addresses are UTF-8 in any."""
+    if error.encoding == "utf-8":
+        return error
+    return BadUsage(
+        f"{printable(error.object)} cannot be a name of a file in this locale, whose encoding is {error.encoding}",
+        hint="run hvcopy with LC_ALL=C.UTF-8",
+    )
+
+
 def mute(fd: int) -> None:
     """Lead a standard descriptor nowhere: what is left in its buffer must not fail again as the interpreter ends."""
     null = os.open(os.devnull, os.O_WRONLY)
@@ -213,6 +223,8 @@ class Command:
                 work()
             except OSError as error:
                 outcome.append(unforeseen(error))
+            except UnicodeEncodeError as error:
+                outcome.append(_not_of_this_locale(error))
             except BaseException as error:
                 outcome.append(error)
             finally:

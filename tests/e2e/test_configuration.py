@@ -147,6 +147,16 @@ def test_a_configuration_may_come_from_an_editor_on_windows(server: Server, conf
     assert run("ls", "web1").code == 0
 
 
+@pytest.mark.parametrize("command", [["ls"], ["doctor"], ["serve", "--root", "."], ["nc", "-z"], ["pipe", "-l"]])
+def test_a_path_that_the_locale_has_not_is_2(command: list[str], here: Path) -> None:
+    """An address is UTF-8 in any locale, and what Python makes of a path is the locale's."""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run(*command, "unix:%E2%82%AC", cwd=here, env=locale)
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
+    assert "LC_ALL=C.UTF-8" in done.err
+
+
 def test_an_unknown_name_is_2_and_says_what_an_address_is(config: Path) -> None:
     config.write_text('[hosts.web1]\naddress = "unix:/x"\n')
     done = run("ls", "web2")

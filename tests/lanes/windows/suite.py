@@ -119,6 +119,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_fifo_for_a_configuration_": NO_FIFOS,
         "test_a_link_that_leads_nowhere_is_not_no_configuration": WINE_FOLLOWS,
         "test_a_configuration_that_may_not_be_read_is_10": NO_MODES,
+        "test_a_path_that_the_locale_has_not_is_2": NO_SOCKET_FILES,
     },
     "damage": {"test_damage_of_a_name_or_attribute_is_found[old-target]": WINE_FOLLOWS},
     "existing_files": {
