@@ -12,7 +12,10 @@ from hvcopy.wire.messages import Hello, Proof, decode, encode
 VERSION = 1
 _ROLES = {
     "client": ("both sides want to send, or to ask for something", "on one of them run `hvcopy recv ADDRESS DIR` instead"),
-    "server": ("both sides want to receive, or to serve", "on one of them run `hvcopy send PATH ADDRESS` instead"),
+    "server": (
+        "both sides want to receive, or to serve",
+        "on one of them run `hvcopy send PATH ADDRESS` instead; from `hvcopy serve` fetch with `hvcopy cp ADDRESS:PATH DIR`",
+    ),
 }
 """What is wrong with two of the same role, and what to do."""
 _SAME_RELEASE = "install the same release of hvcopy on both sides"

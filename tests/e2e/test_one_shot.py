@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import Finished, Running, run
+from commands import Finished, Running, Server, run
 from peers import Peer, client_of, connect
 
 from e2e.hostile import finish, send_file
@@ -83,6 +83,14 @@ def test_two_of_one_kind_are_7_with_what_one_of_them_is_to_run(
     assert "both sides want to" in done.err
     assert instead in done.err
     waiting.line("both sides want to")
+
+
+def test_who_wants_to_receive_from_a_server_is_told_to_fetch(server: Server, here: Path) -> None:
+    write(server.root / "f", b"f")
+    done = run("recv", server.address, here)
+    assert done.code == 7, done.err
+    assert "fetch with `hvcopy cp ADDRESS:PATH DIR`" in done.err
+    assert run("cp", server.at("f"), here).code == 0
 
 
 def test_a_key_is_proven_whoever_listens(
