@@ -89,12 +89,24 @@ def find(text: str) -> tuple[Address, str]:
     """Return (address, key file or "") for an address or an alias.  Raises BadUsage."""
     host = aliases().get(text) if ":" not in text else None
     if host is None:
-        return parse_address(text), ""
+        return _address(text), ""
     try:
         address = parse_address(host["address"])
     except BadUsage as error:
         raise BadUsage(f"{printable(config_path())}: hosts.{text}: {error.message}", hint=error.hint) from None
     return address, os.path.expanduser(host.get("key_file", ""))
+
+
+def _address(text: str) -> Address:
+    """Return the address that *text* is; what may have been meant for a host's name is told where hosts stand."""
+    name = text.partition(":")[0]
+    try:
+        return parse_address(text)
+    except BadUsage as error:
+        if not name[:1].isalpha() or "/" in name or is_scheme(name):
+            raise
+        there = f"; a host called {printable(name)} is not in {printable(config_path())}"
+        raise BadUsage(error.message, hint=error.hint + there) from None
 
 
 def find_remote(text: str) -> Remote | None:

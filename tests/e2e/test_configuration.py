@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -159,9 +160,11 @@ def test_a_path_that_the_locale_has_not_is_2(command: list[str], here: Path) -> 
 
 def test_an_unknown_name_is_2_and_says_what_an_address_is(config: Path) -> None:
     config.write_text('[hosts.web1]\naddress = "unix:/x"\n')
-    done = run("ls", "web2")
-    assert done.code == 2
-    assert "web2" in done.err
+    for words in (["ls", "web2"], ["ls", "web2:/f"], ["serve", "web2", "--root", "."], ["nc", "-z", "web2"]):
+        done = run(*words)
+        assert done.code == 2
+        assert re.search(r"a host called web2 is not in .*config\.toml", done.err), done.err
+    assert "config.toml" not in run("ls", "vsock:4711").err
 
 
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
