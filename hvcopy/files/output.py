@@ -55,7 +55,10 @@ class OutputFile:
             self._fd, self._temporary = place.open_temporary(self._directory, mode=0o666)
             try:
                 with contextlib.suppress(FileNotFoundError):
-                    attributes.set_mode(self._fd, os.stat(system.of_any_length(real)).st_mode)
+                    standing = os.stat(system.of_any_length(real)).st_mode
+                    if not stat.S_ISREG(standing):  # whoever looked before could not see it, or it came since
+                        raise OSError(errno.EEXIST, "no regular file stands there; it is not replaced")
+                    attributes.set_mode(self._fd, standing)
             except OSError:
                 self.close()
                 raise

@@ -150,6 +150,15 @@ def test_a_name_that_became_a_directory_meanwhile_is_told(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["f"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFO has a name in a folder there")
+def test_a_fifo_that_was_not_seen_before_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    with pytest.raises(LocalFailure, match="no regular file"):
+        OutputFile(str(tmp_path / "f"), sync=False)
+    assert (tmp_path / "f").is_fifo()
+    assert os.listdir(tmp_path) == ["f"]
+
+
 def test_only_what_is_a_file_or_nothing_is_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "f").write_bytes(b"")
