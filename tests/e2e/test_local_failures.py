@@ -481,3 +481,18 @@ def test_a_listener_that_cannot_wait_any_more_is_10(tmp_path: Path) -> None:
         listener.line("listening on")
         resource.prlimit(listener.pid, resource.RLIMIT_NOFILE, (0, 0))
         assert_told(listener.finish(), 10, f"unix:{tmp_path}/s: waiting for a connection failed: Invalid argument")
+
+
+def test_a_server_that_was_short_of_memory_for_a_moment_serves_again(
+    tmp_path: Path, root: Path, processes: ExitStack
+) -> None:
+    server = processes.enter_context(serving(f"unix:{tmp_path}/s", root))
+    threads = len(os.listdir(f"/proc/{server.pid}/task"))
+    assert run("ls", server.address).code == 0
+    # the next thread gets the stack of that one, and so is short of memory only when it has begun
+    eventually(lambda: len(os.listdir(f"/proc/{server.pid}/task")) == threads, what="the end of the session's thread")
+    size = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.prlimit(server.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+    assert run("ls", server.address).code == 6
+    resource.prlimit(server.pid, resource.RLIMIT_AS, limits)
+    assert run("ls", server.address).code == 0
