@@ -240,6 +240,7 @@ class Outlet:
     """Writes *fd* to its end.  One thread writes; ``lost`` and ``cancel`` are for any.  *fd* stays open unless it is *owned*.
 
     ``finish`` lets the reader see the end: *fd* then leads to the null device; with *stays* it remains as it is.
+    Raises LocalFailure for a descriptor that cannot even be looked at.
     """
 
     def __init__(self, fd: int, name: str = "standard output", *, owned: bool = False, stays: bool = False) -> None:
@@ -247,10 +248,13 @@ class Outlet:
         self.name = name
         self._owned = owned
         self._stays = stays
-        self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
-        if is_pipe(fd):
-            enlarge(fd)
-        self._own, self._blocking = own(fd, os.O_WRONLY)
+        try:
+            self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+            if is_pipe(fd):
+                enlarge(fd)
+            self._own, self._blocking = own(fd, os.O_WRONLY)
+        except OSError as error:
+            raise _failure(name, error) from error
         self._meter = Meter()
         self._watch = Watch(fd)
         self._refused = False

@@ -411,8 +411,9 @@ def test_pulling_a_device_is_refused(tmp_path: Path, here: Path) -> None:
     assert os.listdir(here) == []
 
 
+@pytest.mark.parametrize("end", ["input", "output"])
 @pytest.mark.parametrize("command", ["nc", "pipe"])
-def test_a_standard_input_that_has_vanished_is_no_empty_one(command: str, tmp_path: Path) -> None:
+def test_a_standard_input_or_output_that_has_vanished_is_told_by_its_name(command: str, end: str, tmp_path: Path) -> None:
     """As on a network file system whose server has forgotten it (ESTALE); here the files of a process that is over."""
     with subprocess.Popen(["sleep", str(PATIENCE)]) as passing:
         gone = os.open(f"/proc/{passing.pid}/fd", os.O_RDONLY)
@@ -422,8 +423,9 @@ def test_a_standard_input_that_has_vanished_is_no_empty_one(command: str, tmp_pa
         pytest.skip("this system still knows what it was (before Linux 6.2)")
     except FileNotFoundError:
         pass
-    with Running(command, "-l", f"unix:{tmp_path}/s", stdin=gone) as running:
-        assert_told(running.finish(), 10, "standard input: No such file or directory")
+    ends = {"stdin": gone} if end == "input" else {"stdout": gone}
+    with Running(command, "-l", f"unix:{tmp_path}/s", **ends) as running:
+        assert_told(running.finish(), 10, f"standard {end}: No such file or directory")
     os.close(gone)
 
 
