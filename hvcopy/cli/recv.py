@@ -107,5 +107,5 @@ def recv(
                 say(f"hvcopy: listening on {listener.address}")
             server.run()
 
-    command.resume_hint = True
+    command.listens, command.resume_hint = listening, True
     command.run(work)

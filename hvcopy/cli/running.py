@@ -124,6 +124,8 @@ class Command:
         self.results: list[str] = []
         self.results_to = sys.stdout
         self.stops_cleanly = False
+        self.listens = False
+        """A closed terminal ends it as SIGTERM does, for its socket file would outlive it."""
         self.told = False
         """The epilogue has told of the failure where its message would go."""
         self.epilogue: Callable[[HvcopyError | None], None] | None = None
@@ -176,6 +178,8 @@ class Command:
         it must start no program, which might be left behind.
         """
         signals.watch()
+        if self.listens:
+            signals.watch_hang_up()
         _allow_many_files()
         error: HvcopyError | None = None
         try:

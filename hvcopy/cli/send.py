@@ -116,5 +116,5 @@ def send(
             finally:
                 ear.close()
 
-    command.resume_hint = True
+    command.listens, command.resume_hint = listening, True
     command.run(work)

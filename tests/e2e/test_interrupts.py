@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -188,3 +189,39 @@ def test_ctrl_c_in_the_middle_of_pythons_bookkeeping_is_not_lost(tmp_path: Path,
         assert (done.code, done.out, done.err.partition("\n")[0]) == (130, "", "hvcopy: interrupted"), done.err
         assert "Exception ignored" not in done.err
     assert not (here / "key").exists()
+
+
+LISTENERS = {
+    "serve": ("serve", "--root", ".", 0),
+    "send": ("send", "-l", __file__, 130),
+    "recv": ("recv", "-l", 130),
+    "pipe": ("pipe", "-l", 130),
+    "pipe -k": ("pipe", "-l", "-k", 0),
+    "nc": ("nc", "-l", 130),
+    "nc -k": ("nc", "-l", "-k", 0),
+    "forward": ("forward", 0),
+    "bench": ("bench", "--serve", 0),
+}
+"""Each with what it ends with when it is told to end."""
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_a_listener_whose_terminal_is_closed_leaves_no_socket_file(name: str, tmp_path: Path) -> None:
+    """SIGHUP ends it as SIGTERM does."""
+    *words, code = LISTENERS[name]
+    where = f"unix:{tmp_path}/s"
+    target = ["unix:nowhere"] if name == "forward" else []
+    with Running(*words, where, *target, anew=True) as listener:
+        listener.line(rf"{where}\b")
+        listener.signal(signal.SIGHUP)
+        assert listener.finish().code == code
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_listener_that_is_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    with Running("forward", f"unix:{tmp_path}/s", "unix:nowhere", prefix=["nohup"]) as listener:
+        listener.line("forwarding")
+        listener.signal(signal.SIGHUP)
+        listener.signal(signal.SIGHUP)
+        assert run("nc", "-z", f"unix:{tmp_path}/s").code == 0
+        assert not listener.ended

@@ -173,6 +173,8 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_ctrl_c_while_the_command_starts_leaves_no_traceback": "it puts a module on the path of this machine's Python",
         "test_ctrl_c_in_the_middle_of_pythons_bookkeeping_is_not_lost": "os.kill ends a process there",
         "test_what_only_this_shell_knows_is_no_word_to_type_again": NO_SHELL,
+        "test_a_listener_whose_terminal_is_closed_leaves_no_socket_file": NO_SOCKET_FILES,
+        "test_a_listener_that_is_to_outlive_its_terminal_does": "there is no SIGHUP, and no nohup",
     },
     "many_clients": {
         "test_a_client_that_asks_for_a_listing_and_never_reads_is_given_up": "TCP's buffers hold all that it does not read",
