@@ -62,6 +62,7 @@ class ReceiverBook:
         self._dirs = dirs
         self._refused = refused or {}
         self._check = check_path
+        self._unheard = set(range(len(dirs)))
         self._highest = 0
         self._blocks = 0
         self._xattrs = 0
@@ -75,6 +76,7 @@ class ReceiverBook:
         """
         if source >= len(self._dirs):
             raise NotHvcopy(f"the peer sent something of source {source}, but only {len(self._dirs)} were asked for")
+        self._unheard.discard(source)
         if path and not self._dirs[source]:
             raise NotHvcopy(f"the peer sent something below source {source}, which is a file")
         if source in self._refused:
@@ -114,6 +116,13 @@ class ReceiverBook:
                 self.failed.append(one.id)
             self._blocks -= one.assembly.count
             self._xattrs -= _bytes_of_xattrs(one.entry)
+
+    def check_finished(self) -> None:
+        """Raise NotHvcopy unless the sender may be finished: every source was heard of, and no file is under way."""
+        if self.open:
+            raise NotHvcopy("the peer said it was finished while files were under way")
+        if self._unheard:
+            raise NotHvcopy(f"the peer said it was finished without a word about source {min(self._unheard)}")
 
     def check_pack(self, groups: list[m.Group], contents: int) -> int:
         """Return how many files a pack holds; raises NotHvcopy when its records and contents do not fit together."""

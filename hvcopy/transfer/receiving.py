@@ -101,8 +101,7 @@ class Receiving:
                 self._entrance.take(sink, message.entries)
 
     def _finish(self, link: Link) -> m.Result:
-        if self._inbox.book.open:
-            raise NotHvcopy("the peer said it was finished while files were under way")
+        self._inbox.book.check_finished()
         durability = "dry" if self._inbox.dry else "cached"
         if self._inbox.plan.sync and not self._inbox.dry:
             with self._lanes.watchdog.own_work():

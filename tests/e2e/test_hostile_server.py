@@ -175,6 +175,18 @@ def test_a_server_that_breaks_the_protocol_of_a_listing_is_told_so(tmp_path: Pat
     assert [(error.code, "TOTALS" in error.message) for error in heard] == [(7, True)]
 
 
+@pytest.mark.parametrize("layout", ["f", "d"])
+def test_a_server_that_finishes_without_a_word_about_what_was_asked_for_is_7(layout: str, tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Ready(bytes(16), 1, layout, [b"t"]), m.Finish(0, 0))
+        peer.error_or_result()
+
+    code, err = pulled_from(script, tmp_path)
+    assert code == 7, err
+    assert not (tmp_path / "got").exists()
+
+
 # ---- words
 
 
