@@ -213,6 +213,10 @@ class Sending:
             case _:
                 raise NotHvcopy(f"the peer sent {frame.type.name}, which a receiver never sends")
 
+    def _check_skipping(self) -> None:
+        if not self._outbox.may_skip:
+            raise NotHvcopy("the peer skips files, though only --update lets it")
+
     def _checked(self, result: m.Result) -> m.Result:
         """Refuse a result that says less than the acknowledgements did."""
         known = ("dry",) if self._outbox.options.dry else (m.CACHED, m.SYNCED)
@@ -222,6 +226,8 @@ class Sending:
 
     def _on_answer(self, answer: m.Answer) -> None:
         asked = self._outbox.book.answer(answer)
+        if answer.verb == m.SKIP and not self._outbox.options.dry:
+            self._check_skipping()
         if answer.verb in (m.SKIP, m.REFUSE):
             if asked is None:
                 return
@@ -250,6 +256,8 @@ class Sending:
             self._tally.fail(self._outbox.shown(end.source, end.path), ack.code, printable(ack.message))
             return
         one = self._outbox.book.acknowledge(ack)
+        if ack.state == m.SKIPPED or ack.skipped:
+            self._check_skipping()
         if isinstance(one, Packed):
             self._on_pack_ack(one, ack)
         elif one.id in self._links:

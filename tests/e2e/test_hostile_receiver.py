@@ -110,6 +110,14 @@ LIES: dict[str, tuple[Callable[[Peer], object], int]] = {
     "answer twice": (answered(lambda p, e: p.send(m.Answers([m.Answer(e.id, m.ALL)]))), 7),
     "answer to an unknown id": (answered(lambda p, e: p.send(m.Answers([m.Answer(999, m.ALL)]))), 7),
     "answer of unknown verb": (lambda p: (p.send(m.Answers([m.Answer(entry_of(p).id, 77)])), p.error()), 7),
+    "skipped, though nothing was to be": (
+        lambda p: (p.send(m.Answers([m.Answer(entry_of(p).id, m.SKIP)])), p.error_or_result()),
+        7,
+    ),
+    "skipped in the end, though nothing was to be": (
+        answered(lambda p, e: (to_the_end(p), p.send(m.Acks([m.Ack(e.id, m.SKIPPED)])))),
+        7,
+    ),
     "doubt of a good block": (answered(lambda p, e: (to_the_end(p), _doubt(p, e.id, MIB))), 8),
     "doubt of an unknown id": (answered(lambda p, e: _doubt(p, 999, 0)), 7),
     "doubt beyond the end": (answered(lambda p, e: (to_the_end(p), _doubt(p, e.id, 90 * MIB))), 7),
@@ -170,8 +178,9 @@ def test_a_receiver_that_lies_is_not_believed(lie: str, tmp_path: Path) -> None:
         (lambda ident, right: m.Ack(ident, m.DONE, digest=right, files=2), 7),
         (lambda ident, right: m.Ack(ident, m.DONE, digest=right, failures=[(5, 10, "no")]), 7),
         (lambda ident, right: m.Ack(ident + 1, m.DONE, digest=right, files=1), 7),
+        (lambda ident, right: m.Ack(ident, m.DONE, digest=right, skipped=1), 7),
     ],
-    ids=["wrong digest", "too few", "too many", "failure of a file not sent", "unknown id"],
+    ids=["wrong digest", "too few", "too many", "failure of a file not sent", "unknown id", "skipped"],
 )
 def test_a_receiver_that_lies_about_a_pack_is_not_believed(
     ack: Callable[[int, bytes], m.Ack], code: int, tmp_path: Path
