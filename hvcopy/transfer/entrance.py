@@ -174,7 +174,7 @@ class Entrance:
         small = stat.S_ISREG(found.st_mode) and found.st_size == entry.size <= frames.SMALL and not self._inbox.dry
         if alike or small:  # what is small is compared whatever its time, as in a pack
             if self._inbox.dry:
-                self._inbox.tally.add(same=1)
+                self._inbox.tally.leave_out(entry.size)
                 return m.Answer(entry.id, m.SKIP, 0, "it looks the same")
             return m.Answer(entry.id, m.COMPARE, 0, "", found.st_size)
         return self._refuse(entry, 10, EXISTS)
@@ -245,6 +245,7 @@ class Entrance:
     def _link(self, sink: Sink, entry: m.Entry, reason: str | None) -> m.Ack:
         code = 11
         if reason is None and self._inbox.dry:
+            self._inbox.tally.add(links=1)
             return m.Ack(entry.id, m.DONE)
         if reason is None:
             code = 10

@@ -159,6 +159,25 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(
         assert name in done.err, "the names that would be copied are not said"
 
 
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_dry_run_calls_nothing_verified(pull: bool, server: Server, here: Path) -> None:
+    """Not even what has the size and the time of its source, for it was not compared."""
+    for place, content in ((here, b"ours"), (server.root, b"else")):
+        os.utime(write(place / "f", content), ns=(OLD, OLD))
+    done = run("cp", "-n", "--json", *([server.at("f"), here] if pull else [here / "f", server.at()]))
+    assert (done.code, done.result["same"], done.result["skipped"]) == (0, 0, 1), done.err
+    assert "verified" not in done.err
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_dry_run_counts_the_links_that_would_be_made(pull: bool, server: Server, here: Path) -> None:
+    source = plant((server.root if pull else here) / "t", {"f": b"f"})
+    (source / "symbolic").symlink_to("f")
+    os.link(source / "f", source / "hard")
+    done = run("cp", "-r", "-n", "--links", "--json", *([server.at("t"), here] if pull else [source, server.at()]))
+    assert (done.code, done.result["files"], done.result["links"]) == (0, 1, 2), done.result
+
+
 def test_a_dry_run_over_identical_files_says_the_same_as_the_copy(server: Server, here: Path) -> None:
     plant(here / "t", {"small": b"x", "large": noise(MIB)})
     assert run("cp", "-r", here / "t", server.at()).code == 0
