@@ -63,12 +63,10 @@ class Engine:
     def windows(self, plan: Plan) -> tuple[int, int]:
         """See ``Measurer``."""
         lanes = self._open(plan)
-        try:
+        with lanes.closing():
             answer = self._order(lanes, plan.order(1))
             lanes.control.send(m.Bye())
             return lanes.control.channel.window, answer.buffer
-        finally:
-            lanes.close()
 
     def measure(self, plan: Plan, observe: Observe = unobserved) -> Outcome:
         """See ``Measurer``."""
@@ -112,7 +110,8 @@ class Engine:
                 raise self._stopped
             lanes.on_join = lambda link: None
             grower(lanes, self._terms, lambda lane: self._dial(lane, plan.buffer))()
-        except BaseException:
+        except BaseException as error:
+            lanes.fail(error)
             lanes.close()
             raise
         link.deadline = 0.0

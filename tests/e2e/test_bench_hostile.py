@@ -265,6 +265,25 @@ def test_a_server_that_breaks_the_rules_is_told_apart(name: str, tmp_path: Path)
     assert listening.address in done.err
 
 
+@pytest.mark.parametrize("mode", ["send", "sweep"])
+def test_a_server_that_breaks_the_rules_before_it_begins_is_told_so(mode: str, tmp_path: Path) -> None:
+    heard: list[m.Error] = []
+
+    def script(peer: Peer) -> None:
+        peer.expect(m.Job)
+        if mode == "sweep":  # whose first session only asks for the window
+            peer.send(m.Ready(bytes(16), 1, "", []))
+            peer.expect(m.Measure)
+        peer.send(m.Totals(0, 0))
+        heard.append(peer.error())
+
+    with Listening(f"unix:{tmp_path}/s", server(script)) as listening:
+        done = run("bench", listening.address, "-m", mode, "--timeout", "5")
+        assert not listening.failures
+    assert done.code == 7, done.err
+    assert [error.code for error in heard] == [7]
+
+
 def test_a_stranger_is_told_apart(tmp_path: Path) -> None:
     with Listening(f"unix:{tmp_path}/s", says(b"SSH-2.0-OpenSSH_9.6\r\n")) as listening:
         done = run("bench", listening.address, "-m", "send", "--timeout", "1")
