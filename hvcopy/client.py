@@ -225,7 +225,15 @@ def connect(
     Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.  *start* as for ``dial``.
     """
     terms = Terms("client", str(address), key, timeout)
-    channel = dial(address, wait=wait, timeout=timeout, buffer=buffer, cancellation=cancellation, start=start)
+    channel = dial(
+        address,
+        wait=wait,
+        timeout=timeout,
+        buffer=buffer,
+        cancellation=cancellation,
+        start=start,
+        keyed=key is not None,
+    )
     link, _ = terms.meet(channel, connector=True)
     again = pinned(address, channel)
 

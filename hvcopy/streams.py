@@ -238,6 +238,7 @@ def open_stream(
         buffer=buffer,
         cancellation=cancellation,
         start=("hvcopy pipe -l {}",),
+        keyed=key is not None,
     )
     link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
     try:

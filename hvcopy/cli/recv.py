@@ -68,6 +68,7 @@ def recv(
                     buffer=size,
                     cancellation=cancellation,
                     start=("hvcopy send -l PATH {}",),
+                    keyed=bool(key_file or alias_key),
                 )
                 target = pinned(where, channel)
                 return channel

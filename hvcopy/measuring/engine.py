@@ -92,6 +92,7 @@ class Engine:
             buffer=buffer or None,
             cancellation=cancellation,
             start=ANSWERS,
+            keyed=self._terms.key is not None,
         )
         self._target = pinned(self._target, channel)
         return channel

@@ -38,6 +38,7 @@ def dial(
     buffer: int | None = None,
     cancellation: Cancellation | None = None,
     start: Sequence[str] = SERVERS,
+    keyed: bool = False,
 ) -> Channel:
     """Connect to *address* and return the channel; its socket is non-blocking.
 
@@ -45,7 +46,7 @@ def dial(
     nobody listens there or nothing answers, attempts are repeated for *wait* seconds; 0 means one attempt.
     *buffer* is the socket buffer wished for, in bytes.  *cancellation* ends this, and afterwards the calls
     that wait on the channel.  *start* are the commands that answer this one, to be named where nobody listens, with
-    ``{}`` for the address.
+    ``{}`` for the address, *keyed* says that they are to ask for a key.
     Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
     """
     cancellation = cancellation or Cancellation()
@@ -60,7 +61,7 @@ def dial(
             left = until - time.monotonic()
             if left <= 0:
                 if isinstance(error, NobodyListens) and error.hint_for:
-                    error.hint = error.hint_for(start)
+                    error.hint = error.hint_for([f"{one} --key-file FILE" for one in start] if keyed else start)
                 raise (_gave_up(error, wait) if wait > 0 else error) from error.__cause__
         except Interrupted:
             raise Interrupted(f"{address}: connecting was interrupted") from None

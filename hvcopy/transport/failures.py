@@ -112,10 +112,15 @@ def nobody_listens(message: str, server: Server, advice: Callable[[str], str] = 
 def start_there(server: Server, commands: Sequence[str] = SERVERS) -> str:
     """The hint for whoever found nobody listening; *commands* are what to start, with ``{}`` for the address."""
     address = quoted(server.address)
-    some = [one.format(address) + (f" {server.access}" if server.access and one.startswith("hvcopy") else "") for one in commands]
+    some = [one.format(address) + (f" {server.access}" if _lacks_access(server, one) else "") for one in commands]
     *others, last = some
     named = ", ".join([*others, f"or {last}"]) if others else last
     return f"start it {server.where} first ({named}), or {KEEP_TRYING}"
+
+
+def _lacks_access(server: Server, command: str) -> bool:
+    """Say whether *command* is one of ours and lets nobody in as it stands: a key does."""
+    return bool(server.access) and command.startswith("hvcopy") and "--key-file" not in command
 
 
 def quoted(address: str) -> str:

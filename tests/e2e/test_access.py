@@ -180,6 +180,30 @@ def test_a_key_file_that_may_not_be_read_is_10_and_no_other_is_to_be_made(keys: 
     assert "hvcopy key " not in done.err
 
 
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+@pytest.mark.parametrize(
+    "command", [["ls"], ["send", "KEY"], ["recv"], ["pipe"], ["bench", "-m", "latency", "-t", "99ms"]], ids=lambda words: words[0]
+)
+def test_the_command_to_start_asks_for_the_key_that_this_side_proves(
+    command: list[str], transport: str, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    """Without it it would let in nobody who proves one; --open in its place would let in everybody else."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    address = f"unix:{tmp_path}/s" if transport == "unix" else f"tcp:127.0.0.1:{port}"
+    words = [str(keys[0]) if one == "KEY" else one for one in command]
+    (there := tmp_path / "there").mkdir()
+    nobody = run(*words, address, "--key-file", keys[0], cwd=there)
+    typed = re.search(r"\(hvcopy (.*)\), or", nobody.err)
+    assert typed, nobody.err
+    assert "--open" not in typed[1]
+    stands = {"DIR": there, "FILE": keys[0], "PATH": keys[0]}
+    with Running(*(stands.get(one, one) for one in shlex.split(typed[1])), cwd=there) as listener:
+        listener.line(address)
+        done = run(*words, address, "--key-file", keys[0], cwd=there)
+        assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize("content", [b"", b"hvcopy-key-1 00ff\n", b"\xff" * 100, b"x" * 10_000])
 def test_a_key_file_that_is_none_is_10(tmp_path: Path, server: Server, content: bytes) -> None:
     path = write(tmp_path / "k", content)
