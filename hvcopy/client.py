@@ -40,6 +40,12 @@ def plain_path(path: bytes) -> bytes:
     return b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
 
 
+def _on_the_wire(path: bytes) -> bytes:
+    """Return a remote path that is asked for; before a slash, or a slash and a dot, only a directory will do."""
+    plain = plain_path(path)
+    return plain + b"/" if plain and path.endswith((b"/", b"/.")) else plain
+
+
 def means_contents(path: bytes) -> bool:
     """Say whether a remote source means what is in a directory rather than the directory: ``dir/.``, or the root."""
     return path.rstrip(b"/").rpartition(b"/")[2] in (b"", b".")
@@ -112,8 +118,7 @@ class Client:
         names = [
             b"" if means_contents(path) else os.path.basename(plain) for path, plain in zip(paths, wanted, strict=True)
         ]
-        slashed = [plain + b"/" if path.endswith((b"/", b"/.")) else plain for path, plain in zip(paths, wanted, strict=True)]
-        lanes = self._order("pull", slashed, options)
+        lanes = self._order("pull", [_on_the_wire(path) for path in paths], options)
 
         def origin(source: int, path: bytes) -> bytes:
             return b"/".join((os.fsencode(f"{self._terms.address}:"), *filter(None, (wanted[source], path))))
@@ -141,7 +146,7 @@ class Client:
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:
         """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
-        lanes = self._order("list", [plain_path(path)], m.Options())
+        lanes = self._order("list", [_on_the_wire(path)], m.Options())
         try:
             self._ready(lanes)
             while True:

@@ -100,12 +100,13 @@ def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
     """List one folder, or one file.  Raises HvcopyError."""
     if not served.may_read:
         raise NotAllowed("this server is write-only", hint="start it without --write-only")
-    path = job.paths[0].strip(b"/") if job.paths else b""
+    asked = job.paths[0] if job.paths else b""
+    path = asked.strip(b"/")
     reason = check_path(path, windows=system.WINDOWS) if path else None
     if reason:
         raise UnsafeName(f"/{printable(path)}: {reason}")
     try:
-        _send_listing(lanes, _listed(served.root, path))
+        _send_listing(lanes, _listed(served.root, path, must_be_dir=asked.endswith(b"/")))
     except OSError as error:
         raise LocalFailure(
             f"/{printable(path)}: {error.strerror}", hint="`hvcopy ls ADDRESS` shows what is there"
@@ -124,12 +125,12 @@ def _send_listing(lanes: Lanes, entries: Iterator[m.Listed]) -> None:
         batch = following
 
 
-def _listed(root: Handle, path: bytes) -> Iterator[m.Listed]:
+def _listed(root: Handle, path: bytes, *, must_be_dir: bool) -> Iterator[m.Listed]:
     directory, _, name = path.rpartition(b"/")
     handles = Directories(root)
     if name:
         found = system.stat(handles.get(directory).fd, name)
-        if not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISDIR(found.st_mode) and not must_be_dir:
             yield _line(name, found)
             return
     handle = handles.get(path)

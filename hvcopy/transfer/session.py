@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, NotHvcopy
+from hvcopy.errors import ConnectionLost, HvcopyError, NotHvcopy
 from hvcopy.session.handshake import Agreed
 from hvcopy.transfer.greeting import greet
 from hvcopy.transfer.lanes import MAX_LANES, Lanes
@@ -143,6 +143,10 @@ class Registry:
             link.refuse(NotHvcopy("there is no such session"))
             return
         link.deadline = 0.0
-        link.send(m.Ready(lane.token, lanes.granted, "", []))
+        try:
+            link.send(m.Ready(lane.token, lanes.granted, "", []))
+        except ConnectionLost:  # the client is done by now, and needs no lane
+            link.close()
+            return
         if not adopt(lanes, link):
             link.close()

@@ -217,6 +217,15 @@ def test_ls_of_what_is_not_there_names_it(server: Server) -> None:
     assert "/nothing" in listed.err
 
 
+@pytest.mark.parametrize("end", ["/", "/."])
+def test_ls_of_a_file_as_a_folder_is_refused_as_cp_refuses_it(server: Server, end: str) -> None:
+    plant(server.root, {"file": b"", "folder/file": b""})
+    listed = run("ls", server.at(f"file{end}"))
+    assert (listed.code, listed.out) == (10, "")
+    assert "/file: Not a directory" in listed.err
+    assert run("ls", server.at(f"folder{end}")).out.endswith(" file\n")
+
+
 def test_ls_escapes_what_could_drive_a_terminal(server: Server) -> None:
     write(server.root / "red\x1b[31m")
     write(server.root / os.fsdecode(b"raw\xff"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -206,3 +207,15 @@ def _leave_a_push(address: str) -> None:
         peer.send(m.Entries([m.Entry(m.FILE, 1 + i, 0, b"%d/f" % i, 0o644, 9 * MIB, 10**18) for i in range(40)]))
         assert len(peer.expect(m.Answers).answers) == 40
         peer.data(1, 0, bytes(MIB))
+
+
+def test_a_lane_that_comes_too_late_to_be_wanted_is_no_failure_of_the_server(server: Server) -> None:
+    with client_of(server.address) as client, client_of(server.address) as late:
+        ready = client.push([b"x"], [False])
+        late.sock.shutdown(socket.SHUT_RD)  # as if it had gone when its READY leaves
+        late.send(m.Lane(ready.token, 1))
+        late.sock.shutdown(socket.SHUT_WR)
+    server.signal(signal.SIGTERM)
+    done = server.finish()
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if "Broken pipe" in line] == []

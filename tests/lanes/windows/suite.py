@@ -178,6 +178,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_listener_that_is_to_outlive_its_terminal_does": "there is no SIGHUP, and no nohup",
     },
     "many_clients": {
+        "test_a_lane_that_comes_too_late_to_be_wanted_is_no_failure_of_the_server": "TCP's sender does not see that nobody reads",
         "test_a_client_that_asks_for_a_listing_and_never_reads_is_given_up": "TCP's buffers hold all that it does not read",
         "test_memory_and_threads_are_given_back": NO_PROC,
         "test_sessions_that_break_in_the_middle_keep_nothing_open": NO_PROC,
