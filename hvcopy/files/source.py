@@ -39,7 +39,7 @@ def open_local(index: int, path: str, *, recursive: bool) -> Source:
             _want_recursive(recursive, path)
             called = os.path.basename(raw.rstrip(b"/"))
             return Source(index, open_directory(raw), b"", b"" if called in (b".", b"..") else called)
-        if raw.endswith(b"/"):
+        if raw.endswith((b"/", b"/.")):  # Windows would take it for the file
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         _want_regular(found, path)
         real = system.real_path(raw)
