@@ -87,6 +87,7 @@ COMMANDS_LEFT_OUT = {
     "bench_raw": "its other ends are Linux programs on unix sockets",
     "demo": "hvcopy has no demo on Windows",
     **dict.fromkeys(("doctor", "service", "vms"), "about Linux machines; for Windows the lane's other files have them"),
+    "exhausted": NO_LIMITS,
     **dict.fromkeys(("forward_hybrid", "nc_hybrid"), "Windows has no hybrid: addresses"),
     "forward_ssh": "sshd runs an hvcopy of this machine",
     "local_failures": "file systems that are mounted small or read-only for one process",
