@@ -62,10 +62,8 @@ def bench(
 
     On the other side: hvcopy bench --serve vsock:any:18518 --allow vsock:host. Without ADDRESS against itself.
     """
-    from hvcopy.cli import signals
     from hvcopy.cli.running import Command
 
-    signals.watch_hang_up()  # a folder and a process of this command would outlive it
     command = Command("bench", quiet=quiet)
     if as_json:
         command.epilogue = lambda error: _fail(command, error)
@@ -126,7 +124,7 @@ def bench(
             run.against_itself(timeout=patience)
 
     command.lost_hint = "see that `hvcopy bench --serve` still runs on the other side, and run the same command again"
-    command.stops_cleanly = serving
+    command.heeds_hang_up, command.stops_cleanly = True, serving
     try:
         command.run(work)
     finally:

@@ -45,6 +45,7 @@ def demo(
             copies = tour.run()
         print(_end(copies), flush=True)
 
+    command.heeds_hang_up = True
     try:
         command.run(work)
     finally:

@@ -86,7 +86,7 @@ def forward(
                 say(f"hvcopy: forwarding {listener.address} to {to}")
             forwarder.run()
 
-    command.listens = command.stops_cleanly = True
+    command.heeds_hang_up = command.stops_cleanly = True
     command.run(work)
 
 

@@ -89,5 +89,5 @@ def nc(
                 talks.dial(wait=trying, timeout=patient, buffer=size)
 
     command.lost_hint = "bytes may be missing at either end: run the same commands again on both sides"
-    command.listens, command.stops_cleanly = listening, keep_open
+    command.heeds_hang_up, command.stops_cleanly = listening, keep_open
     command.run(work)

@@ -105,7 +105,7 @@ def pipe(
             command.results = _digests(tally) if digest and not as_json else []
 
     command.lost_hint = "anything that came is not whole: use nothing of it, and run the same commands again on both sides"
-    command.listens, command.stops_cleanly = listening, keep_open
+    command.heeds_hang_up, command.stops_cleanly = listening, keep_open
     command.run(work)
 
 

@@ -108,5 +108,5 @@ def recv(
                 say(f"hvcopy: listening on {listener.address}")
             server.run()
 
-    command.listens, command.resume_hint = listening, True
+    command.heeds_hang_up, command.resume_hint = listening, True
     command.run(work)

@@ -124,8 +124,8 @@ class Command:
         self.results: list[str] = []
         self.results_to = sys.stdout
         self.stops_cleanly = False
-        self.listens = False
-        """A closed terminal ends it as SIGTERM does, for its socket file would outlive it."""
+        self.heeds_hang_up = False
+        """A closed terminal ends it as SIGTERM does: its socket file, folder or process would outlive it."""
         self.told = False
         """The epilogue has told of the failure where its message would go."""
         self.epilogue: Callable[[HvcopyError | None], None] | None = None
@@ -178,7 +178,7 @@ class Command:
         it must start no program, which might be left behind.
         """
         signals.watch()
-        if self.listens:
+        if self.heeds_hang_up:
             signals.watch_hang_up()
         _allow_many_files()
         error: HvcopyError | None = None

@@ -116,5 +116,5 @@ def send(
             finally:
                 ear.close()
 
-    command.listens, command.resume_hint = listening, True
+    command.heeds_hang_up, command.resume_hint = listening, True
     command.run(work)

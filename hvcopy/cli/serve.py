@@ -60,5 +60,5 @@ def serve(
                 say(f"hvcopy: serving {root} on {listener.address}")
             server.run()
 
-    command.listens = command.stops_cleanly = True
+    command.heeds_hang_up = command.stops_cleanly = True
     command.run(work)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+HEEDING_HANG_UP = ("env", "--default-signal=HUP")
+"""Run with SIGHUP as a terminal's programs have it: nohup may have taken it from these tests."""
+
 
 def powerless() -> list[str]:
     """Run without the power to read or write what modes forbid; nothing to do unless root runs the tests."""

@@ -16,6 +16,7 @@ import pytest
 from commands import Finished, Running, answering, eventually, run
 from peers import Refused, client_of
 
+from e2e.boxes import HEEDING_HANG_UP
 from e2e.conftest import TRANSPORTS
 from hvcopy.transfer.greeting import new_key
 from hvcopy.wire import messages as m
@@ -377,8 +378,7 @@ def test_an_interrupted_client_prints_what_it_has_for_people_too(address: str) -
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_sweep_shows_what_it_has(number: signal.Signals, tmp_path: Path) -> None:
-    heeds = ["env", "--default-signal=HUP"]  # which nohup may have taken from these tests
-    with Running("bench", "-m", "sweep", "-t", "30ms", env={"TMPDIR": str(tmp_path)}, prefix=heeds) as client:
+    with Running("bench", "-m", "sweep", "-t", "30ms", env={"TMPDIR": str(tmp_path)}, prefix=HEEDING_HANG_UP) as client:
         client.line("round 2 of 3")
         client.signal(number)
         done = client.finish()

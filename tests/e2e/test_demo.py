@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import Running, run
 
+from e2e.boxes import HEEDING_HANG_UP
 from hvcopy.demo.compare import difference, extent
 
 
@@ -45,12 +46,13 @@ def test_demo_copies_both_ways_and_leaves_nothing(temporary: Path, small_library
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["warming up", "comparing", "of random bytes"])
 def test_demo_interrupted_leaves_nothing(
     temporary: Path, small_library: dict[str, str], number: signal.Signals, moment: str
 ) -> None:
-    with Running("demo", "--size", "64M", env={**small_library, "TMPDIR": str(temporary)}) as demo:
+    environment = {**small_library, "TMPDIR": str(temporary)}
+    with Running("demo", "--size", "64M", env=environment, prefix=HEEDING_HANG_UP) as demo:
         demo.line(moment)
         demo.signal(number)
         done = demo.finish()

@@ -15,6 +15,7 @@ from peers import Gate, Relay, client_of, connect
 from ports import is_free
 from starting import ELSEWHERE, HVCOPY
 
+from e2e.boxes import HEEDING_HANG_UP
 from e2e.trees import MIB, leftovers, noise, resumable, write
 
 SIZE = 40 * MIB
@@ -211,7 +212,7 @@ def test_a_listener_whose_terminal_is_closed_leaves_no_socket_file(name: str, tm
     *words, code = LISTENERS[name]
     where = f"unix:{tmp_path}/s"
     target = ["unix:nowhere"] if name == "forward" else []
-    with Running(*words, where, *target, anew=True) as listener:
+    with Running(*words, where, *target, prefix=HEEDING_HANG_UP) as listener:
         listener.line(rf"{where}\b")
         listener.signal(signal.SIGHUP)
         assert listener.finish().code == code
