@@ -85,8 +85,10 @@ dist: $(VENV)/.check ## Build the sdist, and from it the abi3 wheel, into dist/
 wheel: $(VENV)/.check ## Build the wheel alone into dist/
 	$(PY) -m build --wheel --outdir dist .
 
-bundle: wheel $(VENV)/.bundle ## Build dist/hvcopy.pex, one file that needs nothing of a guest but its Python (docs/guest.md)
-	$(PY) -m pex dist/hvcopy-*.whl -c hvcopy -o dist/hvcopy.pex --venv --sh-boot \
+bundle: $(VENV)/.check $(VENV)/.bundle ## Build dist/hvcopy.pex, one file that needs nothing of a guest but its Python (docs/guest.md)
+	rm -rf build/bundle
+	$(PY) -m build --wheel --outdir build/bundle .
+	$(PY) -m pex build/bundle/*.whl -c hvcopy -o dist/hvcopy.pex --venv --sh-boot --pex-root build/pex \
 	    $(foreach V,$(BUNDLE_PYTHONS),--platform linux_$$(uname -m)-cp-$V-cp$(subst .,,$V))
 
 faults: build $(VENV)/.test build/faults/.built ## Run the tests in which system calls fail by plan
