@@ -105,7 +105,7 @@ class Client:
             ),
         )
         with lanes.closing():
-            self._ready(lanes)
+            tally.became = self._ready(lanes).layout == "as" and sources[0].is_dir and bool(sources[0].called)
             Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=self._grow(lanes)).run()
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
@@ -131,6 +131,7 @@ class Client:
             if any(dirs) and not options.recursive:
                 raise NotHvcopy("the server wants to send a directory, which was not asked for")
             root, places = resolve_local(destination, names=names, dirs=dirs)
+            tally.became = places.layout == "as" and dirs[0] and bool(names[0])
             plan = Plan(
                 root,
                 places.prefixes,

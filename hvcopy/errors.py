@@ -87,7 +87,7 @@ class ConnectionLost(HvcopyError):
     """The connection broke, or nothing at all was heard from the peer for --timeout."""
 
     exit_code = 6
-    meaning = "connection lost, or the peer fell silent for --timeout; the same command again goes on"
+    meaning = "connection lost, or the peer fell silent for --timeout; the command in the message goes on"
 
 
 class NotHvcopy(HvcopyError):

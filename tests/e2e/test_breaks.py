@@ -14,7 +14,7 @@ from descriptors import opened_below
 from peers import Gate, Relay, unchanged
 
 import hvcopy
-from e2e.trees import MIB, leftovers, noise, plant, resumable, write
+from e2e.trees import MIB, leftovers, noise, picture, plant, resumable, write
 from hvcopy.client import open_sources
 from hvcopy.errors import ConnectionLost
 from hvcopy.transfer.tally import Tally
@@ -231,6 +231,32 @@ def test_small_files_of_a_broken_copy_are_not_sent_again_as_failures(
     done = run("cp", "-r", here / "tree/.", f"{through}:/copy", "--json")
     assert done.code == 0, done.err
     assert done.result["files"] + done.result["same"] == 300
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_the_command_given_completes_a_tree_that_became_the_destination(
+    pull: bool, tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    """By the first attempt the destination exists, and a directory would go into it."""
+    there, target = (root, here / "copy") if pull else (here, root / "copy")
+    plant(there / "tree", {"large": noise(SIZE), "small/one": b"1"})
+    direct, gate = f"unix:{tmp_path}/direct", Gate(SIZE * 6 // 10)
+    passages = {"down" if pull else "up": lambda: gate}
+    relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", direct, **passages))
+    server = processes.enter_context(serving(direct, root))
+    ends = [f"{relay.address}:/tree", target] if pull else [there / "tree", f"{relay.address}:/copy"]
+    client = processes.enter_context(Running("cp", "-r", *ends, "--no-fsync", "--json"))
+    assert gate.reached.wait(PATIENCE)
+    server.kill()
+    first = client.finish()
+    assert first.code == 6, first.err
+    processes.enter_context(serving(direct, root))
+    gate.open()
+    done = run(*first.resume_command)
+    assert done.code == 0, done.err
+    assert done.result["reused_bytes"] >= 16 * MIB
+    assert picture(target) == picture(there / "tree")
+    assert not leftovers(target)
 
 
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
