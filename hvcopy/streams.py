@@ -14,7 +14,9 @@ import contextlib
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ from hvcopy.errors import (
     ReaderGone,
     TimedOut,
     printable,
+    unforeseen,
 )
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.session.handshake import Agreed
@@ -62,7 +65,8 @@ class Stream:
 
     One thread may write while another reads.  Leaving its ``with`` block ends this side's stream and waits until both are
     confirmed; it raises HvcopyError unless they are, and ReaderGone when the peer had sent more than was read.  One that was
-    never used is only closed, which the peer takes for a break: ``end`` makes it an empty stream.
+    never used is only closed, which the peer takes for a break: ``end`` makes it an empty stream.  One that nobody refers to any
+    more fails on both sides, with a ResourceWarning.
     """
 
     def __init__(self, link: Link, timeout: float, *, client: bool) -> None:
@@ -88,14 +92,7 @@ class Stream:
 
         Returns when both directions are confirmed.  *bwlimit* is bytes a second, 0 for no limit.  Raises HvcopyError; blocks.
         """
-        try:
-            tally = tally or StreamTally()
-            Streaming(self._lanes, inlet, sink, tally, client=self._client, bwlimit=bwlimit).run()
-        finally:
-            self._lanes.close()
-            sink.close()
-            if inlet:
-                inlet.close()
+        _carry(self._lanes, inlet, sink, tally or StreamTally(), client=self._client, bwlimit=bwlimit)
 
     def interrupt(self, error: BaseException) -> None:
         """End what is under way in another thread; it raises *error*."""
@@ -132,9 +129,16 @@ class Stream:
 
     def _begun(self) -> _Pipes:
         with self._beginning:  # one thread may write while another reads
+            if self._over:
+                raise BadUsage("this stream is closed")
             if self._pipes is None:
-                self._pipes = _Pipes(self)
+                self._pipes = _Pipes(partial(_carry, self._lanes, tally=StreamTally(), client=self._client))
             return self._pipes
+
+    def __del__(self) -> None:
+        if self._pipes and not self._pipes.finished:
+            warnings.warn(f"unclosed stream: {self.peer}", ResourceWarning, source=self, stacklevel=2)
+            self.interrupt(Interrupted("the program that used the stream let go of it"))
 
     def __enter__(self) -> Stream:
         return self
@@ -156,48 +160,84 @@ class Stream:
         pipes.finish()
 
 
+def _carry(
+    lanes: Lanes, inlet: Inlet | None, sink: Sink, tally: StreamTally, *, client: bool, bwlimit: int = 0
+) -> None:
+    try:
+        Streaming(lanes, inlet, sink, tally, client=client, bwlimit=bwlimit).run()
+    finally:
+        lanes.close()
+        sink.close()
+        if inlet:
+            inlet.close()
+
+
 class _Pipes:
-    """``carry`` in a thread of its own, with a pipe on each side of it for a program to write to and read from."""
+    """*carry* in a thread of its own, with a pipe on each side of it for a program to write to and read from.
 
-    def __init__(self, stream: Stream) -> None:
-        source, self._writes = os.pipe()
-        self._reads, sink = os.pipe()
+    It does not know its stream, which would else never be garbage.
+    """
+
+    def __init__(self, carry: Callable[[Inlet, Outlet], None]) -> None:
+        self._outlet: Outlet | None = None
+        self._writes = self._reads = -1
         self._error: BaseException | None = None
+        self._carried = False
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        ends: list[int] = []
         try:
-            self._thread = threads.start(self._run, "stream", stream, source, sink)
-        except HvcopyError:
-            for end in (source, sink, self._reads, self._writes):
+            ends += os.pipe()
+            ends += os.pipe()
+            source, writes, reads, sink = ends
+            self._outlet = Outlet(writes, "the stream")
+            self._thread = threads.start(self._run, "stream", carry, source, sink)
+        except (OSError, HvcopyError) as error:
+            for end in ends:
                 os.close(end)
-            raise
+            raise (unforeseen(error) if isinstance(error, OSError) else error) from None
+        self._writes, self._reads = writes, reads
 
-    def _run(self, stream: Stream, source: int, sink: int) -> None:
+    def __del__(self) -> None:
+        self._close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is open any more."""
+        return self._reads < 0
+
+    def _run(self, carry: Callable[[Inlet, Outlet], None], source: int, sink: int) -> None:
         try:
-            stream.carry(open_inlet(source, "the program"), Outlet(sink, "the program"))
+            carry(open_inlet(source, "the program"), Outlet(sink, "the program"))
         except BaseException as error:
             self._error = error
         finally:  # by this, and not before, a program that is writing or reading hears of the error
+            if outlet := self._outlet:
+                outlet.cancel()
+            with self._writing:  # nobody shall write to a pipe without a reader: SIGPIPE may be deadly
+                self._carried = True
             os.close(source)
             os.close(sink)
 
     def write(self, view: memoryview) -> None:
-        if self._writes < 0:
-            raise BadUsage("this stream has been ended")
-        while view:
-            try:
-                view = view[os.write(self._writes, view) :]
-            except BrokenPipeError:
-                self._thread.join()
-                raise self._error or BrokenPipeError from None
+        with self._writing:
+            if not self._outlet:
+                raise BadUsage("this stream has been ended")
+            with contextlib.suppress(Interrupted):
+                if not self._carried:
+                    self._outlet.write(view)
+                    return
+        self._thread.join()
+        raise self._error or BrokenPipeError
 
     def end(self) -> None:
-        if self._writes >= 0:
-            os.close(self._writes)
-            self._writes = -1
+        with self._writing:
+            self._end()
 
     def read(self, size: int) -> bytes:
-        if self._reads < 0:
-            raise BadUsage("this stream is closed")
-        got = os.read(self._reads, size)
+        with self._reading:
+            if self._reads < 0:
+                raise BadUsage("this stream is closed")
+            got = os.read(self._reads, size)
         if not got and size and self._error:
             raise self._error
         return got
@@ -205,16 +245,30 @@ class _Pipes:
     def ended_at_end(self) -> bool:
         """End this side's stream and wait for the peer's end; False when it sent more than was read."""
         self.end()
-        return os.read(self._reads, 1) == b""
+        with self._reading:
+            return self._reads < 0 or os.read(self._reads, 1) == b""
 
     def finish(self) -> None:
         self.end()
         self._thread.join()
+        with self._reading:
+            self._close()
+        if self._error:
+            raise self._error
+
+    def _end(self) -> None:
+        if self._outlet:
+            self._outlet.close()
+            self._outlet = None
+        if self._writes >= 0:
+            os.close(self._writes)
+            self._writes = -1
+
+    def _close(self) -> None:
+        self._end()
         if self._reads >= 0:
             os.close(self._reads)
             self._reads = -1
-        if self._error:
-            raise self._error
 
 
 def open_stream(
@@ -231,6 +285,7 @@ def open_stream(
     Raises HvcopyError; blocks up to *wait* + *timeout* seconds, or until *cancellation*.  *buffer* is bytes of socket buffer,
     None what suits.
     """
+    terms = Terms("client", str(address), key, timeout)
     channel = dial(
         address,
         wait=wait,
@@ -240,7 +295,7 @@ def open_stream(
         start=("hvcopy pipe -l {}",),
         keyed=key is not None,
     )
-    link, agreed = Terms("client", str(address), key, timeout).meet(channel, connector=True)
+    link, agreed = terms.meet(channel, connector=True)
     try:
         _check(agreed)
         link.send(m.Job(KIND, [], m.Options(), b"", 1))

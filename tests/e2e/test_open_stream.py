@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +19,7 @@ from peers import Listening, Peer, server
 import hvcopy
 from e2e.plumbing import Piped, feed, listening
 from e2e.trees import MIB, noise
-from hvcopy.errors import BadUsage, ConnectionLost, Interrupted, NobodyListens, ReaderGone
+from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, Interrupted, NobodyListens, ReaderGone
 from hvcopy.transfer import greeting
 from hvcopy.wire import messages as m
 
@@ -167,3 +170,84 @@ def test_a_stream_may_be_closed_at_any_time(left: Piped, address: hvcopy.Address
             stream.read(1)
         stream.close()
     assert left.finish().code == 130
+
+
+def test_a_closed_stream_takes_and_gives_nothing(left: Piped, address: hvcopy.Address) -> None:
+    stream = hvcopy.open_stream(address)
+    stream.close()
+    for use in (lambda: stream.write(b"x"), stream.end, stream.read):
+        with pytest.raises(BadUsage, match="closed"):
+            use()
+
+
+def test_a_stream_closed_under_a_writer_and_a_reader_tells_both(tmp_path: Path) -> None:
+    def silent(peer: Peer) -> None:
+        peer.expect(m.Job)
+        peer.send(m.Ready(b"", 1, "", []))
+        peer.beat()
+        peer.idle()
+
+    def write(stream: hvcopy.Stream) -> None:
+        while True:
+            stream.write(noise(MIB))
+
+    with Listening(f"unix:{tmp_path}/s", server(silent)) as scripted, ThreadPoolExecutor(2) as pool:
+        stream = hvcopy.open_stream(hvcopy.parse_address(scripted.address))
+        writer, reader = pool.submit(write, stream), pool.submit(stream.read)
+        eventually(lambda: not stream._link.channel.writable(), what="a writer that waits")
+        stream.close()
+        assert isinstance(writer.exception(), HvcopyError)
+        assert isinstance(reader.exception(), HvcopyError)
+
+
+def test_an_end_while_another_thread_writes_comes_after_what_it_writes(left: Piped, address: hvcopy.Address) -> None:
+    left.end()
+    tap, content = left.tap(), noise(64 * MIB)
+    with hvcopy.open_stream(address) as stream:
+        writer = threading.Thread(target=stream.write, args=[content])
+        writer.start()
+        eventually(lambda: bool(tap.content), what="the beginning")
+        stream.end()
+        writer.join()
+    assert left.finish().code == 0
+    assert tap.all() == content
+
+
+def test_a_stream_that_is_forgotten_warns_and_fails_at_both_ends_and_leaves_nothing(
+    left: Piped, address: hvcopy.Address
+) -> None:
+    before = threading.active_count()
+
+    def use() -> None:
+        hvcopy.open_stream(address).write(b"half of it")
+
+    with pytest.warns(ResourceWarning, match=re.escape(f"unclosed stream: {address}")):
+        use()
+    assert left.finish().code == 130
+    eventually(lambda: threading.active_count() == before, what="the end of its threads")
+
+
+def test_a_write_to_a_stream_known_to_be_broken_is_no_signal(left: Piped, address: hvcopy.Address) -> None:
+    script = """
+import signal, sys
+import hvcopy
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+stream = hvcopy.open_stream(hvcopy.parse_address(sys.argv[1]))
+stream.write(b"x")
+try:
+    stream.read()
+except hvcopy.HvcopyError:
+    pass
+try:
+    stream.write(b"x")
+except hvcopy.HvcopyError as error:
+    sys.exit(error.exit_code)
+"""
+    program = subprocess.Popen([sys.executable, "-c", script, str(address)])
+    try:
+        assert os.read(left.reads, 1) == b"x"
+        left.signal(signal.SIGKILL)
+        assert program.wait(20) == 6
+    finally:
+        program.kill()
+        program.wait()
