@@ -109,6 +109,12 @@ class TcpAddress(Struct, frozen=True):
 Address = VsockAddress | HypervAddress | HybridAddress | UnixAddress | TcpAddress
 
 
+def want_address(value: object) -> None:
+    """Raise TypeError for what is no address, as a text is that parse_address was to read."""
+    if not isinstance(value, Address):
+        raise TypeError(f"an address is wanted, as parse_address returns, not {value!r}")
+
+
 class _Spelled(Struct, frozen=True):
     """A text taken apart: its form, the fields that the form has or fewer, the address, what follows it."""
 

@@ -7,16 +7,26 @@ from dataclasses import dataclass
 
 from hvcopy.channel import Channel
 from hvcopy.errors import NotAllowed
-from hvcopy.transfer.greeting import refuse
-from hvcopy.transport.peer import allowed
+from hvcopy.transfer.greeting import check_key, refuse
+from hvcopy.transport.peer import allowed, parse_rule
 
 
 @dataclass(slots=True)
 class Admission:
-    """Who may connect: peers on the list, or everyone if the list is None; *key* must be proven if given."""
+    """Who may connect: peers on the list, or everyone if the list is None; *key* must be proven if given.
+
+    Raises BadUsage for a rule that names no peer, and for a key that is none.
+    """
 
     allow: Sequence[str] | None = None
     key: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.allow, str):  # else each of its characters: "31" would be CIDs 3 and 1
+            raise TypeError(f"a list of peers is wanted, not {self.allow!r}")
+        for rule in self.allow or ():
+            parse_rule(rule)
+        check_key(self.key)
 
     def check(self, channel: Channel) -> None:
         """Raise NotAllowed when the peer is not on the list."""

@@ -30,14 +30,24 @@ DEFAULT_LANES = 2
 """Connections of a copy that is large enough: small files are written by two threads then (bench/results)."""
 
 
-def open_sources(paths: list[str], *, recursive: bool) -> list[Source]:
-    """Open what the user named, before anything is sent.  Raises LocalFailure or BadUsage."""
+def open_sources(paths: Sequence[str], *, recursive: bool) -> list[Source]:
+    """Open what the user named, before anything is sent; folders only if *recursive*.  Raises LocalFailure or BadUsage.
+
+    Each is a descriptor, until the last reference to the source is gone.
+    """
+    if isinstance(paths, str | bytes):  # else each of its characters
+        raise TypeError(f"a list of paths is wanted, not {paths!r}")
     return [open_local(index, path, recursive=recursive) for index, path in enumerate(paths)]
 
 
 def plain_path(path: bytes) -> bytes:
     """Return a remote path as it goes on the wire: without a leading slash, doubled slashes, and ``.`` parts."""
     return b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
+
+
+def _want_paths(paths: object) -> None:
+    if not isinstance(paths, list) or not all(isinstance(path, bytes) for path in paths):
+        raise TypeError(f"paths on the server are bytes, as os.fsencode returns, several of them a list, not {paths!r:.200}")
 
 
 def _on_the_wire(path: bytes) -> bytes:
@@ -71,6 +81,7 @@ class Client:
         self._registry = registry
         self._wanted = clamp_lanes(lanes)
         self._lanes: Lanes | None = None
+        self._closed = False
 
     def __enter__(self) -> Client:
         return self
@@ -88,12 +99,18 @@ class Client:
     def push(
         self, sources: list[Source], destination: bytes, options: m.Options, tally: Tally, *, bwlimit: int = 0
     ) -> None:
-        """Send *sources* to *destination* below the server's root, counting in *tally*.
+        """Send *sources* to *destination* below the server's root, counting in *tally*; b"" is the root.
 
-        Returns when the server has confirmed everything that did not fail.  Raises HvcopyError; blocks.
+        Returns when the server has confirmed everything that did not fail, which *tally* has counted: its ``failed`` is to be
+        looked at.  *bwlimit* is bytes a second, 0 for no limit.  Raises HvcopyError; blocks.
         """
         from hvcopy.transfer.sending import Sending
 
+        _want_paths([destination])
+        if not all(isinstance(source, Source) for source in sources):
+            raise TypeError("sources are what open_sources returns")
+        if not sources:
+            raise BadUsage("there is nothing to copy: no source is named")
         lanes = self._order(
             "push",
             [plain_path(destination)],
@@ -109,11 +126,14 @@ class Client:
             Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=self._grow(lanes)).run()
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
-        """Receive *paths* of the server into the local *destination*, counting in *tally*.  Raises HvcopyError; blocks."""
+        """Receive *paths* of the server into the local *destination*, counting in *tally*; otherwise as ``push``."""
         from hvcopy.files.destination import resolve_local
         from hvcopy.files.sink import Plan
         from hvcopy.transfer.receiving import receive
 
+        _want_paths(paths)
+        if not paths:
+            raise BadUsage("there is nothing to copy: no source is named")
         wanted = [plain_path(path) for path in paths]
         names = [
             b"" if means_contents(path) else os.path.basename(plain) for path, plain in zip(paths, wanted, strict=True)
@@ -146,7 +166,11 @@ class Client:
             receive(lanes, plan, options, tally, origin=origin, grow=self._grow(lanes))
 
     def entries(self, path: bytes) -> Iterator[m.Listed]:
-        """Yield what stands at *path* below the server's root.  Raises HvcopyError."""
+        """Yield what stands at *path* below the server's root, sorted by name; b"" is the root.
+
+        The server is asked when the first entry is.  Raises HvcopyError; blocks.
+        """
+        _want_paths([path])
         lanes = self._order("list", [_on_the_wire(path)], m.Options())
         try:
             self._ready(lanes)
@@ -162,14 +186,15 @@ class Client:
             raise
 
     def interrupt(self, error: BaseException) -> None:
-        """End a job that runs in another thread."""
+        """End the job that another thread runs: there *error* is raised, within a second, and the server is told of it."""
         if self._lanes:
             self._lanes.fail(error)
         else:
             self._link.channel.cancel()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; harmless when done already."""
+        self._closed = True
         if self._lanes:
             if self._registry:
                 self._registry.leave(self._lanes)
@@ -177,6 +202,13 @@ class Client:
         self._link.close()
 
     def _order(self, kind: str, paths: list[bytes], options: m.Options) -> Lanes:
+        if self._lanes or self._closed:
+            why = "is closed" if self._closed else "has done, or does, its one job"
+            raise BadUsage(f"this client {why}", hint="connect once for each job")
+        if options.existing not in m.POLICIES:
+            *others, last = m.POLICIES
+            what = f"existing={options.existing!r:.40} says nothing of files that exist"
+            raise BadUsage(what, hint=f"{', '.join(others)} or {last}")
         if len(paths) > MAX_SOURCES or len(options.names) > MAX_SOURCES:
             raise BadUsage(f"more than {MAX_SOURCES} sources at once", hint="copy the folder they are in, with -r")
         if too_long := [path for path in paths if len(path) > m.MAX_PATH]:

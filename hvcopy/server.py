@@ -106,15 +106,23 @@ class Reception(ABC):
         )
         self._registry = Registry()
         self._lock = threading.Lock()
-        self._taken = False
+        self._taken = self._ran = False
         self._outcome: HvcopyError | None = None
         takes = kinds if allowed is None else kinds & allowed
         self._terms = Terms("server", str(self.listener.address), self.admission.key, self.timeout, takes)
 
     def run(self) -> None:
-        """Accept and serve until stopped; with *once*, until the only job is over, whose failure is raised."""
-        self._acceptor.run()
-        self._end_sessions()
+        """Accept and serve until stopped; with *once*, until the only job is over, whose failure is raised.
+
+        To be called once.  Raises HvcopyError when the listener fails or is closed, which ends what is under way as well.
+        """
+        if self._ran:
+            raise BadUsage("this server has run already", hint="listen anew, and make another")
+        self._ran = True
+        try:
+            self._acceptor.run()
+        finally:
+            self._end_sessions()
         if self._outcome:
             raise self._outcome
 
@@ -223,12 +231,20 @@ def serve(
 ) -> Server:
     """Listen on *address* and return a server of the folder *root*; its ``run`` serves, its ``listener`` is to be closed.
 
-    Raises LocalFailure when the folder cannot be opened, NotAllowed or LocalFailure when the address cannot be listened on.
+    *timeout* is seconds without any progress after which a session ends, *buffer* bytes of socket buffer, None what suits;
+    without *sync* nobody waits for the disk.  Does not block.  Raises BadUsage for what makes no sense, LocalFailure when the
+    folder cannot be opened, NotAllowed or LocalFailure when the address cannot be listened on.
     """
+    if read_only and write_only:
+        raise BadUsage("read_only and write_only exclude each other", hint="leave out both to serve both ways")
     try:
         handle = open_directory(root)
     except OSError as error:
         raise LocalFailure(f"{printable(root)}: {error.strerror}", hint="name a folder that exists") from None
     served = Served(handle, may_read=not write_only, may_write=not read_only, sync=sync)
     listener = listen(address, buffer=buffer, timeout=timeout)
-    return Server(listener, served, admission, timeout=timeout, events=events)
+    try:
+        return Server(listener, served, admission, timeout=timeout, events=events)
+    except BaseException:
+        listener.close()
+        raise

@@ -20,9 +20,9 @@ from hvcopy.files import attributes, place, system
 from hvcopy.files.confined import Directories, Handle, check_component, enter
 from hvcopy.files.names import check_names, collision_key
 from hvcopy.wire.frames import LINKED, PACK_RECORD
-from hvcopy.wire.messages import DONE, SAME, SKIPPED, Entry, Group
+from hvcopy.wire.messages import DONE, POLICIES, SAME, SKIPPED, Entry, Group
 
-REFUSE, OVERWRITE, UPDATE = "refuse", "overwrite", "update"
+REFUSE, OVERWRITE, UPDATE = POLICIES
 _TWINS = "of two names that differ only in case rename one"
 EXISTS = f"it exists already ({_TWINS + '; else ' if system.FOLDS_CASE else ''}say --overwrite or --update to replace it)"
 SENT_TWICE = "the same name was sent twice" + (f" ({_TWINS})" if system.FOLDS_CASE else "")

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from select import select
 
 from hvcopy.channel import Channel
-from hvcopy.errors import HvcopyError, LocalFailure, NotAllowed, make_room, printable
+from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NotAllowed, make_room, printable
 from hvcopy.files.destination import refuse_unsafe
 from hvcopy.session.handshake import Agreed, Handshake
 from hvcopy.transfer.link import Link, named
@@ -70,6 +70,14 @@ def shake_hands(link: Link, shake: Handshake, *, connector: bool) -> Agreed:
             link.send_preamble()
         link.refuse(error)
         raise error from caught
+
+
+def check_key(key: object) -> None:
+    """Raise TypeError or BadUsage for what is no key, unless it is None."""
+    if not isinstance(key, bytes | None):
+        raise TypeError("a key is bytes, as load_key returns")
+    if key is not None and len(key) != KEY_SIZE:
+        raise BadUsage(f"a key has {KEY_SIZE} bytes, not {len(key)}", hint="make a file of one with `hvcopy key FILE`")
 
 
 def refuse(channel: Channel, error: HvcopyError) -> None:

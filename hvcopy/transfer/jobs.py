@@ -13,7 +13,7 @@ from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
 from hvcopy.files.names import check_path
-from hvcopy.files.sink import OVERWRITE, REFUSE, UPDATE, Plan
+from hvcopy.files.sink import Plan
 from hvcopy.files.source import open_beneath
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.receiving import receive
@@ -51,7 +51,7 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
     options = job.options
     if len(job.paths) != 1 or not options.names or len(options.names) != len(options.dirs):
         raise NotHvcopy("the peer sent a push that does not say what it pushes")
-    if options.existing not in (REFUSE, OVERWRITE, UPDATE):
+    if options.existing not in m.POLICIES:
         raise NotHvcopy(f"the peer asks for the unknown policy {printable(options.existing)!r}")
     if options.owner and not served.may_own:
         raise NotAllowed(

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from hvcopy.channel import Channel
-from hvcopy.errors import ConnectionLost, HvcopyError, NotHvcopy
+from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, NotHvcopy
 from hvcopy.session.handshake import Agreed
-from hvcopy.transfer.greeting import greet
+from hvcopy.transfer.greeting import check_key, greet
 from hvcopy.transfer.lanes import MAX_LANES, Lanes
 from hvcopy.transfer.link import Link, named
 from hvcopy.transport import Cancellation
+from hvcopy.units import LONGEST_DURATION
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import Type
 
@@ -34,6 +35,12 @@ class Terms(Struct, frozen=True):
     timeout: float
     takes: frozenset[str] = frozenset()
     """The kinds of jobs that a server does."""
+
+    def __post_init__(self) -> None:
+        """Raise BadUsage or TypeError for what a program, unlike a command, may bring."""
+        check_key(self.key)
+        if not 0 < self.timeout <= LONGEST_DURATION:
+            raise BadUsage(f"a timeout of {self.timeout} s cannot be", hint=f"more than 0, at most {LONGEST_DURATION} s")
 
     def meet(self, channel: Channel, *, connector: bool) -> tuple[Link, Agreed]:
         """Do the handshake on *channel* on these terms: see ``greet``, which closes it on failure."""

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
 
-from hvcopy.address import CID_ANY, Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
+from hvcopy.address import (
+    CID_ANY,
+    Address,
+    HybridAddress,
+    HypervAddress,
+    TcpAddress,
+    UnixAddress,
+    VsockAddress,
+    want_address,
+)
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, Interrupted, NobodyListens, TimedOut
 from hvcopy.transport import tuning
@@ -49,6 +58,7 @@ def dial(
     ``{}`` for the address, *keyed* says that they are to ask for a key.
     Raises NobodyListens, TimedOut, NotAllowed, NotHvcopy, LocalFailure, BadUsage, Interrupted.
     """
+    want_address(address)
     cancellation = cancellation or Cancellation()
     until = time.monotonic() + wait
     pauses = _pauses()
@@ -62,6 +72,7 @@ def dial(
             if left <= 0:
                 if isinstance(error, NobodyListens) and error.hint_for:
                     error.hint = error.hint_for([f"{one} --key-file FILE" for one in start] if keyed else start)
+                    error.hint_for = None  # no function can be sent to another process, as an error of a pool's worker is
                 raise (_gave_up(error, wait) if wait > 0 else error) from error.__cause__
         except Interrupted:
             raise Interrupted(f"{address}: connecting was interrupted") from None

@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import assert_never
 
-from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress
+from hvcopy.address import Address, HybridAddress, HypervAddress, TcpAddress, UnixAddress, VsockAddress, want_address
 from hvcopy.channel import Channel
 from hvcopy.errors import Interrupted, LocalFailure
 from hvcopy.transport import tuning
@@ -106,6 +106,7 @@ def listen(address: Address, *, buffer: int | None = None, backlog: int = 128, t
 
     Does not block.  Raises NotAllowed, LocalFailure (in use, no such address, not a socket) or BadUsage.
     """
+    want_address(address)
     return Listener(_bind(address, buffer, backlog), timeout=timeout)
 
 

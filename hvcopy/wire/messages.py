@@ -51,6 +51,10 @@ class Proof(Message, frozen=True):
     mac: Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
+POLICIES = ("refuse", "overwrite", "update")
+"""What may become of a file that exists: docs/copying.md."""
+
+
 class Options(Struct, frozen=True, omit_defaults=True):
     """Section 4: a map, so that options can be added; unknown keys are ignored."""
 
