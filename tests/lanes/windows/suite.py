@@ -289,6 +289,7 @@ LEFT_OUT = {
         "test_its_name_is_on_disk_as_well": NO_PROC,
         "test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode": NO_MODES,
         "test_a_symbolic_link_is_followed": WINE_FOLLOWS,
+        "test_a_fifo_that_was_not_seen_before_is_left_alone": NO_FIFOS,
         "test_only_what_is_a_file_or_nothing_is_replaced": NO_FIFOS,
     },
     "tests/unit/test_place.py": {
