@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import socket
-import threading
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from hvcopy import threads
 from hvcopy.address import HypervAddress, TcpAddress
 from hvcopy.doctor.finding import ADDRESS
 from hvcopy.doctor.trail import LOOKUP, Trail
@@ -74,7 +74,7 @@ def aside(ask: Callable[[], T], patience: Patience) -> T:
         except BaseException as error:
             answers.put((None, error))
 
-    threading.Thread(target=run, name="lookup", daemon=True).start()
+    threads.start(run, "lookup")
     while answers.empty():
         patience.pause(0.01)
     answer, error = answers.get()

@@ -7,8 +7,8 @@ becomes of that one.
 from __future__ import annotations
 
 import sys
-import threading
 
+from hvcopy import threads
 from hvcopy.address import UnixAddress
 from hvcopy.admission import Admission
 from hvcopy.measuring.serving import BenchServer
@@ -24,7 +24,7 @@ def main(path: str, most_buffer: int, timeout: float) -> None:
             sys.stdin.read()
             server.stop()
 
-        threading.Thread(target=wait, daemon=True).start()
+        threads.start(wait, "end of input")
         server.run()
 
 

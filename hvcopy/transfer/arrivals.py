@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
@@ -74,14 +75,20 @@ class Arrivals:
         if digest(block) != wanted:
             self._damaged(one, incoming, offset, live=live)
             return
-        try:
-            with self._inbox.lanes.watchdog.own_work():
-                incoming.write(offset, block, written)
-        except OSError as error:
-            raise local_failure(error, self._inbox.shown(one.entry.source, one.entry.path)) from error
+        with self._writing(one):
+            incoming.write(offset, block, written)
         self._inbox.tally.add(bytes=len(block))
         self._give_back(one, incoming, lambda: incoming.record(offset // one.assembly.block, wanted))
         self._inbox.consider_growing()
+
+    @contextlib.contextmanager
+    def _writing(self, one: Expected) -> Iterator[None]:
+        """Own work, whose failure ends the copy with the name of the file it happened to."""
+        try:
+            with self._inbox.lanes.watchdog.own_work():
+                yield
+        except OSError as error:
+            raise local_failure(error, self._inbox.shown(one.entry.source, one.entry.path)) from error
 
     def _damaged(self, one: Expected, incoming: Incoming, offset: int, *, live: bool) -> None:
         """Ask the sender whether its source changed, if that can be, and take nothing more of this file."""
@@ -129,7 +136,7 @@ class Arrivals:
         if claimed is None:
             return
         one, incoming = claimed
-        with self._inbox.lanes.watchdog.own_work():
+        with self._writing(one):
             incoming.hole(offset, length)
         self._inbox.tally.add(bytes=length)
         self._give_back(one, incoming, lambda: None)
