@@ -69,7 +69,14 @@ def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool, must
         _want_regular(found, shown)
         return Source(index, parent, name, name)
     except OSError as error:
-        raise LocalFailure(f"{shown}: {error.strerror}", hint="`hvcopy ls ADDRESS` shows what is there") from None
+        raise not_opened(shown, error) from None
+
+
+def not_opened(shown: str, error: OSError) -> LocalFailure:
+    """Return what a client is told of a path below the root that cannot be opened."""
+    forbidden = isinstance(error, PermissionError)
+    hint = "whoever runs the server has no right to read that" if forbidden else "`hvcopy ls ADDRESS` shows what is there"
+    return LocalFailure(f"{shown}: {error.strerror}", hint=hint)
 
 
 def _want_recursive(recursive: bool, path: str) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from hvcopy.errors import LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
+from hvcopy.errors import NotAllowed, NotHvcopy, UnsafeName, printable
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
 from hvcopy.files.names import check_path
 from hvcopy.files.sink import Plan
-from hvcopy.files.source import open_beneath
+from hvcopy.files.source import not_opened, open_beneath
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.receiving import receive
 from hvcopy.transfer.sending import Sending
@@ -108,9 +108,7 @@ def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
     try:
         _send_listing(lanes, _listed(served.root, path, must_be_dir=asked.endswith(b"/")))
     except OSError as error:
-        raise LocalFailure(
-            f"/{printable(path)}: {error.strerror}", hint="`hvcopy ls ADDRESS` shows what is there"
-        ) from None
+        raise not_opened(f"/{printable(path)}", error) from None
     await_bye(lanes.control)
 
 

@@ -182,6 +182,16 @@ def test_an_unreadable_file_of_the_server_fails_alone_and_by_its_name_there(
     assert not (here / "s").exists()
 
 
+@pytest.mark.parametrize("command", ["cp", "ls"])
+def test_a_closed_folder_of_the_server_is_told_with_whose_right_is_missing(
+    command: str, tmp_path: Path, root: Path, here: Path
+) -> None:
+    (root / "closed").mkdir(mode=0)
+    with serving(f"unix:{tmp_path}/s", root, prefix=powerless()) as server:
+        words = ["cp", "-r", server.at("closed"), here / "copy"] if command == "cp" else ["ls", server.at("closed")]
+        assert_told(run(*words), 10, "/closed: Permission denied", "whoever runs the server has no right")
+
+
 @pytest.mark.parametrize("size", [0, 10, 200 * KIB, 9 * MIB])
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
 def test_a_file_of_the_destination_that_may_not_be_read_fails_alone(
