@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 import warnings
@@ -213,16 +214,19 @@ class _Pipes:
         finally:  # by this, and not before, a program that is writing or reading hears of the error
             if outlet := self._outlet:
                 outlet.cancel()
-            with self._writing:  # nobody shall write to a pipe without a reader: SIGPIPE may be deadly
+            if sys.platform == "win32":  # a write waits there until its reader is gone
+                os.close(source)
+            with self._writing:  # elsewhere nobody shall write to a pipe without a reader: SIGPIPE may be deadly
                 self._carried = True
-            os.close(source)
+            if sys.platform != "win32":
+                os.close(source)
             os.close(sink)
 
     def write(self, view: memoryview) -> None:
         with self._writing:
             if not self._outlet:
                 raise BadUsage("this stream has been ended")
-            with contextlib.suppress(Interrupted):
+            with contextlib.suppress(Interrupted, ReaderGone):
                 if not self._carried:
                     self._outlet.write(view)
                     return

@@ -162,11 +162,21 @@ try:
 except ConnectionLost as error:
     print(error.exit_code)
 """
+WRITES_ON = """
+import sys, hvcopy
+stream = hvcopy.open_stream(hvcopy.parse_address(sys.argv[1]))
+stream.write(b"x")
+try:
+    while True:
+        stream.write(bytes(range(256)) * 65536)
+except hvcopy.HvcopyError as error:
+    print(error.exit_code)
+"""
 
 
 def test_streams_of_the_library_work_there(package: Path) -> None:
     env = {"PYTHONPATH": wine.windows_path(package)}
-    for script, said in ((ASKS, "b'late\\n'"), (MISSES, "6")):
+    for script, said in ((ASKS, "b'late\\n'"), (MISSES, "6"), (WRITES_ON, "6")):
         with listening("tcp:127.0.0.1:0", "--open") as left:
             address = left.line(r"listening on (\S+)\n")[1]
             with wine.Program([PYTHON, "-P", "-c", script, address], env=env) as program:
