@@ -341,7 +341,7 @@ class StreamListener:
         listener: Listener,
         admission: Admission,
         *,
-        timeout: float,
+        timeout: float = 30.0,
         on_refused: Callable[[str, HvcopyError], None] = lambda peer, error: None,
     ) -> None:
         self._admission = admission

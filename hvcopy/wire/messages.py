@@ -56,7 +56,10 @@ POLICIES = ("refuse", "overwrite", "update")
 
 
 class Options(Struct, frozen=True, omit_defaults=True):
-    """Section 4: a map, so that options can be added; unknown keys are ignored."""
+    """Section 4: a map, so that options can be added; unknown keys are ignored.
+
+    What each does for a program is in docs/python.md; *names*, *dirs* and *must_be_dir* are the client's own.
+    """
 
     names: Annotated[list[Path], Meta(max_length=1024)] = []
     dirs: Annotated[list[bool], Meta(max_length=1024)] = []
