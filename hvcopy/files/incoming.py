@@ -202,7 +202,8 @@ def _open_own(directory: Handle, name: bytes) -> int:
 
 def _in_use(name: bytes) -> InUse:
     return InUse(
-        f"another copy is writing {printable(name)} just now", hint="wait for it to end, then run the same command"
+        f"another copy is writing {printable(name)} just now; if that one broke, it lets go within the receiver's --timeout",
+        hint="wait for it to end, then run the same command",
     )
 
 

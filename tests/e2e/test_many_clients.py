@@ -90,6 +90,7 @@ def test_a_second_copy_of_a_file_under_way_is_told_so(
     slow.signal(signal.SIGCONT)
     assert second.code == 10, second.err
     assert "another copy is writing" in second.err
+    assert "if that one broke, it lets go within the receiver's --timeout" in second.err
     assert slow.finish().code == 0
     assert (server.root / "f").read_bytes() == source.read_bytes()
 
