@@ -198,6 +198,7 @@ def test_a_client_killed_in_mid_stream_breaks_its_target_and_not_the_forwarder(
     for number in range(3):
         client = processes.enter_context(Talker(*HVCOPY, "nc", route.address))
         assert client.hear(MIB) == bytes(MIB)
+        eventually(lambda number=number: len(floods) > number, what="the flood, whose bytes may come before it is noted")
         stalled(floods[number:])
         client.process.kill()
         eventually(lambda number=number: len(ends) > number, what="the target's end")
