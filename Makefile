@@ -5,7 +5,7 @@
 
 PYTHON ?=
 VENV ?= .venv
-JOBS ?= 8
+JOBS ?= 6
 ARGS ?=
 BUNDLE_PYTHONS ?= 3.11 3.12 3.13 3.14
 
