@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from xxhash import xxh3_64_hexdigest
 
+from hvcopy.wire.messages import MAX_PATH
+
 MAX_NAME = 255
 """Bytes on Linux (NAME_MAX, limits.h), UTF-16 units on Windows."""
-MAX_PATH = 4096
-"""Bytes of a relative path."""
 MAX_DEPTH = 256
 """Components of a relative path."""
 

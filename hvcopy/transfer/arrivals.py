@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from hvcopy.errors import DigestMismatch, NotHvcopy, printable
 from hvcopy.files.incoming import Incoming
-from hvcopy.files.sink import EXISTS, FATAL, UPDATE, PackStopped, Sink, not_written
+from hvcopy.files.sink import EXISTS, UPDATE, PackStopped, Sink
 from hvcopy.session.receiver import Expected
 from hvcopy.transfer.inbox import Inbox, Lane, local_failure
 from hvcopy.transfer.link import Link
@@ -212,10 +212,8 @@ class Arrivals:
             if one.entry.extra.linked:
                 self._inbox.plan.linkable.add((one.entry.source, one.entry.path))
         except OSError as error:
-            if error.errno in FATAL:
-                raise local_failure(error, self._inbox.shown(one.entry.source, one.entry.path)) from error
+            reason = EXISTS if isinstance(error, FileExistsError) else self._inbox.why_not_written(one.entry, error)
             self._drop(incoming)
-            reason = EXISTS if isinstance(error, FileExistsError) else not_written(error.strerror or str(error))
             self._inbox.fail(one.entry, 10, reason)
             ack = m.Ack(one.id, m.FAILED, 10, reason)
         self._acknowledge(one, ack)

@@ -17,20 +17,18 @@ from hvcopy.files.confined import Handle
 from hvcopy.files.incoming import Incoming, InUse
 from hvcopy.files.sink import (
     EXISTS,
-    FATAL,
     OVERWRITE,
     SENT_TWICE,
     UPDATE,
     Sink,
     looks_the_same,
     not_compared,
-    not_written,
     stays,
 )
 from hvcopy.files.sparse import hole_runs
 from hvcopy.session.assembly import Assembly
 from hvcopy.session.receiver import Expected
-from hvcopy.transfer.inbox import Inbox, local_failure
+from hvcopy.transfer.inbox import Inbox
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import ABSENT, DIGEST_SIZE, digest, zeros_digest
@@ -121,9 +119,7 @@ class Entrance:
                 self._inbox.tally.add(directories=int(entry.kind == m.DIRECTORY_END))
                 return []
             except OSError as error:
-                if error.errno in FATAL:
-                    raise local_failure(error, self._inbox.shown(entry.source, entry.path)) from error
-                code, reason = 10, not_written(error.strerror or str(error))
+                code, reason = 10, self._inbox.why_not_written(entry, error)
         if entry.kind == m.DIRECTORY:
             return []  # its end will be refused for the same reason, and that is reported
         shown = self._inbox.shown(entry.source, entry.path)
@@ -147,9 +143,7 @@ class Entrance:
         except LocalFailure as error:
             return self._refuse(entry, error.exit_code, error.message), None
         except OSError as error:
-            if error.errno in FATAL:
-                raise local_failure(error, self._inbox.shown(entry.source, entry.path)) from error
-            return self._refuse(entry, 10, not_written(error.strerror or str(error))), None
+            return self._refuse(entry, 10, self._inbox.why_not_written(entry, error)), None
 
     def _about_taken(self, sink: Sink, entry: m.Entry) -> tuple[m.Answer, Expected | None] | None:
         """Return the answer about a name that is taken, and what is to be compared; None when it may be written."""
@@ -260,9 +254,7 @@ class Entrance:
             except LocalFailure as error:
                 reason = error.message
             except OSError as error:
-                if error.errno in FATAL:
-                    raise local_failure(error, self._inbox.shown(entry.source, entry.path)) from error
-                reason = not_written(error.strerror or str(error))
+                reason = self._inbox.why_not_written(entry, error)
         self._inbox.fail(entry, code, reason)
         return m.Ack(entry.id, m.FAILED, code, reason[:1000])
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from hvcopy.errors import UnsafeName
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories
-from hvcopy.files.names import MAX_PATH
 from hvcopy.files.outgoing import not_read
 from hvcopy.files.source import Source
 from hvcopy.files.walk import Entered, Failed, Found, walk
@@ -20,7 +19,7 @@ JOB_DIRECTORIES = 32
 QUEUED_JOBS = 8
 """Bounds the names in memory to 8 Ki, and the open directories to 256: a process may open 1024 files by default."""
 
-TOO_LONG = f"its path is longer than {MAX_PATH} bytes; copy the folder that it is in by itself"
+TOO_LONG = f"its path is longer than {m.MAX_PATH} bytes; copy the folder that it is in by itself"
 
 
 class Gathering:
@@ -70,7 +69,7 @@ class Gathering:
             yield item
 
     def _enter(self, source: int, item: Entered) -> None:
-        if len(item.path) > MAX_PATH:
+        if len(item.path) > m.MAX_PATH:
             self._outbox.fail(source, item.path, UnsafeName.exit_code, TOO_LONG)
             return
         options, found = self._outbox.options, item.stat
@@ -89,9 +88,9 @@ class Gathering:
 
     def _within_bounds(self, source: int, found: Found) -> bool:
         """Leave out what has a longer path than a frame may name; False when that is the directory itself."""
-        if len(found.path) > MAX_PATH:
+        if len(found.path) > m.MAX_PATH:
             return False
-        room = MAX_PATH - len(_join(found.path, b""))
+        room = m.MAX_PATH - len(_join(found.path, b""))
         for names in (found.files, found.links, found.others):
             for name in [name for name in names if len(name) > room]:
                 names.remove(name)

@@ -9,7 +9,7 @@ from hvcopy.errors import LocalFailure, make_room, printable
 from hvcopy.files import system
 from hvcopy.files.incoming import Incoming
 from hvcopy.files.names import check_path
-from hvcopy.files.sink import Plan, Sink, not_written
+from hvcopy.files.sink import FATAL, Plan, Sink, not_written
 from hvcopy.session.receiver import ReceiverBook
 from hvcopy.transfer.lanes import GROW_AFTER, GROW_AFTER_PACKS, Lanes
 from hvcopy.transfer.link import Link
@@ -70,6 +70,12 @@ class Inbox:
     def fail(self, entry: m.Entry, code: int, message: str) -> None:
         """Count and report a failed entry."""
         self.tally.fail(self.shown(entry.source, entry.path), code, message)
+
+    def why_not_written(self, entry: m.Entry, error: OSError) -> str:
+        """Return why *entry* alone failed.  Raises LocalFailure, with its name, for what the next one would meet as well."""
+        if error.errno in FATAL:
+            raise local_failure(error, self.shown(entry.source, entry.path)) from error
+        return not_written(error.strerror or str(error))
 
     def consider_growing(self) -> None:
         """Open further lanes once so much has come that they pay."""

@@ -8,7 +8,6 @@ from msgspec import Struct, field
 
 from hvcopy.buffers import buffer
 from hvcopy.files.confined import Handle
-from hvcopy.files.names import MAX_PATH
 from hvcopy.files.outgoing import Outgoing
 from hvcopy.files.source import Source
 from hvcopy.session.sender import SenderBook
@@ -102,7 +101,7 @@ class Outbox(Struct):
             self.linking.lost((source, path))
         self.tally.fail(self.shown(source, path), code, message)
         extra = m.Extra(code=code, message=message[:500])
-        while len(path) > MAX_PATH:  # no frame may name it, so the receiver hears of the folder above that one may
+        while len(path) > m.MAX_PATH:  # no frame may name it, so the receiver hears of the folder above that one may
             path = path.rpartition(b"/")[0]
         self.lanes.control.send(m.Entries([m.Entry(m.FAILURE, 0, source, path, extra=extra)]))
 

@@ -18,6 +18,7 @@ Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_MESSAGE)]
 Word = Annotated[str, Meta(max_length=32)]
 MAX_PATH = 4096
+"""Bytes of a path below a root, or of a target."""
 Path = Annotated[bytes, Meta(max_length=MAX_PATH)]
 Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Token = Annotated[bytes, Meta(max_length=16)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvcopy.errors import DigestMismatch, NotHvcopy
@@ -12,8 +11,6 @@ from hvcopy.wire.frames import MAX_CONTROL_BODY, PACK
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-_AFTER_DIGEST = struct.Struct("<QII")
 
 
 class Pack(NamedTuple):
@@ -27,12 +24,11 @@ class Pack(NamedTuple):
 
 def fixed_part(ident: int, manifest: ReadableBuffer, contents: ReadableBuffer) -> bytes:
     """Return what precedes *manifest* and *contents* in the frame: their digest first."""
-    length = memoryview(manifest).nbytes
+    rest = PACK.pack(bytes(DIGEST_SIZE), ident, memoryview(manifest).nbytes, 0)[DIGEST_SIZE:]
     state = hasher()
-    state.update(_AFTER_DIGEST.pack(ident, length, 0))
-    state.update(manifest)
-    state.update(contents)
-    return PACK.pack(state.digest(), ident, length, 0)
+    for part in (rest, manifest, contents):
+        state.update(part)
+    return state.digest() + rest
 
 
 def open_pack(body: ReadableBuffer) -> Pack:
