@@ -122,7 +122,7 @@ class Client:
             ),
         )
         with lanes.closing():
-            tally.became = self._ready(lanes).layout == "as" and sources[0].is_dir and bool(sources[0].called)
+            self._ready(lanes)
             Sending(lanes, sources, options, tally, bwlimit=bwlimit, grow=self._grow(lanes)).run()
 
     def pull(self, paths: list[bytes], destination: str, options: m.Options, tally: Tally) -> None:
@@ -151,7 +151,6 @@ class Client:
             if any(dirs) and not options.recursive:
                 raise NotHvcopy("the server wants to send a directory, which was not asked for")
             root, places = resolve_local(destination, names=names, dirs=dirs)
-            tally.became = places.layout == "as" and dirs[0] and bool(names[0])
             plan = Plan(
                 root,
                 places.prefixes,
@@ -162,6 +161,7 @@ class Client:
                 xattrs=options.xattrs,
                 links=options.links,
                 refused=places.refused,
+                begun=places.begun,
             )
             receive(lanes, plan, options, tally, origin=origin, grow=self._grow(lanes))
 

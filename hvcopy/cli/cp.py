@@ -49,7 +49,6 @@ def cp(
 
         arguments.check_paths(*paths)
         sources, destination, remote = _sides(paths)
-        command.source = sources[0]
         command.report.peer = str(remote.address)
         job = arguments.copy_options(
             recursive=recursive,

@@ -120,8 +120,6 @@ class Command:
         self.interrupted = False
         self._interrupt: Callable[[BaseException], None] | None = None
         self.resume_hint = False
-        self.source = ""
-        """The first source as typed, of a command that has some."""
         self.lost_hint = ""
         self.results: list[str] = []
         self.results_to = sys.stdout
@@ -288,7 +286,7 @@ class Command:
             return
         if error:
             say(f"hvcopy: {printable(error.message)}")
-            hint = self._then(error.hint) if error.hint else self._how_to_go_on(error)
+            hint = error.hint or self._how_to_go_on(error)
             if hint:
                 say(f"  {printable(hint)}")
         elif not self.quiet and self.tally.durability:
@@ -298,12 +296,6 @@ class Command:
                 show(line, self.results_to)
         if self.as_json:
             show_json(self.report.json(self.tally, seconds, error), self.results_to)
-
-    def _then(self, hint: str) -> str:
-        """Return *hint*, and in what the same command must differ, which would put the source elsewhere the next time."""
-        if not (self.source and self.tally.became):
-            return hint
-        return f"{hint}; then with {_contents(self.source)} for {self.source}: the folder that it became stands there now"
 
     def _how_to_go_on(self, error: HvcopyError) -> str:
         """Return the exact command that goes on where this one broke off, or what else to do when a stream broke."""
@@ -317,20 +309,10 @@ class Command:
 
         lent = [found[1] for word in sys.argv[1:] if (found := search("(?:^|=)(/(?:dev|proc/self)/fd/[0-9]+)$", word))]
         if lent:  # which the next process will not have
-            again = f"{safe}; to go on, type the same command again: {lent[0]} was lent by the shell, as for <(...)"
-            return self._then(again)
-        typed = sys.argv[1:]
-        if self.source in typed and self.tally.became:
-            at = len(typed) - 1 - typed[::-1].index(self.source)
-            typed[at] = _contents(self.source)
-        shell, words = _as_typed(typed)
+            return f"{safe}; to go on, type the same command again: {lent[0]} was lent by the shell, as for <(...)"
+        shell, words = _as_typed(sys.argv[1:])
         where = f" in {shell}" if shell else ""
         return f"{safe}; to go on, run again{where}: hvcopy {words}"
-
-
-def _contents(source: str) -> str:
-    """Return how a directory is written of which only the contents are meant, for where it has become the destination."""
-    return f"{source}." if source.endswith("/") else f"{source}/."
 
 
 def _as_typed(words: list[str]) -> tuple[str, str]:

@@ -52,7 +52,6 @@ def send(
         if not local:
             raise BadUsage("send needs at least one PATH and an ADDRESS", hint="hvcopy send FILE vsock:3:18518")
         arguments.check_paths(*local)
-        command.source = local[0]
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         trying = arguments.wait_seconds(wait, listening=listening)
         address, alias_key = arguments.find(where)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import NamedTuple
 
 from hvcopy.errors import LocalFailure, UnsafeName, printable
 from hvcopy.files import system
+from hvcopy.files.begun import Begun
 from hvcopy.files.confined import Directories, Handle, open_directory
 from hvcopy.files.names import check_name, check_path, check_typed
 
@@ -16,11 +18,15 @@ NOWHERE = b"\0"
 
 
 class Places(NamedTuple):
-    """"into" or "as", the path below the root of each source, and why sources, by index, are refused for their names."""
+    """"into" or "as", the path below the root of each source, and why sources, by index, are refused for their names.
+
+    *begun* is what to note of a directory that the source becomes.
+    """
 
     layout: str
     prefixes: list[bytes]
     refused: dict[int, str]
+    begun: Begun | None = None
 
 
 def resolve(
@@ -35,7 +41,10 @@ def resolve(
     if path and (reason := check_path(path, windows=system.WINDOWS)):
         raise UnsafeName(f"{shown}: {reason}", hint="choose another name")
     found = _standing(root, path)
+    becomes = _becoming(path, names, dirs)
     if found is not None and stat.S_ISDIR(found.st_mode):
+        if becomes and becomes.stands(Directories(root).get(becomes.folder)):
+            return Places("as", [path], {}, becomes)
         refused = {index: reason for index, name in enumerate(names) if (reason := _bad_name(name))}
         if refused and len(refused) == len(names):
             raise UnsafeName(f"{printable(names[0])}: {refused[0]}", hint="copy it under another name, or rename it")
@@ -49,17 +58,17 @@ def resolve(
         raise LocalFailure(
             f"{shown}/ is not there", hint="make the directory first, or leave the slash out to name the file"
         )
-    return Places("as", [path], {})
+    return Places("as", [path], {}, becomes)
 
 
 def resolve_local(path: str, *, names: list[bytes], dirs: list[bool]) -> tuple[Handle, Places]:
     """Return (a directory's handle, where below it each source goes) for what the user of this side named."""
     raw = system.with_slashes(os.fsencode(path)) or b"."
     try:
-        if os.path.isdir(system.of_any_length(raw)):
+        parent, rest = os.path.split(raw.rstrip(b"/"))
+        if os.path.isdir(system.of_any_length(raw)) and not _goes_on(parent, rest, names, dirs):
             root, rest = open_directory(raw), b""
         else:
-            parent, rest = os.path.split(raw.rstrip(b"/"))
             root = open_directory(parent or b".")
     except OSError as error:
         raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint=_another_folder(error)) from None
@@ -70,6 +79,20 @@ def refuse_unsafe(path: str) -> None:
     """Raise UnsafeName for the *path* of a new file whose last part Windows would take for another name."""
     if system.WINDOWS and (reason := check_typed(path)):
         raise UnsafeName(f"{printable(path)}: {reason}", hint="choose another name")
+
+
+def _becoming(path: bytes, names: list[bytes], dirs: list[bool]) -> Begun | None:
+    """Return what to note of *path*, if a directory can become it; one whose contents are meant goes there either way."""
+    return Begun.of(path, names[0]) if path and len(names) == 1 and dirs[0] and names[0] else None
+
+
+def _goes_on(folder: bytes, name: bytes, names: list[bytes], dirs: list[bool]) -> bool:
+    """Whether the source has begun to become the directory *name*, and no link to one, in *folder*."""
+    becomes = _becoming(name, names, dirs)
+    with contextlib.suppress(OSError):
+        handle = open_directory(folder or b".")
+        return becomes is not None and becomes.stands(handle) and stat.S_ISDIR(system.stat(handle.fd, name).st_mode)
+    return False
 
 
 def _another_folder(error: OSError) -> str:

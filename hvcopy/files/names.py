@@ -23,6 +23,7 @@ _RENAME = "rename it where it comes from, or copy its folder as a tar file"
 _OWN = b".hvcopy-"
 _PART = b".hvcopy-part"
 _BLOCKS = b".hvcopy-blocks"
+_BEGUN = b".hvcopy-begun"
 
 # C0, DEL, C1; line and paragraph separator; the embeddings, overrides and isolates that reorder what is shown
 # (Unicode TR36).  Other non-printables (joiners in emoji, the narrow space in a Mac's screenshots) are in
@@ -56,7 +57,7 @@ def check_name(name: bytes, *, windows: bool) -> str | None:
     if windows and _NOT_UTF8.search(text):
         return f"the name is not UTF-8, which Windows needs ({_RENAME})"
     folded = name.lower()  # some file systems fold case
-    if folded.startswith(_OWN) or folded.endswith((_PART, _BLOCKS)):
+    if folded.startswith(_OWN) or folded.endswith((_PART, _BLOCKS, _BEGUN)):
         return "the name is one that hvcopy keeps for its own temporary files"
     if windows:
         reason = _check_windows(text)
@@ -124,6 +125,11 @@ def part_name(name: bytes) -> bytes:
 def blocks_name(name: bytes) -> bytes:
     """Return the name under which the verified blocks of an unfinished *name* are noted."""
     return _own_name(name, _BLOCKS)
+
+
+def begun_name(name: bytes, source: bytes) -> bytes:
+    """Return the name under which it is noted that a directory called *source* has begun to become *name*."""
+    return _own_name(name, b"." + xxh3_64_hexdigest(source).encode() + _BEGUN)
 
 
 def _own_name(name: bytes, suffix: bytes) -> bytes:

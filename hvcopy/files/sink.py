@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from hvcopy import fileio
 from hvcopy.errors import LocalFailure
 from hvcopy.files import attributes, place, system
+from hvcopy.files.begun import Begun
 from hvcopy.files.confined import Directories, Handle, check_component, enter
 from hvcopy.files.names import check_names, collision_key
 from hvcopy.wire.frames import LINKED, PACK_RECORD
@@ -49,6 +50,7 @@ class Plan:
     xattrs: bool = False
     links: bool = False
     refused: dict[int, str] = field(default_factory=dict)
+    begun: Begun | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     written: set[int] = field(default_factory=set)
     linkable: set[tuple[int, bytes]] = field(default_factory=set)
@@ -104,6 +106,7 @@ class Sink:
         self._plan = plan
         self._directories = Directories(plan.root, disks=plan.disks if plan.sync else None)
         self._prefix = place.temporary_name() + b"-"
+        self._noted = plan.begun is None
 
     def parent(self, source: int, path: bytes, *, create: bool = True) -> tuple[Handle, bytes]:
         """Return the handle of the directory that (source, path) goes into, and its name there.  Raises OSError."""
@@ -111,18 +114,32 @@ class Sink:
         if not name:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         check_component(name)
-        return self._directories.get(directory, create=create), name
+        return self._made(directory) if create else self._directories.get(directory), name
+
+    def _made(self, path: bytes) -> Handle:
+        """Return the handle of a directory, made if it is missing; before the first of all, what begins is noted."""
+        begun = self._plan.begun
+        if begun and not self._noted:
+            begun.leave(self._directories.get(begun.folder))
+            self._noted = True
+        return self._directories.get(path, create=True)
+
+    def end(self) -> None:
+        """Everything has come, and nothing failed.  Raises OSError."""
+        begun = self._plan.begun
+        if begun and self._noted:
+            begun.remove(self._directories.get(begun.folder))
 
     def make_directory(self, entry: Entry) -> None:
         """Make a directory, or find that it is there.  Raises OSError."""
         path = self._plan.path(entry.source, entry.path)
         if path:
             directory, _, name = path.rpartition(b"/")
-            enter(self._directories.get(directory, create=True), name, create=True)
+            enter(self._made(directory), name, create=True)
 
     def end_directory(self, entry: Entry) -> None:
         """Set mode and times of a directory that nothing more goes into; an empty one is made now.  Raises OSError."""
-        handle = self._directories.get(self._plan.path(entry.source, entry.path), create=True)
+        handle = self._made(self._plan.path(entry.source, entry.path))
         extra = entry.extra
         try:
             attributes.apply(
@@ -242,7 +259,7 @@ class Sink:
         else:
             refused = check_names(names, windows=system.WINDOWS)
         try:
-            handle = self._directories.get(where, create=True)
+            handle = self._made(where)
         except OSError as error:
             _check_fatal(error.errno or 0, start)
             todo.take(sum(record[0] for record in records))

@@ -71,6 +71,7 @@ def run_push(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
         xattrs=options.xattrs,
         links=options.links,
         refused=places.refused,
+        begun=places.begun,
     )
     receive(lanes, plan, options, tally, ready=m.Ready(lanes.token, lanes.granted, places.layout, []), grow=grow)
 

@@ -51,7 +51,7 @@ class Receiving:
                 frame = lane.link.receive(parted=Type.DATA)
                 if frame.type is Type.FINISH:
                     m.decode(frame.type, frame.body)
-                    return self._finish(lane.link)
+                    return self._finish(lane)
                 self._take(lane, frame, control=True)
         except OSError as error:
             raise local_failure(error) from error
@@ -100,7 +100,7 @@ class Receiving:
             case m.Entries():
                 self._entrance.take(sink, message.entries)
 
-    def _finish(self, link: Link) -> m.Result:
+    def _finish(self, lane: Lane) -> m.Result:
         self._inbox.book.check_finished()
         durability = "dry" if self._inbox.dry else "cached"
         if self._inbox.plan.sync and not self._inbox.dry:
@@ -110,11 +110,13 @@ class Receiving:
             durability = "synced"
         tally = self._inbox.tally
         tally.durability = durability
+        if not tally.failed:
+            lane.sink.end()
         result = m.Result(tally.files, tally.bytes, tally.failed, durability)
         with self._lanes.changed:  # first, since a quick sender closes its lanes as soon as it has the result
             self._lanes.finished = True
-        link.send(result)
-        await_bye(link)
+        lane.link.send(result)
+        await_bye(lane.link)
         return result
 
 

@@ -53,8 +53,6 @@ class Tally(Struct):
     durability: str = ""
     here: bool = False
     """Whether this side is the one that receives."""
-    became: bool = False
-    """Whether the source, a directory, is not to go into the destination but to become it."""
     lanes: int = 1
     window: int = 0
     failures: Counter[int] = field(default_factory=Counter)

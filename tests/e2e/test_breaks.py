@@ -228,14 +228,15 @@ def test_small_files_of_a_broken_copy_are_not_sent_again_as_failures(
     assert all(path.read_bytes() == (here / "tree" / path.name).read_bytes() for path in delivered)
     processes.enter_context(serving(direct, root))
     gate.open()
-    done = run("cp", "-r", here / "tree/.", f"{through}:/copy", "--json")
+    done = run("cp", "-r", here / "tree", f"{through}:/copy", "--json")
     assert done.code == 0, done.err
     assert done.result["files"] + done.result["same"] == 300
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["peer killed", "client killed"])
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
-def test_the_command_given_completes_a_tree_that_became_the_destination(
-    pull: bool, tmp_path: Path, here: Path, root: Path, processes: ExitStack
+def test_the_same_command_completes_a_tree_that_began_to_become_the_destination(
+    pull: bool, killed: bool, tmp_path: Path, here: Path, root: Path, processes: ExitStack
 ) -> None:
     """By the first attempt the destination exists, and a directory would go into it."""
     there, target = (root, here / "copy") if pull else (here, root / "copy")
@@ -245,18 +246,27 @@ def test_the_command_given_completes_a_tree_that_became_the_destination(
     relay = processes.enter_context(Relay(f"unix:{tmp_path}/s", direct, **passages))
     server = processes.enter_context(serving(direct, root))
     ends = [f"{relay.address}:/tree", target] if pull else [there / "tree", f"{relay.address}:/copy"]
-    client = processes.enter_context(Running("cp", "-r", *ends, "--no-fsync", "--json"))
+    command = ["cp", "-r", *map(str, ends), "--no-fsync", "--json"]
+    client = processes.enter_context(Running(*command))
     assert gate.reached.wait(PATIENCE)
+    if killed:
+        client.kill()
+        if not pull:
+            server.line("connection")
     server.kill()
-    first = client.finish()
-    assert first.code == 6, first.err
+    if not killed:
+        first = client.finish()
+        assert first.code == 6, first.err
+        assert first.resume_command == command
     processes.enter_context(serving(direct, root))
     gate.open()
-    done = run(*first.resume_command)
+    done = run(*command)
     assert done.code == 0, done.err
     assert done.result["reused_bytes"] >= 16 * MIB
     assert picture(target) == picture(there / "tree")
-    assert not leftovers(target)
+    assert not leftovers(target.parent)
+    assert run(*command).code == 0
+    assert picture(target / "tree") == picture(there / "tree"), "of a whole one nothing is known: the source goes into it"
 
 
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])

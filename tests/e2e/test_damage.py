@@ -11,7 +11,7 @@ import pytest
 from commands import PATIENCE, Finished, run, serving
 from peers import Framed, Relay
 
-from e2e.trees import MIB, leftovers, noise, picture, plant, resumable, write
+from e2e.trees import MIB, leftovers, noise, plant, resumable, write
 from hvcopy.wire.frames import HEADER, Type
 
 OLD = b"the old version\n"
@@ -134,20 +134,6 @@ def test_damage_of_a_pack_is_found(position: int, pull: bool, tmp_path: Path, ro
     assert (target / "t/3").read_bytes() == OLD
     assert [path.name for path in (target / "t").iterdir()] == ["3"]
     assert not leftovers(target)
-
-
-def test_what_to_do_next_counts_with_the_folder_that_the_source_became(tmp_path: Path, root: Path, here: Path) -> None:
-    tree = plant(here / "t", {str(i): noise(1000, i) for i in range(20)})
-    with (
-        serving(f"unix:{tmp_path}/d", root, "--timeout", "15") as server,
-        Relay(f"unix:{tmp_path}/s", server.address, up=nth(Type.PACK, 1, flip(-1))) as relay,
-    ):
-        done = run("cp", "-r", tree, f"{relay.address}:/copy")
-        assert done.code == 8, done.err
-        assert f"run the same command again; then with {tree}/. for {tree}: the folder" in done.err
-        again = run("cp", "-r", f"{tree}/.", f"{relay.address}:/copy")
-    assert again.code == 0, again.err
-    assert picture(root / "copy") == picture(tree)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import Server, run
 
-from e2e.trees import picture, plant
+from e2e.trees import leftovers, picture, plant
 
 SOURCES: dict[str, bytes | None] = {
     "file": b"file",
@@ -107,3 +107,53 @@ def test_sources_land_where_cp_puts_them(group: int, server: Server) -> None:
                 outcomes[name] = (by_push if name == "push" else by_pull)(folder, case, server)
         wrong.update({f"{name} {case}": found for name, found in outcomes.items() if found != outcomes["cp"]})
     assert not wrong
+
+
+def ends(server: Server, source: str, target: str, *, pull: bool) -> tuple[str, str]:
+    """Return what to copy from *source* to *target*, both below the server's root, which both sides can reach."""
+    here = f"{server.root}/"
+    return (server.at(source), here + target) if pull else (here + source, server.at(target))
+
+
+def begin(server: Server, *, pull: bool) -> None:
+    """Copy *d* to the new *new*, all but one file, whose name is refused."""
+    plant(server.root, SOURCES | {"d/.hvcopy-own": b"refused"})
+    assert run("cp", "-r", *ends(server, "d", "new", pull=pull)).code == 11
+    (server.root / "d/.hvcopy-own").rename(server.root / "d/own")
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_the_same_command_goes_on_with_a_directory_of_which_something_failed(pull: bool, server: Server) -> None:
+    begin(server, pull=pull)
+    done = run("cp", "-r", *ends(server, "d", "new", pull=pull))
+    assert done.code == 0, done.err
+    assert picture(server.root / "new") == picture(server.root / "d")
+    assert not leftovers(server.root)
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_another_source_goes_into_a_directory_that_is_not_whole(pull: bool, server: Server) -> None:
+    begin(server, pull=pull)
+    for source in ("empty", "file"):
+        done = run("cp", "-r", *ends(server, source, "new", pull=pull))
+        assert done.code == 0, done.err
+        assert picture(server.root / "new" / source) == picture(server.root / source)
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_source_goes_into_a_link_to_a_directory_that_is_not_whole(pull: bool, server: Server) -> None:
+    """Whoever moved it away and left a link has it followed where links are: on their own side."""
+    begin(server, pull=pull)
+    (server.root / "new").rename(server.root / "moved")
+    (server.root / "new").symlink_to("moved")
+    done = run("cp", "-r", *ends(server, "d", "new", pull=pull))
+    assert done.code == (0 if pull else 10), done.err
+    assert (server.root / "moved/d").exists() == pull
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_a_dry_run_begins_nothing(pull: bool, server: Server) -> None:
+    plant(server.root, SOURCES)
+    before = picture(server.root)
+    assert run("cp", "-r", "--dry-run", *ends(server, "d", "new", pull=pull)).code == 0
+    assert picture(server.root) == before

@@ -82,5 +82,5 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def resumable(folder: Path) -> list[str]:
-    """Return what may be left of an interrupted copy: its part and the record of its blocks."""
-    return [name for name in leftovers(folder) if name.endswith((".hvcopy-part", ".hvcopy-blocks"))]
+    """Return what may be left of an interrupted copy: its part, the record of its blocks, what it began."""
+    return [name for name in leftovers(folder) if name.endswith((".hvcopy-part", ".hvcopy-blocks", ".hvcopy-begun"))]

@@ -47,7 +47,7 @@ def test_a_directory_that_stands_there_is_gone_into(
 
 def test_several_sources_go_into_a_directory(root: Handle) -> None:
     found = resolve(root, b"dir", names=[b"a", b"b"], dirs=[False, True], must_be_dir=False)
-    assert found == ("into", [b"dir/a", b"dir/b"], {})
+    assert found[:3] == ("into", [b"dir/a", b"dir/b"], {})
 
 
 @pytest.mark.parametrize(("path", "prefix"), [(b"", b""), (b"dir", b"dir")])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from hvcopy.files.names import blocks_name, check_name, check_names, check_path, collision_key, part_name
+from hvcopy.files.names import begun_name, blocks_name, check_name, check_names, check_path, collision_key, part_name
 
 BOTH = pytest.mark.parametrize("windows", [False, True])
 
@@ -35,6 +37,7 @@ UNSAFE_EVERYWHERE = [
     (b".x.hvcopy-part", "keeps for its own"),
     (b".x.HVCOPY-PART", "keeps for its own"),
     (b"x.hvcopy-blocks", "keeps for its own"),
+    (b".x.0.hvcopy-begun", "keeps for its own"),
 ]
 UNSAFE_ON_WINDOWS = [
     (b"a\\b", "Windows forbids \\"),
@@ -204,9 +207,15 @@ def test_names_that_differ_keep_different_keys() -> None:
 def test_own_names_of_a_short_name_are_readable() -> None:
     assert part_name(b"a.img") == b".a.img.hvcopy-part"
     assert blocks_name(b"a.img") == b".a.img.hvcopy-blocks"
+    assert re.fullmatch(rb"\.a\.[0-9a-f]{16}\.hvcopy-begun", begun_name(b"a", b"source"))
 
 
-@pytest.mark.parametrize("own", [part_name, blocks_name])
+def test_what_began_is_named_by_the_source_too() -> None:
+    assert begun_name(b"a", b"source") != begun_name(b"a", b"other")
+    assert begun_name(b"a", b"source") == begun_name(b"a", b"source")
+
+
+@pytest.mark.parametrize("own", [part_name, blocks_name, lambda name: begun_name(name, b"source")])
 @pytest.mark.parametrize("length", [1, 239, 240, 241, 242, 243, 255])
 def test_own_name_always_fits_and_differs_by_the_end_of_a_long_name(own: type[bytes], length: int) -> None:
     one, other = own(b"x" * (length - 1) + b"1"), own(b"x" * (length - 1) + b"2")
@@ -215,7 +224,7 @@ def test_own_name_always_fits_and_differs_by_the_end_of_a_long_name(own: type[by
     assert one.startswith(b".x" if length > 1 else b".1")
 
 
-@pytest.mark.parametrize("own", [part_name, blocks_name])
+@pytest.mark.parametrize("own", [part_name, blocks_name, lambda name: begun_name(name, b"source")])
 @pytest.mark.parametrize("shift", range(4))
 def test_own_name_of_a_long_name_is_not_cut_inside_a_character(own: type[bytes], shift: int) -> None:
     name = b"x" * shift + "😀".encode() * 62

@@ -123,6 +123,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_path_that_the_locale_has_not_is_2": NO_SOCKET_FILES,
     },
     "damage": {"test_damage_of_a_name_or_attribute_is_found[old-target]": WINE_FOLLOWS},
+    "directory_rules": {"test_a_source_goes_into_a_link_to_a_directory_that_is_not_whole": WINE_FOLLOWS},
     "existing_files": {
         "test_a_dry_run_writes_nothing_and_says_what_would_be": WINE_FOLLOWS,
         "test_a_dry_run_counts_the_links_that_would_be_made": WINE_FOLLOWS,
