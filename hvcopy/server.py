@@ -62,6 +62,7 @@ def carry_out(link: Link, job: m.Job, lanes: Lanes, served: Served, tally: Tally
     """Run one job at the server's end.  Raises HvcopyError."""
     link.deadline = 0.0
     with lanes.closing():
+        served.check()
         match job.kind:
             case "push":
                 run_push(lanes, job, served, tally, grow=grow)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from hvcopy.errors import NotAllowed, NotHvcopy, UnsafeName, printable
+from hvcopy.errors import LocalFailure, NotAllowed, NotHvcopy, UnsafeName, printable
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
@@ -34,11 +34,27 @@ class Served:
     may_write: bool = True
     sync: bool = True
     may_own: bool = True
+    counted: bool | None = None
+    """Whether the file system of the root counts the names of folders, as not all do; found out when it is None."""
+
+    def __post_init__(self) -> None:
+        """Find that out."""
+        if self.counted is None:
+            self.counted = self._names() > 0
+
+    def _names(self) -> int:
+        return system.fstat(self.root.fd).st_nlink
 
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of jobs that these directions let it do."""
         return frozenset({"push"} if self.may_write else ()) | frozenset({"pull", "list"} if self.may_read else ())
+
+    def check(self) -> None:
+        """Raise LocalFailure when the root was deleted; a folder of its name that was made since is another one."""
+        if self.counted and not self._names():
+            hint = "make it if it is missing, and start the server again"
+            raise LocalFailure("the folder that is served was deleted", hint=hint)
 
 
 Grow = Callable[[], None] | None

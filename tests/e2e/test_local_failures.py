@@ -435,3 +435,21 @@ def test_a_standard_input_or_output_that_has_vanished_is_told_by_its_name(comman
     with Running(command, "-l", f"unix:{tmp_path}/s", **ends) as running:
         assert_told(running.finish(), 10, f"standard {end}: No such file or directory")
     os.close(gone)
+
+
+@pytest.mark.parametrize("job", ["push", "pull", "list"])
+def test_a_served_folder_that_was_deleted_is_10(
+    job: str, tmp_path: Path, root: Path, here: Path, processes: ExitStack
+) -> None:
+    """One made anew in its place is another folder, which nobody said is to be served."""
+    server = processes.enter_context(serving(f"unix:{tmp_path}/s", root))
+    root.rmdir()
+    root.mkdir()
+    source = write(here / "f", b"f")
+    write(root / "new", b"new")
+    commands = {
+        "push": ("cp", source, server.at("f")),
+        "pull": ("cp", server.at("new"), here),
+        "list": ("ls", server.address),
+    }
+    assert_told(run(*commands[job]), 10, "the folder that is served was deleted", "start the server again")
