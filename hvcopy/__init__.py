@@ -25,9 +25,9 @@ if TYPE_CHECKING:
         TimedOut,
         UnsafeName,
     )
+    from hvcopy.files.keys import load_key, new_key
     from hvcopy.server import Events, Server, serve
     from hvcopy.streams import Stream, StreamListener, open_stream
-    from hvcopy.transfer.greeting import load_key, new_key
     from hvcopy.transfer.tally import Observer, Tally
     from hvcopy.transport import Cancellation, Listener, listen
     from hvcopy.wire.messages import Listed, Options
@@ -86,8 +86,8 @@ _HOMES = {
     "Tally": "transfer.tally",
     "connect": "client",
     "listen": "transport",
-    "load_key": "transfer.greeting",
-    "new_key": "transfer.greeting",
+    "load_key": "files.keys",
+    "new_key": "files.keys",
     "open_sources": "client",
     "open_stream": "streams",
     "parse_address": "address",

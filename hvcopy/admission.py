@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from hvcopy.channel import Channel
 from hvcopy.errors import NotAllowed
-from hvcopy.transfer.greeting import check_key, refuse
+from hvcopy.files.keys import check_key
+from hvcopy.transfer.greeting import refuse
 from hvcopy.transport.peer import allowed, parse_rule
 
 

@@ -141,7 +141,7 @@ def key_of(key_file: str, alias_key: str = "") -> bytes | None:
     path = key_file or alias_key
     if not path:
         return None
-    from hvcopy.transfer.greeting import load_key
+    from hvcopy.files.keys import load_key
 
     return load_key(path)
 

@@ -19,7 +19,7 @@ def key(file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write
     def work() -> None:
         from hvcopy.cli import arguments
         from hvcopy.errors import printable
-        from hvcopy.transfer.greeting import new_key
+        from hvcopy.files.keys import new_key
 
         arguments.check_paths(file)
         new_key(file)

@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, ConnectionLost, HvcopyError, NotHvcopy
+from hvcopy.files.keys import check_key
 from hvcopy.session.handshake import Agreed
-from hvcopy.transfer.greeting import check_key, greet
+from hvcopy.transfer.greeting import greet
 from hvcopy.transfer.lanes import MAX_LANES, Lanes
 from hvcopy.transfer.link import Link, named
 from hvcopy.transport import Cancellation

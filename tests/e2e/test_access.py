@@ -20,7 +20,7 @@ from starting import HVCOPY
 
 from e2e.boxes import powerless
 from e2e.trees import leftovers, write
-from hvcopy.transfer.greeting import load_key
+from hvcopy.files.keys import load_key
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import MAGIC
 

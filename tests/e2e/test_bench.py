@@ -18,7 +18,7 @@ from peers import Refused, client_of
 
 from e2e.boxes import HEEDING_HANG_UP
 from e2e.conftest import TRANSPORTS
-from hvcopy.transfer.greeting import new_key
+from hvcopy.files.keys import new_key
 from hvcopy.wire import messages as m
 
 SHORT = ("-t", "100ms")

@@ -15,7 +15,7 @@ from commands import PATIENCE
 import hvcopy
 from hvcopy.client import open_sources
 from hvcopy.errors import BadUsage, Interrupted, LocalFailure, NobodyListens, NotAllowed
-from hvcopy.transfer.greeting import KEY_SIZE
+from hvcopy.files.keys import KEY_SIZE
 from hvcopy.transfer.tally import Tally
 from hvcopy.wire.messages import Options
 
