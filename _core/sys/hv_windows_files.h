@@ -423,20 +423,37 @@ static inline hv_result hv_link(int dirfd, const char *from, const char *to)
     return hv_link_between(dirfd, from, dirfd, to);
 }
 
+/* FAT, and Windows before 1809, have only this way, which refuses what is read-only; its other names are so again afterwards. */
+static inline NTSTATUS hv_delete_plainly(HANDLE handle)
+{
+    BOOLEAN yes = TRUE;
+    FILE_BASIC_INFO was;
+    NTSTATUS status = hv_set(handle, &yes, sizeof yes, HV_DISPOSITION);
+    if (status && GetFileInformationByHandleEx(handle, FileBasicInfo, &was, sizeof was)
+        && (was.FileAttributes & FILE_ATTRIBUTE_READONLY)) {
+        FILE_BASIC_INFO now = {.FileAttributes = FILE_ATTRIBUTE_NORMAL};   /* times of 0 stay */
+        SetFileInformationByHandle(handle, FileBasicInfo, &now, sizeof now);
+        status = hv_set(handle, &yes, sizeof yes, HV_DISPOSITION);
+        now.FileAttributes = was.FileAttributes;
+        SetFileInformationByHandle(handle, FileBasicInfo, &now, sizeof now);
+    }
+    return status;
+}
+
 /* A file or a link; a directory is EISDIR. */
 static inline hv_result hv_unlink(int dirfd, const char *name)
 {
     ULONG how = HV_DELETE | HV_DELETE_POSIX | HV_DELETE_READ_ONLY;
     HANDLE handle;
     NTSTATUS status;
-    int err = hv_stands_a_directory(dirfd, name) ? EISDIR : hv_open_named(dirfd, name, DELETE, &handle);
+    int err = hv_stands_a_directory(dirfd, name) ? EISDIR : hv_open_named(dirfd, name, DELETE | FILE_WRITE_ATTRIBUTES, &handle);
+    if (err == EACCES)   /* who may delete what is in a folder may not always change it */
+        err = hv_open_named(dirfd, name, DELETE, &handle);
     if (err)
         return hv_failed(err);
     status = hv_set(handle, &how, sizeof how, HV_DISPOSITION_EX);
-    if (hv_no_such_class(status)) {
-        BOOLEAN yes = TRUE;
-        status = hv_set(handle, &yes, sizeof yes, HV_DISPOSITION);
-    }
+    if (hv_no_such_class(status))
+        status = hv_delete_plainly(handle);
     CloseHandle(handle);
     return hv_failed(hv_errno_of_status(status));
 }

@@ -151,6 +151,19 @@ def test_an_open_file_can_be_renamed_and_removed(folder: int) -> None:
         core.open_at(folder, b"second", core.OPEN_READ)
 
 
+def test_a_read_only_file_can_be_removed_and_its_other_name_stays_read_only(folder: int, tmp_path: Path) -> None:
+    make(folder, b"first", b"content")
+    core.link_at(folder, b"first", folder, b"second")
+    fd = core.open_at(folder, b"first", core.OPEN_WRITE)
+    core.set_attributes(fd, 0o444, 0)
+    os.close(fd)
+    core.remove_at(folder, b"second")
+    assert os.listdir(tmp_path / "folder") == ["first"]
+    assert (tmp_path / "folder/first").stat().st_mode & 0o222 == 0
+    core.remove_at(folder, b"first")
+    assert os.listdir(tmp_path / "folder") == []
+
+
 @pytest.mark.skipif(not WINDOWS, reason="POSIX has flock(2) for that")
 def test_a_file_that_is_written_alone_opens_for_nobody_else(folder: int) -> None:
     fd = core.open_at(folder, b"mine", core.OPEN_WRITE | core.OPEN_NEW | core.OPEN_ALONE)
