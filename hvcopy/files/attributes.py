@@ -18,6 +18,10 @@ PLAIN_MODE = 0o777
 FULL_MODE = 0o7777
 MAX_XATTRS = 256 * 1024
 """Bytes of extended attributes of one file; ext4 has room for 64 KiB at most (ext4(5))."""
+_NTFS = 100
+"""Nanoseconds: the finest time that Windows has (learn.microsoft.com, FILETIME)."""
+_GRAINS = (1, _NTFS, 1000, 10**7, 10**9, 2 * 10**9)
+"""Nanoseconds of whose multiples file systems have times, the rest being cut off: ext4, NTFS and SMB, UDF, exFAT, ext3, FAT."""
 _IDENTITY = struct.Struct("<QqqQ")
 _LOW_HALF = (1 << 64) - 1  # ReFS on Windows numbers its files with 128 bits
 
@@ -53,8 +57,13 @@ def read_xattrs(target: int | str) -> dict[bytes, bytes]:
 
 
 def is_not_older(found: os.stat_result | None, mtime_ns: int) -> bool:
-    """Say whether what stands there is as new as the source; a folder is only in the way."""
-    return found is not None and found.st_mtime_ns >= mtime_ns and not stat.S_ISDIR(found.st_mode)
+    """Say whether what stands there is as new as the source, as far as Windows can tell; a folder is only in the way."""
+    return found is not None and found.st_mtime_ns >= mtime_ns - mtime_ns % _NTFS and not stat.S_ISDIR(found.st_mode)
+
+
+def may_have_got(found: os.stat_result, mtime_ns: int) -> bool:
+    """Say whether it has the time *mtime_ns* now, or what a file system left of it."""
+    return sendable_time(found.st_mtime_ns) in (mtime_ns - mtime_ns % grain for grain in _GRAINS)
 
 
 def apply(
@@ -84,7 +93,7 @@ def apply(
 def stand(fd: int, *, mode: int, mtime_ns: int) -> bool:
     """Say whether a directory has this mode and time already, where nobody can set them."""
     found = system.fstat(fd)
-    return found.st_mode & PLAIN_MODE == mode & PLAIN_MODE and sendable_time(found.st_mtime_ns) == mtime_ns
+    return found.st_mode & PLAIN_MODE == mode & PLAIN_MODE and may_have_got(found, mtime_ns)
 
 
 def _upper_bits(fd: int) -> int:

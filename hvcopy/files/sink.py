@@ -438,7 +438,7 @@ def _sent_as(group: Group, position: int) -> tuple[int, bytes]:
 
 def looks_the_same(found: os.stat_result, size: int, mtime_ns: int) -> bool:
     """Whether what stands there is a file that has these contents, as far as size and time tell."""
-    return stat.S_ISREG(found.st_mode) and (found.st_size, attributes.sendable_time(found.st_mtime_ns)) == (size, mtime_ns)
+    return stat.S_ISREG(found.st_mode) and found.st_size == size and attributes.may_have_got(found, mtime_ns)
 
 
 def stays(found: os.stat_result) -> str | None:

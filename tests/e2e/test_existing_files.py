@@ -85,6 +85,28 @@ def test_identical_files_count_as_same(server: Server, here: Path) -> None:
     assert (pulled.code, pulled.result["same"]) == (0, 4), pulled.err
 
 
+@pytest.mark.parametrize("grain", [100, 1000, 10**7, 10**9, 2 * 10**9], ids=["NTFS", "UDF", "exFAT", "ext3", "FAT"])
+def test_a_file_system_that_cuts_times_off_has_the_same_file_after_a_second_copy(
+    grain: int, server: Server, here: Path
+) -> None:
+    source = dated(here / "f", noise(200 * KIB), NEW + 1_987_654_321)
+    assert run("cp", source, server.at(), "--no-fsync").code == 0
+    stands = (server.root / "f").stat().st_mtime_ns // grain * grain
+    os.utime(server.root / "f", ns=(stands, stands))
+    seen = run("cp", "-n", source, server.at(), "--json")
+    assert (seen.code, seen.result["skipped"]) == (0, 1), seen.err
+    again = run("cp", source, server.at(), "--no-fsync", "--json")
+    assert (again.code, again.result["same"]) == (0, 1), again.err
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_update_leaves_a_file_alone_whose_time_was_cut_off_as_on_windows(size: int, server: Server, here: Path) -> None:
+    source = dated(here / "f", noise(size), NEW + 1_987_654_321)
+    dated(server.root / "f", noise(size), NEW + 1_987_654_300)
+    done = run("cp", "--update", source, server.at(), "--no-fsync", "--json")
+    assert (done.code, done.result["skipped"], done.result["files"]) == (0, 1, 0), done.err
+
+
 @pytest.mark.parametrize("size", [200 * KIB, 9 * MIB])
 def test_a_file_of_same_size_and_time_but_other_contents_is_not_same(
     size: int, server: Server, here: Path

@@ -276,6 +276,20 @@ def test_trees_go_both_ways_between_windows_and_linux(windows: Windows, tree: Pa
         assert contents(folder) == contents(tree), folder
 
 
+def test_a_second_copy_from_linux_finds_everything_there_and_leaves_nothing(
+    windows: Windows, tree: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tree / "sub" / "file 3").chmod(0o444)
+    with windows.serving(root, "--open") as address:
+        copy(tree, f"{address}:/")
+        for options in ([], ["--update"]):
+            done = commands.run("cp", "-r", tree, f"{address}:/", "--no-fsync", "--json", *options, timeout=60)
+            assert (done.code, done.result["files"]) == (0, 0), done.err
+    assert contents(root / "tree") == contents(tree)
+
+
 def test_names_that_windows_cannot_have_fail_alone(windows: Windows, tmp_path: Path) -> None:
     tree, root = tmp_path / "names", tmp_path / "root"
     bad = ["CON", "aux.txt", "a:b", "back\\slash", "dot.", "space ", "que?"]
