@@ -161,12 +161,11 @@ def split_remote(
         return spelled.address, spelled.rest or ""
     if name in aliases():
         return name, path
-    local = f".\\{text}" if windows else f"./{text}"
+    local = "" if windows else f"for a local file write {_shown(f'./{text}')}; "  # there no name has a colon
     _refuse(
         text,
         "names neither a transport nor a host of the configuration file before its colon",
-        f"for a local file write {_shown(local)}; for a server add hosts.{_shown(name)} to the configuration"
-        f" file, or write {_guess(text, path)}",
+        f"{local}for a server add hosts.{_shown(name)} to the configuration file, or write {_guess(text, path)}",
     )
 
 

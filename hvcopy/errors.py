@@ -20,6 +20,7 @@ This file knows no socket and no path: it only carries what happened, to whom, a
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 
 
@@ -161,7 +162,7 @@ BY_EXIT_CODE: dict[int, type[HvcopyError]] = {
 
 def closed_output() -> LocalFailure:
     """Return the failure of a command that has something for a standard output which was closed from the beginning."""
-    return LocalFailure("standard output is closed", hint="to throw away what comes: >/dev/null")
+    return LocalFailure("standard output is closed", hint=f"to throw away what comes: >{os.devnull}")
 
 
 def make_room(code: int | None) -> str:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 WINDOWS = sys.platform == "win32"
 CONFIG = "hvcopy/config.toml"
+A_GUEST, LISTENING, THE_HOST = (
+    ("hyperv:VM:18518", "hyperv:any:18518", "hyperv:parent")
+    if WINDOWS
+    else ("vsock:3:18518", "vsock:any:18518", "vsock:host")
+)
+"""In examples: what to connect to, what to listen on, who may come."""
 
 
 class Remote(Struct, frozen=True):
@@ -34,7 +40,7 @@ def config_path() -> str:
     return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), CONFIG)
 
 
-_A_HOST = "a host is: [hosts.web1] address = 'vsock:3:18518'"
+_A_HOST = f"a host is: [hosts.web1] address = '{A_GUEST}'"
 
 
 def aliases() -> dict[str, dict[str, Any]]:
@@ -77,7 +83,7 @@ def aliases() -> dict[str, dict[str, Any]]:
 def _check_host(where: str, host: object) -> None:
     """Raise BadUsage unless every word is known and has a value: one that was passed over might be the key's."""
     if not isinstance(host, dict) or not isinstance(host.get("address"), str):
-        raise BadUsage(f"{where} has no address", hint="address = 'vsock:3:18518'")
+        raise BadUsage(f"{where} has no address", hint=f"address = '{A_GUEST}'")
     unknown = [name for name in host if name not in ("address", "key_file")]
     if unknown:
         raise BadUsage(f"{where}: {printable(unknown[0])} means nothing", hint="a host has an address, and may have a key_file")

@@ -156,6 +156,7 @@ def _check(
     of_client: list[str],
 ) -> None:
     """Raise BadUsage for options that do not go together; *of_client* are those given that only who measures heeds."""
+    from hvcopy.cli.arguments import LISTENING, THE_HOST
     from hvcopy.errors import BadUsage, printable
     from hvcopy.transfer.lanes import MAX_LANES
 
@@ -171,7 +172,7 @@ def _check(
             hint=f"leave it out here, and on the other side: hvcopy bench {mode and f'--mode {printable(mode)} '}ADDRESS",
         )
     if not address and (serving or raw or key_file):
-        raise BadUsage("an ADDRESS is missing", hint="hvcopy bench --serve vsock:any:18518 --allow vsock:host")
+        raise BadUsage("an ADDRESS is missing", hint=f"hvcopy bench --serve {LISTENING} --allow {THE_HOST}")
     if (allow or everyone) and not serving:
         raise BadUsage("--allow and --open go with --serve", hint="say there who may connect, and leave them out here")
     if raw and key_file:

@@ -87,11 +87,11 @@ def cp(
 
 def _sides(paths: list[str]) -> tuple[list[str], bytes | str, Remote]:
     """Return (sources, destination, server): a push has the destination as bytes, a pull as a local path."""
-    from hvcopy.cli.arguments import find_remote
+    from hvcopy.cli.arguments import A_GUEST, WINDOWS, find_remote
     from hvcopy.errors import BadUsage
 
     if len(paths) < 2:
-        raise BadUsage("cp needs at least one source and a destination", hint="hvcopy cp FILE vsock:3:18518:/srv/")
+        raise BadUsage("cp needs at least one source and a destination", hint=f"hvcopy cp FILE {A_GUEST}:/")
     *sources, destination = paths
     target = find_remote(destination)
     origins = [find_remote(source) for source in sources]
@@ -106,7 +106,8 @@ def _sides(paths: list[str]) -> tuple[list[str], bytes | str, Remote]:
         return sources, destination, first
     if target is None and not any(origins):
         raise BadUsage(
-            "neither side is remote", hint="one side is ADDRESS:PATH, as vsock:3:18518:/srv/; for local copies use cp"
+            "neither side is remote",
+            hint=f"one side is ADDRESS:PATH, as {A_GUEST}:/srv/; for local copies use {'copy' if WINDOWS else 'cp'}",
         )
     raise BadUsage(
         "exactly one side must be remote, and all sources on the same server",

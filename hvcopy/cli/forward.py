@@ -62,7 +62,7 @@ def forward(
         if _same(where, to):
             raise BadUsage(
                 "LISTEN and TARGET are the same, so that each connection would make another",
-                hint="hvcopy forward tcp:127.0.0.1:2222 vsock:3:22 --open",
+                hint=f"hvcopy forward tcp:127.0.0.1:2222 {arguments.A_GUEST} --open",
             )
         check_dialable(to)
         who = arguments.admission(where, allow=allow, open_to_all=open_to_all, alias_key=alias_key, raw=True)

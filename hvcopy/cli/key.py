@@ -10,7 +10,7 @@ import typer
 def key(file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write it; must not exist.")]) -> None:
     """Make a new pre-shared key, readable by you alone.
 
-    hvcopy key ~/.hvcopy.key
+    hvcopy key hvcopy.key
 
     Copy the file to the other machine by a way you trust, and give it to both sides with --key-file.
     """

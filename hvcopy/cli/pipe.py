@@ -69,7 +69,7 @@ def pipe(
         from hvcopy.errors import BadUsage
 
         if keep_open and not listening:
-            raise BadUsage("-k goes on listening, so it needs -l", hint="hvcopy pipe -l -k vsock:any:18518 --open")
+            raise BadUsage("-k goes on listening, so it needs -l", hint=f"hvcopy pipe -l -k {arguments.LISTENING} --open")
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         trying = arguments.wait_seconds(wait, listening=listening)
         where, alias_key = arguments.find(address)

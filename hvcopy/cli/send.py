@@ -50,7 +50,7 @@ def send(
 
         *local, where = paths
         if not local:
-            raise BadUsage("send needs at least one PATH and an ADDRESS", hint="hvcopy send FILE vsock:3:18518")
+            raise BadUsage("send needs at least one PATH and an ADDRESS", hint=f"hvcopy send FILE {arguments.A_GUEST}")
         arguments.check_paths(*local)
         arguments.only_for_listeners(listening, allow=allow, open_to_all=open_to_all)
         trying = arguments.wait_seconds(wait, listening=listening)

@@ -36,7 +36,7 @@ class Visit:
         seconds = arguments.timeout_seconds(timeout)
         if not text:
             if listening or key_file:
-                raise BadUsage("-l and --key-file need an ADDRESS", hint="hvcopy doctor -l vsock:any:18518")
+                raise BadUsage("-l and --key-file need an ADDRESS", hint=f"hvcopy doctor -l {arguments.LISTENING}")
             self._examination.look_around()
         else:
             self._examine(text, listening=listening, seconds=seconds, key_file=key_file)

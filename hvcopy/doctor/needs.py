@@ -22,10 +22,12 @@ def everything(machine: Machine, windows: Windows | None = None) -> list[Finding
     if windows:
         found = [_this_windows(), *vsock.none_of_it(NO_VSOCK), *hyperv.findings(windows)]
         found += [local.tcp(), *local.no_unix_sockets()]
-        return [*found, _way(found, "Hyper-V sockets", hyperv.NEEDED, (hyperv.ROLE,), good=(OK, WARN))]
+        over = ("Hyper-V sockets", "tcp: may still do")
+        return [*found, _way(found, *over, hyperv.NEEDED, (hyperv.ROLE,), good=(OK, WARN))]
     found = [*system.findings(machine), *vsock.findings(machine)]
     found += [local.unix(), local.tcp(), local.hybrid(), not_applicable("hyperv", NO_HYPERV)]
-    return [*found, _way(found, "vsock", (vsock.SOCKET,), (vsock.TO_HOST, vsock.TO_GUESTS), good=(OK,))]
+    over = ("vsock", "unix:, tcp: and a VMM's hybrid: socket may still do")
+    return [*found, _way(found, *over, (vsock.SOCKET,), (vsock.TO_HOST, vsock.TO_GUESTS), good=(OK,))]
 
 
 def needed(machine: Machine, address: Address, *, listening: bool, windows: Windows | None = None) -> list[Finding]:
@@ -62,7 +64,7 @@ def _this_windows() -> Finding:
 
 
 def _way(
-    found: Sequence[Finding], over: str, needs: Sequence[str], ways: Sequence[str], *, good: Sequence[str]
+    found: Sequence[Finding], over: str, else_: str, needs: Sequence[str], ways: Sequence[str], *, good: Sequence[str]
 ) -> Finding:
     """Return whether one of *ways* is in one of the states *good*, and nothing that all of them need has failed."""
     by_id = {one.id: one for one in found}
@@ -74,5 +76,4 @@ def _way(
     fix = next((one.fix for one in causes if one.fix), "")
     code = causes[0].exit_code if causes else NobodyListens.exit_code
     what = f"no other machine is known to be reached over {over} from here"
-    why = "unix:, tcp: and a VMM's hybrid: socket may still do"
-    return Finding("way", FAIL, what, why, fix, code, [one.id for one in causes])
+    return Finding("way", FAIL, what, else_, fix, code, [one.id for one in causes])

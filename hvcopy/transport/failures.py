@@ -129,6 +129,9 @@ def quoted(address: str) -> str:
         return word(address)
     from shlex import quote
 
+    as_it_is = quote(address) == address
+    if address.startswith("tcp:"):  # brackets need quotes in a shell, and cmd knows only these
+        return address if as_it_is else f'"{address}"'
     return quote(address)
 
 

@@ -16,7 +16,7 @@ from hvcopy.errors import HvcopyError, NobodyListens, printable
 from hvcopy.transport import tuning
 from hvcopy.transport.attempt import closed_on_failure, connect_socket
 from hvcopy.transport.bound import Bound, nothing
-from hvcopy.transport.failures import Server, nobody_listens, not_connected, not_listening
+from hvcopy.transport.failures import LOW_PORT, Server, nobody_listens, not_connected, not_listening
 from hvcopy.transport.patience import Patience
 
 _ABSENT = {
@@ -27,6 +27,15 @@ _ABSENT = {
     errno.ENETDOWN: "the network is down",
 }
 _FORBIDDEN = ("a firewall or a security policy refused it", "")
+_RESERVED = (  # WSAEACCES (learn.microsoft.com: bind); Hyper-V itself has whole ranges kept for it
+    "Windows keeps that port for something else, or another process has it for itself alone",
+    "choose another port; those that are kept: netsh interface ipv4 show excludedportrange protocol=tcp",
+)
+_INTERFACES = (
+    "after the % stands an interface's name or number: ip -brief link lists them"
+    if os.name == "posix"
+    else "after the % stands an interface's number: netsh interface ipv6 show interfaces lists them"
+)
 
 
 def connect(address: TcpAddress, patience: Patience, buffer: int | None) -> tuple[socket.socket, str]:
@@ -60,7 +69,7 @@ def listen(address: TcpAddress, buffer: int | None, backlog: int) -> Bound:
             sock.listen(backlog)
             sock.setblocking(False)
     except OSError as error:
-        raise not_listening(address, error) from error
+        raise not_listening(address, error, forbidden=LOW_PORT if os.name == "posix" else _RESERVED) from error
 
     def welcome(accepted: socket.socket, remote: Any) -> tuple[str, str]:
         tuning.tune_tcp(accepted, buffer)
@@ -112,7 +121,7 @@ def _no_ip(address: TcpAddress) -> NobodyListens:
         if interface:
             return NobodyListens(
                 f"{address}: this machine has no interface {printable(interface)}",
-                hint="after the % stands an interface's name or number: ip -brief link lists them",
+                hint=_INTERFACES,
             )
     return NobodyListens(
         f"{address}: {address.host} is no IP address of a machine", hint="one is written 127.0.0.1, or [::1] with brackets"

@@ -206,6 +206,74 @@ def test_what_windows_lacks_is_said(windows: Windows) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said", "unsaid"),
+    [
+        (["nc", "tcp:[::1]:1"], 4, 'hvcopy nc -l "tcp:[::1]:1"', "'"),
+        (["nc", "tcp:[fe80::1%none]:1"], 4, "netsh interface ipv6 show interfaces", "ip -brief"),
+        (["doctor"], 9, "tcp: may still do", "unix:,"),
+        (["cp", "a", "b"], 2, "hyperv:VM:18518:/srv/; for local copies use copy", "vsock"),
+        (["cp", "a"], 2, "hvcopy cp FILE hyperv:VM:18518:/", "vsock"),
+        (["cp", "file:stream", "tcp:127.0.0.1:1:/"], 2, "hosts.file", ".\\file"),
+        (["send", "a"], 2, "hvcopy send FILE hyperv:VM:18518", "vsock"),
+        (["pipe", "-k", "tcp:127.0.0.1:1"], 2, "hvcopy pipe -l -k hyperv:any:18518", "vsock"),
+        (["bench", "--serve"], 2, "hvcopy bench --serve hyperv:any:18518", "vsock"),
+        (["doctor", "-l"], 2, "hvcopy doctor -l hyperv:any:18518", "vsock"),
+        (["forward", "tcp:127.0.0.1:1", "tcp:127.0.0.1:1", "--open"], 2, "hyperv:VM:18518", "vsock"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_to_be_typed_next_can_be_typed_there(
+    windows: Windows, words: list[str], code: int, said: str, unsaid: str
+) -> None:
+    with windows.start(*words) as program:
+        done = program.finish()
+    told = done.stdout + done.stderr
+    assert (done.returncode, said in told, unsaid in told) == (code, True, False), told
+
+
+WITHOUT_OUTPUT = """
+import os, subprocess, sys, _winapi, msvcrt
+reads, writes = os.pipe()
+os.set_handle_inheritable(msvcrt.get_osfhandle(writes), True)
+start = subprocess.STARTUPINFO(dwFlags=subprocess.STARTF_USESTDHANDLES, hStdError=msvcrt.get_osfhandle(writes))
+start.hStdInput = start.hStdOutput = 0
+command = subprocess.list2cmdline([sys.executable, "-P", "-m", "hvcopy", "doctor"])
+process, thread, _, _ = _winapi.CreateProcess(None, command, None, None, True, 0, None, None, start)
+os.close(writes)
+with open(reads) as errors:
+    print(errors.read())
+_winapi.WaitForSingleObject(process, 30_000)
+sys.exit(_winapi.GetExitCodeProcess(process))
+"""
+
+
+def test_results_that_go_nowhere_can_be_thrown_away_as_windows_has_it(package: Path) -> None:
+    done = wine.run([PYTHON, "-P", "-c", WITHOUT_OUTPUT], env={"PYTHONPATH": wine.windows_path(package)})
+    assert (done.returncode, "to throw away what comes: >nul" in done.stdout) == (10, True), done.stdout + done.stderr
+
+
+KEPT_PORT = """
+import socket
+from hvcopy.address import TcpAddress
+from hvcopy.errors import NotAllowed
+from hvcopy.transport import listen
+def bind(self, address):
+    raise OSError(None, "Access denied", None, 10013)  # what Windows has of a port in an excluded range
+socket.socket.bind = bind
+try:
+    listen(TcpAddress("127.0.0.1", 50000))
+except NotAllowed as error:
+    print(error.message, error.hint)
+"""
+
+
+def test_a_port_that_windows_keeps_is_told_with_where_such_are_listed(package: Path) -> None:
+    done = wine.run([PYTHON, "-P", "-c", KEPT_PORT], env={"PYTHONPATH": wine.windows_path(package)})
+    assert "netsh interface ipv4 show excludedportrange protocol=tcp" in done.stdout, done.stderr
+    assert "root" not in done.stdout
+
+
 class Windows:
     """hvcopy's command line on Windows."""
 
