@@ -41,6 +41,7 @@ def config_path() -> str:
 
 
 _A_HOST = f"a host is: [hosts.web1] address = '{A_GUEST}'"
+_BACKSLASHES = r"a path with backslashes stands in single quotes: key_file = 'C:\keys\web1.key'"
 
 
 def aliases() -> dict[str, dict[str, Any]]:
@@ -55,15 +56,17 @@ def aliases() -> dict[str, dict[str, Any]]:
         raise BadUsage(f"{printable(path)}: it is no file", hint="move it away, or write a configuration file there")
     import tomllib
 
+    text = ""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # editors on Windows put a byte order mark
-            tables = tomllib.loads(file.read())
+            text = file.read()
+        tables = tomllib.loads(text)
     except UnicodeDecodeError:
         raise BadUsage(f"{printable(path)}: it is not text in UTF-8", hint="save it as UTF-8") from None
     except OSError as error:
         raise LocalFailure(f"{printable(path)}: {error.strerror}", hint="make it readable for you, or move it away") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadUsage(f"{printable(path)}: {error}", hint=_A_HOST) from None
+        raise BadUsage(f"{printable(path)}: {error}", hint=_BACKSLASHES if "\\" in text else _A_HOST) from None
     for table in tables:
         if table != "hosts":
             raise BadUsage(f"{printable(path)}: {printable(table)} means nothing", hint=_A_HOST)

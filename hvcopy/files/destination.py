@@ -11,7 +11,7 @@ from hvcopy.errors import LocalFailure, UnsafeName, printable
 from hvcopy.files import system
 from hvcopy.files.begun import Begun
 from hvcopy.files.confined import Directories, Handle, open_directory
-from hvcopy.files.names import check_name, check_path, check_typed
+from hvcopy.files.names import check_asked, check_name, check_typed
 
 NOWHERE = b"\0"
 """The path of a source whose name is refused: no system call takes it."""
@@ -38,7 +38,7 @@ def resolve(
     """
     shown = printable(typed or b"/" + path)
     path = path.strip(b"/")
-    if path and (reason := check_path(path, windows=system.WINDOWS)):
+    if path and (reason := check_asked(path, windows=system.WINDOWS)):
         raise UnsafeName(f"{shown}: {reason}", hint="choose another name")
     found = _standing(root, path)
     becomes = _becoming(path, names, dirs)

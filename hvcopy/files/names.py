@@ -91,6 +91,14 @@ def check_path(path: bytes, *, windows: bool) -> str | None:
     return next(iter(check_names(parts, windows=windows).values()), None)
 
 
+def check_asked(path: bytes, *, windows: bool) -> str | None:
+    """Return what ``check_path`` does of a *path* that somebody typed, who can but type another."""
+    reason = check_path(path, windows=windows)
+    if reason and windows and b"\\" in path:
+        return "folders are parted by / in a remote path, not by \\"
+    return reason and reason.removesuffix(f" ({_RENAME})")
+
+
 def check_typed(path: str) -> str | None:
     """Return why Windows would take the last part of *path*, which was typed there, for another name; None when not."""
     name = ntpath.basename(path)

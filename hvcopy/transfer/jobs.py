@@ -12,7 +12,7 @@ from hvcopy.errors import LocalFailure, NotAllowed, NotHvcopy, UnsafeName, print
 from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories, Handle
 from hvcopy.files.destination import resolve
-from hvcopy.files.names import check_path
+from hvcopy.files.names import check_asked
 from hvcopy.files.sink import Plan
 from hvcopy.files.source import not_opened, open_beneath
 from hvcopy.transfer.lanes import Lanes
@@ -100,7 +100,7 @@ def run_pull(lanes: Lanes, job: m.Job, served: Served, tally: Tally, *, grow: Gr
     for index, path in enumerate(job.paths):
         must_be_dir = path.endswith(b"/")
         path = path.strip(b"/")
-        reason = check_path(path, windows=system.WINDOWS) if path else None
+        reason = check_asked(path, windows=system.WINDOWS) if path else None
         if reason:
             raise UnsafeName(f"/{printable(path)}: {reason}")
         recursive = job.options.recursive
@@ -119,7 +119,7 @@ def run_list(lanes: Lanes, job: m.Job, served: Served) -> None:
         raise NotAllowed("this server is write-only", hint="start it without --write-only")
     asked = job.paths[0] if job.paths else b""
     path = asked.strip(b"/")
-    reason = check_path(path, windows=system.WINDOWS) if path else None
+    reason = check_asked(path, windows=system.WINDOWS) if path else None
     if reason:
         raise UnsafeName(f"/{printable(path)}: {reason}")
     try:

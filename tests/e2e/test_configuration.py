@@ -44,6 +44,13 @@ def test_a_key_file_that_no_file_can_be_is_10(config: Path) -> None:
     assert "Traceback" not in done.err
 
 
+def test_a_path_of_windows_in_the_wrong_quotes_is_told_with_the_right_ones(config: Path) -> None:
+    config.write_text('[hosts.web1]\naddress = "tcp:127.0.0.1:1"\nkey_file = "C:\\Users\\me\\web1.key"\n')
+    done = run("ls", "web1")
+    assert done.code == 2
+    assert r"single quotes: key_file = 'C:\keys\web1.key'" in done.err
+
+
 def test_an_alias_brings_its_key_unless_another_is_given(
     tmp_path: Path, root: Path, here: Path, config: Path, home: Path
 ) -> None:

@@ -6,7 +6,16 @@ import re
 
 import pytest
 
-from hvcopy.files.names import begun_name, blocks_name, check_name, check_names, check_path, collision_key, part_name
+from hvcopy.files.names import (
+    begun_name,
+    blocks_name,
+    check_asked,
+    check_name,
+    check_names,
+    check_path,
+    collision_key,
+    part_name,
+)
 
 BOTH = pytest.mark.parametrize("windows", [False, True])
 
@@ -91,6 +100,18 @@ def test_name_that_windows_cannot_have_is_refused_there_with_what_to_do(name: by
     said = check_name(name, windows=True) or "accepted"
     assert reason in said
     assert "(rename it where it comes from, or copy its folder as a tar file)" in said
+
+
+@pytest.mark.parametrize(("path", "reason"), [(b"d/con", "the name is a device on Windows"), (b"d/x.", "drops a dot or space")])
+def test_of_a_path_that_was_typed_nothing_is_said_of_where_it_comes_from(path: bytes, reason: str) -> None:
+    said = check_asked(path, windows=True) or "accepted"
+    assert reason in said
+    assert "rename" not in said
+
+
+def test_a_path_that_was_typed_with_backslashes_is_refused_where_they_are_in_no_name_and_told_so() -> None:
+    assert "parted by /" in (check_asked(rb"d\file", windows=True) or "accepted")
+    assert check_asked(rb"d\file", windows=False) is None
 
 
 @pytest.mark.parametrize("name", SAFE_EVERYWHERE)
