@@ -414,7 +414,7 @@ def _why_not(todo: _Batch, number: int, status: int, *, owner: bool) -> str:
     if status == errno.EEXIST:
         found = place.found(todo.handles[number], todo.names[number])
         return (found and stays(found)) or EXISTS
-    if owner and status == errno.EPERM:  # of all that is done with a new file only chown(2) is forbidden so
+    if owner and status in (errno.EPERM, errno.ENOSYS):  # of all that is done with a new file only chown(2) ends so
         *_, uid, gid, _ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
         return attributes.not_kept(f"its owner {uid}:{gid}", fileio.describe(status))
     return A_DIRECTORY if status == errno.EISDIR else not_written(fileio.describe(status))

@@ -358,6 +358,24 @@ def test_a_second_copy_from_linux_finds_everything_there_and_leaves_nothing(
     assert contents(root / "tree") == contents(tree)
 
 
+def test_owners_that_were_asked_for_are_said_not_to_be_kept_of_small_files_as_of_large(
+    windows: Windows, tmp_path: Path
+) -> None:
+    root, here = tmp_path / "root", tmp_path / "here"
+    for folder in (root, here):
+        folder.mkdir()
+    for name, size in (("small", 1), ("large", MIB)):
+        (root / name).write_bytes(bytes(size))
+    with (
+        commands.serving("tcp:127.0.0.1:0", root, "--open") as server,
+        windows.start("cp", "-a", server.at("small"), server.at("large"), here) as program,
+    ):
+        done = program.finish()
+    assert done.returncode == 10, done.stderr
+    assert done.stderr.count("cannot be kept there") == 2, done.stderr
+    assert list(here.iterdir()) == []
+
+
 def test_names_that_windows_cannot_have_fail_alone(windows: Windows, tmp_path: Path) -> None:
     tree, root = tmp_path / "names", tmp_path / "root"
     bad = ["CON", "aux.txt", "a:b", "back\\slash", "dot.", "space ", "que?"]
