@@ -10,6 +10,7 @@ from msgspec import Struct
 from hvcopy.fileio import IS_DIRECTORY, IS_FILE, IS_LINK
 from hvcopy.files import system
 from hvcopy.files.confined import Handle, enter
+from hvcopy.wire.messages import MAX_PATH
 
 BATCH = 1024
 """Names handed out at once: bounds the memory for a directory of any size."""
@@ -40,7 +41,16 @@ class Failed(Struct):
     error: OSError
 
 
-def walk(start: Handle) -> Iterator[Entered | Found | Failed]:
+class TooLong(Struct):
+    """A directory was not entered: no frame may name it, nor anything below it."""
+
+    path: bytes
+
+
+Item = Entered | Found | Failed | TooLong
+
+
+def walk(start: Handle) -> Iterator[Item]:
     """Yield every directory at and below *start*, parents first, and the names in it in pieces.
 
     Symbolic links are listed, never followed.  A directory that vanishes or cannot be read is one Failed; the walk goes on.
@@ -48,6 +58,9 @@ def walk(start: Handle) -> Iterator[Entered | Found | Failed]:
     pending: list[tuple[Handle | None, bytes, bytes]] = [(None, b"", b"")]
     while pending:
         parent, name, path = pending.pop()
+        if len(path) > MAX_PATH:
+            yield TooLong(path)
+            continue
         try:
             # a handle of its own: two walks over one open directory would share its position
             handle = enter(start, b".") if parent is None else enter(parent, name)

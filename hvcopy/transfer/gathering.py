@@ -9,7 +9,7 @@ from hvcopy.files import attributes, system
 from hvcopy.files.confined import Directories
 from hvcopy.files.outgoing import not_read
 from hvcopy.files.source import Source
-from hvcopy.files.walk import Entered, Failed, Found, walk
+from hvcopy.files.walk import Entered, Found, Item, TooLong, walk
 from hvcopy.transfer.linking import LinkEntry
 from hvcopy.transfer.outbox import Names, Outbox
 from hvcopy.wire import messages as m
@@ -48,18 +48,19 @@ class Gathering:
             if isinstance(item, Entered):
                 self._enter(source.index, item)
             elif isinstance(item, Found):
-                if not self._within_bounds(source.index, item):
-                    continue
+                self._keep_bounds(source.index, item)
                 self._links(source.index, item)
                 if item.others:
                     others = [_join(item.path, name) for name in item.others]
                     self._outbox.note(source.index, others, "skipped: no file, directory or link")
                 if item.files:
                     self._add(Names(source.index, item.handle, item.path, item.files))
+            elif isinstance(item, TooLong):
+                self._outbox.fail(source.index, item.path, UnsafeName.exit_code, TOO_LONG)
             else:
                 self._outbox.fail(source.index, item.path, 10, not_read(item.error))
 
-    def _walk(self, source: Source) -> Iterator[Entered | Found | Failed]:
+    def _walk(self, source: Source) -> Iterator[Item]:
         items = walk(source.handle)
         while True:
             with self._outbox.lanes.watchdog.own_work():
@@ -69,9 +70,6 @@ class Gathering:
             yield item
 
     def _enter(self, source: int, item: Entered) -> None:
-        if len(item.path) > m.MAX_PATH:
-            self._outbox.fail(source, item.path, UnsafeName.exit_code, TOO_LONG)
-            return
         options, found = self._outbox.options, item.stat
         uid, gid = (found.st_uid, found.st_gid) if options.owner else (None, None)
         try:
@@ -86,16 +84,13 @@ class Gathering:
         self.directory_ends.append(m.Entry(m.DIRECTORY_END, 0, source, item.path, mode, 0, mtime, extra))
         self._outbox.tally.add(directories=1)
 
-    def _within_bounds(self, source: int, found: Found) -> bool:
-        """Leave out what has a longer path than a frame may name; False when that is the directory itself."""
-        if len(found.path) > m.MAX_PATH:
-            return False
+    def _keep_bounds(self, source: int, found: Found) -> None:
+        """Leave out what has a longer path than a frame may name."""
         room = m.MAX_PATH - len(_join(found.path, b""))
         for names in (found.files, found.links, found.others):
             for name in [name for name in names if len(name) > room]:
                 names.remove(name)
                 self._outbox.fail(source, _join(found.path, name), UnsafeName.exit_code, TOO_LONG)
-        return True
 
     def _links(self, source: int, found: Found) -> None:
         if found.links and not self._outbox.options.links:
