@@ -13,7 +13,7 @@ from hvcopy.files.walk import Found, walk
 def count(sources: Sequence[Source], over: Callable[[], bool]) -> tuple[int, int] | None:
     """Return (files, bytes) of everything below *sources*; what cannot be looked at counts as nothing.  Blocks.
 
-    None once *over*, which is asked before each file is looked at: nobody wants to know any more.
+    None once *over*, which is asked before each file is looked at, and in each folder: nobody wants to know any more.
     """
     files = size = 0
     for fd, names in _folders(sources):
@@ -31,6 +31,7 @@ def count(sources: Sequence[Source], over: Callable[[], bool]) -> tuple[int, int
 def _folders(sources: Sequence[Source]) -> Iterator[tuple[int, list[bytes]]]:
     for source in sources:
         if source.is_dir:
-            yield from ((item.handle.fd, item.files) for item in walk(source.handle) if isinstance(item, Found))
+            for item in walk(source.handle):
+                yield (item.handle.fd, item.files) if isinstance(item, Found) else (-1, [])
         else:
             yield source.handle.fd, [source.name]

@@ -63,6 +63,7 @@ class Gathering:
     def _walk(self, source: Source) -> Iterator[Item]:
         items = walk(source.handle)
         while True:
+            self._outbox.lanes.check()  # where there are only folders and links nothing else ends this
             with self._outbox.lanes.watchdog.own_work():
                 item = next(items, None)
             if item is None:

@@ -35,3 +35,11 @@ def test_counting_ends_with_the_copy(looks: int, sources: list[Source]) -> None:
 
     answers = over()
     assert count(sources, lambda: next(answers)) is None
+
+
+@pytest.mark.parametrize("looks", [0, 1, 3])
+def test_counting_ends_with_the_copy_where_there_are_only_folders(looks: int, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / "tree" / name).mkdir(parents=True)
+    answers = iter([False] * looks + [True])
+    assert count([open_local(0, str(tmp_path / "tree"), recursive=True)], lambda: next(answers)) is None
