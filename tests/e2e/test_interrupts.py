@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import shlex
 import signal
 import subprocess
+import termios
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -77,6 +80,33 @@ def test_what_only_this_shell_knows_is_no_word_to_type_again(
     assert client.returncode == 130, err
     assert "type the same command again: /dev/fd/" in err
     assert "hvcopy cp" not in err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupted_client_ends_though_nobody_reads_what_it_says(
+    number: signal.Signals, server: Server, here: Path
+) -> None:
+    """As of a program that starts it, waits for its end, and reads a pipe only then."""
+    (here / "t").mkdir()
+    for index in range(2000):
+        (here / "t" / f"{index:060}").symlink_to("x")
+    words = [*HVCOPY, "cp", "-r", str(here / "t"), server.at()]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client:
+        try:
+            assert client.stderr
+            err = client.stderr.fileno()
+            eventually(lambda: _waiting_in(err) > fcntl.fcntl(err, fcntl.F_GETPIPE_SZ) // 2, what="messages")
+            client.send_signal(number)
+            assert client.wait(SOON) == 130
+        finally:
+            client.kill()
+
+
+def _waiting_in(pipe: int) -> int:
+    """Bytes that a pipe holds (pipe(7))."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 def _completed(ends: list[object]) -> dict[str, int] | None:

@@ -176,6 +176,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_ctrl_c_while_the_command_starts_leaves_no_traceback": "it puts a module on the path of this machine's Python",
         "test_ctrl_c_in_the_middle_of_pythons_bookkeeping_is_not_lost": "os.kill ends a process there",
         "test_what_only_this_shell_knows_is_no_word_to_type_again": NO_SHELL,
+        "test_an_interrupted_client_ends_though_nobody_reads_what_it_says": "there is no SIGALRM, nor symbolic links from hvcopy",
         "test_a_listener_whose_terminal_is_closed_leaves_no_socket_file": NO_SOCKET_FILES,
         "test_a_listener_that_is_to_outlive_its_terminal_does": "there is no SIGHUP, and no nohup",
     },
