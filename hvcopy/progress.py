@@ -83,8 +83,7 @@ class Progress:
         if not tally.counts_files:
             self._bar.refresh()
             return
-        files = f"{tally.files + tally.same}/{tally.total_files}" if tally.counted else str(tally.files + tally.same)
-        self._bar.set_postfix_str(f"{files} files {name}".strip(), refresh=False)
+        self._bar.set_postfix_str(f"{self._files()} {name}".strip(), refresh=False)
         self._bar.refresh()
 
     def _line(self, now: float) -> str:
@@ -96,8 +95,14 @@ class Progress:
             text += f" of {format_size(tally.expected_bytes)} ({share} %)"
             if rate > 0:
                 text += f", {max(0, tally.expected_bytes - tally.bytes) / rate:.0f} s left"
-        files = f", {tally.files} files {printable(tally.current)}" if tally.counts_files else ""
+        files = f", {self._files()} {printable(tally.current)}" if tally.counts_files else ""
         return f"hvcopy: {text}, {format_rate(rate)}{files}".rstrip()
+
+    def _files(self) -> str:
+        """Return how many were dealt with, in whatever way, and of how many unless that is more than was counted."""
+        tally = self._tally
+        done = tally.files + tally.links + tally.same + tally.skipped + tally.failed
+        return f"{done}/{tally.total_files} files" if tally.total_files and done <= tally.total_files else f"{done} files"
 
     def _object(self, now: float) -> dict[str, object]:
         tally = self._tally
@@ -107,6 +112,9 @@ class Progress:
             "total_bytes": tally.expected_bytes if tally.counted else None,
             "files": tally.files,
             "total_files": tally.total_files if tally.counted else None,
+            "links": tally.links,
+            "same": tally.same,
+            "skipped": tally.skipped,
             "reused_bytes": tally.reused,
             "failed": tally.failed,
             "seconds": round(now - self._start, 3),

@@ -71,6 +71,7 @@ class Entrance:
                 acks.append(self._link(sink, entry, reason))
             else:
                 raise NotHvcopy(f"the peer sent an entry of unknown kind {entry.kind}")
+            self._inbox.tally.current = self._inbox.shown(entry.source, entry.path)
         if acks:
             self._inbox.reply(m.Acks(acks))
         if answers:

@@ -307,6 +307,7 @@ class Sending:
         waiting, outbox = self._outbox.linking.all(), self._outbox
         for start in range(0, len(waiting), LINK_BATCH):
             entries = []
+            self._show(waiting[start])
             with self._lanes.changed:
                 for link in waiting[start : start + LINK_BATCH]:
                     asked = outbox.book.ask(link.source, link.path, 0, link=True)
@@ -326,4 +327,8 @@ class Sending:
             with self._lanes.changed:
                 end = replace(waiting.pop(), id=self._outbox.book.new_id())
                 self._ends[end.id] = end
+            self._show(end)
             yield end
+
+    def _show(self, entry: LinkEntry | m.Entry) -> None:
+        self._tally.current = self._outbox.shown(entry.source, entry.path)

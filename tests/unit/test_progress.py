@@ -85,10 +85,34 @@ def test_plain_prints_a_line_every_few_seconds(clock: Clock, stderr: Terminal, t
     clock.now += PLAIN_EVERY
     shown.tick()
     shown.tick()
-    assert lines(stderr) == ["hvcopy: 50.00 MiB of 100.00 MiB (50 %), 5 s left, 10.00 MiB/s, 3 files d/file"]
+    assert lines(stderr) == ["hvcopy: 50.00 MiB of 100.00 MiB (50 %), 5 s left, 10.00 MiB/s, 3/7 files d/file"]
     clock.now += PLAIN_EVERY
     shown.tick()
     assert len(lines(stderr)) == 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "bar"])
+def test_what_is_there_already_linked_skipped_or_failed_is_dealt_with(
+    kind: str, clock: Clock, stderr: Terminal, tally: Tally
+) -> None:
+    """Else a copy that is done again, or one of links, would seem to stand still until its end."""
+    tally.total_files = 200
+    tally.add(links=10, same=20, skipped=40)
+    tally.fail(b"d/bad", 10, "broken")
+    shown = Progress(kind, tally)
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    shown.close()
+    assert "74/200 files d/file" in stderr.getvalue()
+
+
+def test_more_than_was_counted_is_no_part_of_it(clock: Clock, stderr: Terminal, tally: Tally) -> None:
+    """Symbolic links are not counted before."""
+    tally.add(links=40)
+    shown = Progress("plain", tally)
+    clock.now += PLAIN_EVERY
+    shown.tick()
+    assert ", 43 files d/file" in stderr.getvalue()
 
 
 def test_plain_without_totals_names_no_end(clock: Clock, stderr: Terminal) -> None:
@@ -148,6 +172,9 @@ def test_json_prints_an_object_a_line(clock: Clock, stderr: Terminal, tally: Tal
         "total_bytes": 100 * MIB,
         "files": 3,
         "total_files": 7,
+        "links": 0,
+        "same": 0,
+        "skipped": 0,
         "reused_bytes": MIB,
         "failed": 0,
         "seconds": 1.0,
