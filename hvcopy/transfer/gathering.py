@@ -126,7 +126,7 @@ class Gathering:
             except OSError as error:
                 self._outbox.fail(source.index, link.path, 10, not_read(error))
                 continue
-            found.append(Names(source.index, handle, directory, [name or source.name]))
+            found.append(Names(source.index, handle, directory, [name or source.name], again=True))
         lanes = self._outbox.lanes
         with lanes.changed:
             self._outbox.jobs += [found[start : start + JOB_DIRECTORIES] for start in range(0, len(found), JOB_DIRECTORIES)]

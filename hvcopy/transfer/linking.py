@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections import deque
+from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from hvcopy.wire import messages as m
 
@@ -16,13 +17,20 @@ when the last name of one is deleted.  Not the ctime, which a further name chang
 
 
 class LinkEntry(Struct):
-    """A symbolic or hard link, created when all files are delivered."""
+    """A symbolic or hard link, created when all files are delivered; *extra* of a hard link is known only then."""
 
     kind: int
     source: int
     path: bytes
     mtime: int
-    extra: m.Extra
+    extra: m.Extra = m.NO_EXTRA
+
+
+class Waiting(Struct):
+    """The names of a file that are to be linked to the one that is sent."""
+
+    file: File
+    names: deque[LinkEntry] = field(default_factory=deque)
 
 
 class Linking:
@@ -31,37 +39,52 @@ class Linking:
     def __init__(self) -> None:
         self._symbolic: list[LinkEntry] = []
         self._first_of: dict[File, Place] = {}
-        self._others: dict[Place, list[LinkEntry]] = {}
-        self.orphans: list[LinkEntry] = []
-        """Hard links whose first name was not delivered: to be sent as files."""
+        self._others: dict[Place, Waiting] = {}
+        self.orphans: deque[LinkEntry] = deque()
+        """Hard links that are to be sent as files: each in place of a name that was not delivered."""
 
     def first(self, file: File, place: Place) -> Place | None:
         """Return the name that is sent of a file, None if that is *place*, the first one asked about."""
+        if place in self._others and self._others[place].file != file:
+            self.lost(place)
         first = self._first_of.get(file, place)
         if first != place and first in self._others:
             return first
         self._first_of[file] = place
-        self._others.setdefault(place, [])
+        self._others.setdefault(place, Waiting(file))
         return None
 
-    def add(self, link: LinkEntry) -> None:
-        """Take one link to be made at the end."""
-        if link.kind == m.SYMLINK:
+    def add(self, link: LinkEntry, to: Place | None = None) -> None:
+        """Take one link to be made at the end, a hard link to the name *to*."""
+        if to is None:
             self._symbolic.append(link)
-        elif link.extra.to in self._others:
-            self._others[link.extra.to].append(link)
+        elif to in self._others:
+            self._others[to].names.append(link)
         else:
             self.orphans.append(link)
 
     def lost(self, place: Place) -> None:
-        """Take note that *place* was not delivered, or only skipped: another name of the file is to be the first."""
-        self.orphans += self._others.pop(place, [])
+        """Take note that *place* was not delivered, only skipped, or is another file: the next name is to be the first.
+
+        The others wait for that one: each of very many may fail in its turn.
+        """
+        waiting = self._others.pop(place, None)
+        if waiting and waiting.names:
+            following = waiting.names.popleft()
+            self.orphans.append(following)
+            first = following.source, following.path
+            self._first_of[waiting.file] = first
+            self._others[first] = waiting
 
     def take_orphans(self, count: int) -> list[LinkEntry]:
         """Return at most *count* orphans, which are forgotten here."""
-        taken, self.orphans = self.orphans[:count], self.orphans[count:]
-        return taken
+        return [self.orphans.popleft() for _ in range(min(count, len(self.orphans)))]
 
-    def all(self) -> list[LinkEntry]:
-        """Return what is to be made, symbolic links first."""
-        return list(chain(self._symbolic, *self._others.values()))
+    def all(self) -> Iterator[LinkEntry]:
+        """Yield what is to be made, symbolic links first; called when nothing is lost any more."""
+        yield from self._symbolic
+        for first, waiting in self._others.items():
+            extra = m.Extra(to=first)
+            for link in waiting.names:
+                link.extra = extra
+                yield link

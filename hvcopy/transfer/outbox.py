@@ -38,6 +38,8 @@ class Names(Struct):
     handle: Handle
     directory: bytes
     names: list[bytes]
+    again: bool = False
+    """Whether each is a hard link that is to be sent in place of another name of its file."""
 
     def path(self, name: bytes) -> bytes:
         """Return the path of *name* below the source."""

@@ -12,7 +12,7 @@ from hvcopy.files import attributes
 from hvcopy.files.outgoing import CHANGED, not_read
 from hvcopy.session.sender import Packed
 from hvcopy.transfer.link import Link
-from hvcopy.transfer.linking import LinkEntry
+from hvcopy.transfer.linking import LinkEntry, Place
 from hvcopy.transfer.outbox import Candidate, Names, Outbox, Scratch
 from hvcopy.wire import frames
 from hvcopy.wire import messages as m
@@ -35,7 +35,7 @@ class Packing:
         self._pieces: list[tuple[int, int]] = []
         self._rest: list[Names] = []
         self._candidates: list[Candidate] = []
-        self._links: list[LinkEntry] = []
+        self._links: list[tuple[LinkEntry, Place]] = []
 
     def run(self, link: Link, job: list[Names]) -> None:
         """Read, sort out, send; what found no room is queued again.  Raises HvcopyError."""
@@ -50,8 +50,8 @@ class Packing:
         outbox = self._outbox
         with outbox.lanes.changed:
             outbox.candidates += self._candidates
-            for one in self._links:
-                outbox.linking.add(one)
+            for one, first in self._links:
+                outbox.linking.add(one, first)
             if self._rest:
                 outbox.jobs.appendleft(self._rest)
             outbox.lanes.changed.notify_all()
@@ -62,12 +62,13 @@ class Packing:
         found = list(islice(table, len(names.names)))
         left: list[bytes] = []
         options = self._outbox.options
-        plain = not options.dry and not options.xattrs
+        plain = not options.dry and not options.xattrs and not names.again
         run = next((i for i, one in enumerate(found) if one[0] or one[4] != 1), len(found)) if plain else 0
         packed, records = names.names[:run], bytearray(self._plain_records(found[:run]))
         pack = frames.PACK_RECORD.pack
         for name, record in zip(names.names[run:], found[run:], strict=False):
             status, mode, uid, gid, nlink, size, mtime, _, _, _, offset = record
+            linked = nlink > 1 or names.again  # others may wait for it that are gone by now
             if status == 0 and plain and nlink == 1:
                 packed.append(name)
                 records += pack(size, mtime, mode & 0o7777, uid, gid, 0, 0)
@@ -76,20 +77,20 @@ class Packing:
                 left.append(name)
             elif status not in (0, fileio.TOO_LARGE):
                 self._unreadable(names, name, status)
-            elif (nlink > 1 and self._is_known(names, name, record)) or (xattrs := self._xattrs(names, name)) is None:
+            elif (linked and self._is_known(names, name, record)) or (xattrs := self._xattrs(names, name)) is None:
                 continue
-            elif status == 0 and not options.dry and not xattrs and not (nlink > 1 and self._outbox.may_skip):
+            elif status == 0 and not options.dry and not xattrs and not (linked and self._outbox.may_skip):
                 packed.append(name)
-                records += pack(size, mtime, mode & 0o7777, uid, gid, LINKED if nlink > 1 else 0, 0)
+                records += pack(size, mtime, mode & 0o7777, uid, gid, LINKED if linked else 0, 0)
                 self._pieces.append((offset, size))
             else:
-                self._ask_about(names, name, record, xattrs)
+                self._ask_about(names, name, record, xattrs, linked=linked)
         if packed:
             is_dir = self._outbox.sources[names.source].is_dir
             self._groups.append(m.Group(names.source, names.directory, packed if is_dir else [b""], bytes(records)))
         left += names.names[len(found) :]
         if left:
-            self._rest.append(Names(names.source, names.handle, names.directory, left))
+            self._rest.append(Names(names.source, names.handle, names.directory, left, names.again))
 
     def _plain_records(self, found: list[tuple[int, ...]]) -> bytes:
         """Take files that are packed without a closer look, which nearly all are: column by column."""
@@ -113,7 +114,7 @@ class Packing:
             first = self._outbox.linking.first((record[9], record[8], record[5], record[6]), (names.source, path))
         if first is None:
             return False
-        self._links.append(LinkEntry(m.HARDLINK, names.source, path, record[6], m.Extra(to=first)))
+        self._links.append((LinkEntry(m.HARDLINK, names.source, path, record[6]), first))
         return True
 
     def _xattrs(self, names: Names, name: bytes) -> dict[bytes, bytes] | None:
@@ -127,8 +128,10 @@ class Packing:
             self._outbox.fail(names.source, names.path(name), 10, not_read(error))
             return None
 
-    def _ask_about(self, names: Names, name: bytes, record: tuple[int, ...], xattrs: dict[bytes, bytes]) -> None:
-        _, mode, uid, gid, nlink, size, mtime, ctime, inode, _device, _ = record
+    def _ask_about(
+        self, names: Names, name: bytes, record: tuple[int, ...], xattrs: dict[bytes, bytes], *, linked: bool
+    ) -> None:
+        _, mode, uid, gid, _, size, mtime, ctime, inode, _device, _ = record
         if size > MAX_SIZE:
             self._outbox.fail(names.source, names.path(name), 10, f"it has {size} bytes, and hvcopy sends {MAX_SIZE} at most")
             return
@@ -136,7 +139,7 @@ class Packing:
         path = self._outbox.wire_path(names.source, names.path(name))
         extra = m.Extra(
             identity=attributes.identity(size, mtime, ctime, inode),
-            linked=nlink > 1,
+            linked=linked,
             uid=uid if owner else None,
             gid=gid if owner else None,
             xattrs=xattrs,

@@ -6,6 +6,7 @@ Whoever needs a decision takes it under ``lanes.changed``; reading, hashing and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -304,12 +305,13 @@ class Sending:
     # ---- links and the ends of directories, when all files are there
 
     def _send_links(self) -> None:
-        waiting, outbox = self._outbox.linking.all(), self._outbox
-        for start in range(0, len(waiting), LINK_BATCH):
+        outbox = self._outbox
+        links = outbox.linking.all()
+        while batch := list(islice(links, LINK_BATCH)):
             entries = []
-            self._show(waiting[start])
+            self._show(batch[0])
             with self._lanes.changed:
-                for link in waiting[start : start + LINK_BATCH]:
+                for link in batch:
                     asked = outbox.book.ask(link.source, link.path, 0, link=True)
                     self._links[asked.id] = link
                     entries.append(m.Entry(link.kind, asked.id, link.source, link.path, 0, 0, link.mtime, link.extra))
