@@ -15,7 +15,7 @@ import msgspec
 from hvcopy.address import Address
 from hvcopy.channel import Channel
 from hvcopy.errors import BadUsage, HvcopyError, NotHvcopy, TimedOut, printable
-from hvcopy.files.source import Source, open_local
+from hvcopy.files.source import USE_FOLDER, Source, open_local
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.link import Link
 from hvcopy.transfer.session import Registry, Terms, clamp_lanes, expect, grower
@@ -37,7 +37,13 @@ def open_sources(paths: Sequence[str], *, recursive: bool) -> list[Source]:
     """
     if isinstance(paths, str | bytes):  # else each of its characters
         raise TypeError(f"a list of paths is wanted, not {paths!r}")
+    _refuse_too_many(len(paths))
     return [open_local(index, path, recursive=recursive) for index, path in enumerate(paths)]
+
+
+def _refuse_too_many(sources: int) -> None:
+    if sources > MAX_SOURCES:
+        raise BadUsage(f"more than {MAX_SOURCES} sources at once", hint=USE_FOLDER)
 
 
 def plain_path(path: bytes) -> bytes:
@@ -209,8 +215,7 @@ class Client:
             *others, last = m.POLICIES
             what = f"existing={options.existing!r:.40} says nothing of files that exist"
             raise BadUsage(what, hint=f"{', '.join(others)} or {last}")
-        if len(paths) > MAX_SOURCES or len(options.names) > MAX_SOURCES:
-            raise BadUsage(f"more than {MAX_SOURCES} sources at once", hint="copy the folder they are in, with -r")
+        _refuse_too_many(max(len(paths), len(options.names)))
         if too_long := [path for path in paths if len(path) > m.MAX_PATH]:
             raise BadUsage(
                 f"the path {printable(too_long[0][:40])}... is longer than {m.MAX_PATH} bytes",
@@ -218,7 +223,7 @@ class Client:
             )
         job = m.Job(kind, paths, options, self._token, self._wanted)
         if len(m.encode(job)) > MAX_CONTROL_BODY:
-            raise BadUsage("the paths are too long for so many at once", hint="copy the folder they are in, with -r")
+            raise BadUsage("the paths are too long for so many at once", hint=USE_FOLDER)
         self._link.send(job)
         self._lanes = Lanes(self._link, granted=1, token=self._token, timeout=self._terms.timeout)
         return self._lanes

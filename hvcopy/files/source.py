@@ -12,6 +12,9 @@ from hvcopy.errors import BadUsage, LocalFailure, printable
 from hvcopy.files import system
 from hvcopy.files.confined import Directories, Handle, open_directory
 
+USE_FOLDER = "copy the folder they are in, with -r"
+"""What helps against too many sources."""
+
 
 class Source(Struct):
     """One source: the directory *handle* itself when *name* is empty, else the file *name* in it.
@@ -46,7 +49,9 @@ def open_local(index: int, path: str, *, recursive: bool) -> Source:
         handle = open_directory(os.path.dirname(real))
         return Source(index, handle, os.path.basename(real), os.path.basename(raw))
     except OSError as error:
-        raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint="nothing was sent; check the path") from None
+        full = error.errno == errno.EMFILE
+        hint = f"raise the limit of open files (ulimit -n), or {USE_FOLDER}" if full else "nothing was sent; check the path"
+        raise LocalFailure(f"{printable(raw)}: {error.strerror}", hint=hint) from None
 
 
 def open_beneath(index: int, root: Handle, path: bytes, *, recursive: bool, must_be_dir: bool = False) -> Source:

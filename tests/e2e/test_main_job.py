@@ -188,6 +188,16 @@ def test_more_sources_than_one_job_holds_are_refused_as_such(server: Server, her
     assert "too long for so many at once" in done.err
 
 
+def test_more_sources_than_may_be_open_at_once_are_refused_as_such(server: Server, here: Path) -> None:
+    """Each is a descriptor, but what no job holds fails for that, whatever may be open."""
+    few = ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh"]
+    file = write(here / "f")
+    too_many = run("cp", *[file] * 1025, server.at(), prefix=few)
+    assert (too_many.code, "more than 1024 sources at once" in too_many.err) == (2, True), too_many.err
+    too_few = run("cp", *[file] * 1024, server.at(), prefix=few)
+    assert (too_few.code, "raise the limit of open files (ulimit -n)" in too_few.err) == (10, True), too_few.err
+
+
 def test_ls_lists_kind_size_and_name(any_server: Server) -> None:
     plant(any_server.root, {"dir/inner": b"12", "file": b"12345"})
     (any_server.root / "link").symlink_to("file")
