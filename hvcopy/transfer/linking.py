@@ -30,7 +30,7 @@ class Waiting(Struct):
     """The names of a file that are to be linked to the one that is sent."""
 
     file: File
-    names: deque[LinkEntry] = field(default_factory=deque)
+    names: list[LinkEntry] = field(default_factory=list)
 
 
 class Linking:
@@ -64,13 +64,13 @@ class Linking:
             self.orphans.append(link)
 
     def lost(self, place: Place) -> None:
-        """Take note that *place* was not delivered, only skipped, or is another file: the next name is to be the first.
+        """Take note that *place* was not delivered, only skipped, or is another file: another name is to be the first.
 
         The others wait for that one: each of very many may fail in its turn.
         """
         waiting = self._others.pop(place, None)
         if waiting and waiting.names:
-            following = waiting.names.popleft()
+            following = waiting.names.pop()
             self.orphans.append(following)
             first = following.source, following.path
             self._first_of[waiting.file] = first
