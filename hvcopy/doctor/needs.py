@@ -64,7 +64,7 @@ def _this_windows() -> Finding:
 
 
 def _way(
-    found: Sequence[Finding], over: str, else_: str, needs: Sequence[str], ways: Sequence[str], *, good: Sequence[str]
+    found: Sequence[Finding], over: str, otherwise: str, needs: Sequence[str], ways: Sequence[str], *, good: Sequence[str]
 ) -> Finding:
     """Return whether one of *ways* is in one of the states *good*, and nothing that all of them need has failed."""
     by_id = {one.id: one for one in found}
@@ -76,4 +76,4 @@ def _way(
     fix = next((one.fix for one in causes if one.fix), "")
     code = causes[0].exit_code if causes else NobodyListens.exit_code
     what = f"no other machine is known to be reached over {over} from here"
-    return Finding("way", FAIL, what, else_, fix, code, [one.id for one in causes])
+    return Finding("way", FAIL, what, otherwise, fix, code, [one.id for one in causes])
