@@ -24,7 +24,8 @@ KEYS = {
     "bytes", "reused_bytes", "seconds", "bytes_per_second", "durability", "lanes", "window", "failures",
 }  # fmt: skip
 PROGRESS_KEYS = {
-    "event", "bytes", "total_bytes", "files", "total_files", "reused_bytes", "failed", "seconds", "current",
+    "event", "bytes", "total_bytes", "files", "total_files", "links", "same", "skipped", "reused_bytes", "failed", "seconds",
+    "current",
 }  # fmt: skip
 
 
