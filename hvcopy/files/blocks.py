@@ -69,7 +69,6 @@ class BlockRecord:
 
     def _read_blocks(self, part: int, assembly: Assembly, *, trusted: bool) -> int:
         taken, position = 0, _HEAD.size
-        present = os.fstat(part).st_size
         work = None if trusted else buffer(assembly.block)
         while True:
             piece = _pread(self._fd, _BLOCK.size * 4096, position)
@@ -77,7 +76,7 @@ class BlockRecord:
             for index, value in _BLOCK.iter_unpack(piece[:whole]):
                 if index >= assembly.count or assembly.has(index) or value == ABSENT:
                     continue
-                if work is not None and not _stands(part, work, assembly, index, value, present):
+                if work is not None and not _stands(part, work, assembly, index, value):
                     continue
                 assembly.add(index, value)
                 taken += 1
@@ -134,9 +133,7 @@ def make_durable(part: int, record: BlockRecord | None) -> None:
         raise
 
 
-def _stands(part: int, work: memoryview, assembly: Assembly, index: int, value: bytes, present: int) -> bool:
+def _stands(part: int, work: memoryview, assembly: Assembly, index: int, value: bytes) -> bool:
     start, length = index * assembly.block, assembly.length_of(index)
-    if start + length > present:
-        return False
     view = work[:length]
     return fileio.read_at(part, view, start) == length and digest(view) == value
