@@ -221,6 +221,13 @@ def test_restore_passes_over_a_block_noted_twice(files: Files) -> None:
     assert files.restored() == [0]
 
 
+def test_restore_passes_over_a_block_without_a_digest(files: Files) -> None:
+    files.note(0)
+    with files.record_path.open("ab") as file:
+        file.write(ENTRY.pack(1, bytes(16)))
+    assert files.restored() == [0]
+
+
 def test_restore_reads_a_record_of_more_entries_than_one_piece(files: Files) -> None:
     files.note(0)
     with files.record_path.open("ab") as file:

@@ -285,6 +285,17 @@ def test_write_of_zeros_overwrites_what_an_earlier_attempt_left(handle: Handle, 
     assert (folder / PART).read_bytes()[MIB : 2 * MIB] == bytes(MIB)
 
 
+@pytest.mark.parametrize("written", [0, 4096, MIB - 1, MIB])
+def test_write_adds_to_what_stands_of_a_block_already(handle: Handle, folder: Path, written: int) -> None:
+    """The disk took only the beginning as it came; the rest of it, and nothing else, is written now."""
+    copy = Copy(handle).write(0)
+    data = bytes(range(256)) * (MIB // 256)
+    os.pwrite(copy.incoming.fd, data[:written], MIB)
+    copy.incoming.write(MIB, memoryview(data), written)
+    copy.write(*range(2, copy.assembly.count)).incoming.finish(replace=False)
+    assert (folder / "disk.img").read_bytes() == block(0) + data + contents()[2 * MIB :]
+
+
 def test_take_copies_a_block_of_the_older_version(handle: Handle, tmp_path: Path) -> None:
     old = tmp_path / "old"
     old.write_bytes(b"x" + block(1))
@@ -425,6 +436,28 @@ def test_a_directory_under_our_name_is_an_error(handle: Handle, folder: Path) ->
     assert (folder / PART).is_dir()
 
 
+def test_a_record_that_cannot_be_opened_leaves_no_part_behind(handle: Handle, folder: Path) -> None:
+    (folder / BLOCKS).mkdir()
+    before = opened_below(folder)
+    with pytest.raises(OSError, match="directory"):
+        Copy(handle)
+    assert os.listdir(folder) == [BLOCKS]
+    assert opened_below(folder) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("name", [PART, BLOCKS])
+def test_what_another_user_owns_is_not_gone_on_with(handle: Handle, folder: Path, name: str) -> None:
+    """Whoever owns it can write to it, whatever the record vouches for."""
+    Copy(handle).write(0, 1).incoming.abandon(keep=True)
+    os.chown(folder / name, 12345, 12345)
+    copy = Copy(handle)
+    assert copy.incoming.reused == 0
+    assert os.stat(folder / name).st_uid == os.geteuid()
+    copy.write_rest().incoming.finish(replace=False)
+    assert (folder / "disk.img").read_bytes() == contents()
+
+
 @pytest.fixture
 def nobody() -> Iterator[None]:
     """Another user than root, whom permissions mean something to."""
@@ -445,13 +478,18 @@ def test_open_in_a_directory_not_writable_says_so() -> None:
         Copy(handle)
 
 
-def test_a_part_that_keeps_changing_is_given_up(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["finished", "finished, and a third one began"])
+def test_a_part_that_keeps_changing_is_given_up(
+    handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
     """Each time it is locked it has lost its name: another copy finished in between, over and over."""
     real = fcntl.flock
 
     def flock(fd: int, operation: int) -> None:
         real(fd, operation)
         os.unlink(PART, dir_fd=handle.fd)
+        if begun:
+            (folder / PART).touch()
 
     monkeypatch.setattr(posix.fcntl, "flock", flock)
     with pytest.raises(LocalFailure, match="keeps changing"):

@@ -13,6 +13,7 @@ from hvcopy import fileio
 from hvcopy.files import place
 from hvcopy.files.confined import Handle, open_directory
 
+MIB = 1 << 20
 Make = Callable[[bytes], tuple[int, "bytes | None"]]
 
 
@@ -150,6 +151,29 @@ def test_rename_new_where_the_file_system_cannot_is_a_link(
     with pytest.raises(FileExistsError):
         place.rename_new(handle, b"temporary", b"name")
     assert (tmp_path / "name").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("size", [1, MIB - 1, MIB, MIB + 1, 3 * MIB])
+def test_holds_says_yes_only_for_the_same_bytes(handle: Handle, tmp_path: Path, size: int) -> None:
+    ours = bytes(range(1, 256)) * (size // 255 + 1)
+    (tmp_path / "ours").write_bytes(ours[:size])
+    fd = os.open(tmp_path / "ours", os.O_RDONLY)
+    for theirs, same in (
+        (ours[:size], True),
+        (ours[: size - 1] + b"\0", False),
+        (b"\0" + ours[1:size], False),
+        (ours[: size - 1], False),
+        (ours[: size + 1], False),
+    ):
+        (tmp_path / "name").write_bytes(theirs)
+        assert place.holds(handle, b"name", fd) is same, (len(theirs), theirs[:1], theirs[-1:])
+    os.close(fd)
+
+
+def test_create_never_opens_what_is_there(handle: Handle, tmp_path: Path) -> None:
+    (tmp_path / "name").write_bytes(b"of somebody else")
+    with pytest.raises(FileExistsError):
+        place.system.create(handle.fd, b"name")
 
 
 def test_temporary_names_differ() -> None:
