@@ -154,6 +154,26 @@ def test_the_same_name_twice_in_one_pack_is_refused(server: Server) -> None:
     eventually(lambda: (server.root / "t/x").read_bytes() == b"a", what="the first")
 
 
+# ---- attributes
+
+
+def test_an_attribute_that_gives_rights_is_not_planted(server: Server) -> None:
+    with client_of(server.address) as peer:
+        peer.push([b"t"], [True], xattrs=True)
+        extra = m.Extra(identity=b"i", xattrs={b"trusted.planted": b"1"})
+        peer.send(m.Entries([m.Entry(m.FILE, 1, 0, b"f", 0o644, 1, 10**18, extra)]))
+        assert peer.expect(m.Answers).answers[0].verb == m.ALL
+        peer.data(1, 0, b"x")
+        peer.end_file(1, 1, digest_of_blocks(b"x"))
+        ack = peer.expect(m.Acks).acks[0]
+        assert (ack.state, ack.code, "outside of user.*" in ack.message) == (m.FAILED, 10, True)
+        peer.send(m.Entries([m.Entry(m.DIRECTORY_END, 0, 0, b"d", 0o755, 0, 10**18, extra)]))
+        assert peer.expect(m.Acks).acks[0].code == 10
+        assert finish(peer).failed == 2
+    assert os.listxattr(server.root / "t/d") == []
+    assert os.listdir(server.root / "t") == ["d"]
+
+
 # ---- links under the receiver
 
 

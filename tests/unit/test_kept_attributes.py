@@ -33,6 +33,29 @@ def test_the_attributes_that_a_link_leads_to_are_not_read(tmp_path: Path) -> Non
     assert attributes.read_xattrs(str(tmp_path / "f")) == {}
 
 
+@pytest.mark.parametrize("name", [b"trusted.planted", b"security.capability", b"system.posix_acl_access", b"userx.planted"])
+def test_an_attribute_that_is_not_a_users_own_is_never_set(tmp_path: Path, name: bytes) -> None:
+    """What root may set of these gives rights, or takes them (capabilities(7))."""
+    with open(tmp_path / "f", "wb") as file, pytest.raises(PermissionError, match=r"outside of user\.\*"):
+        attributes.apply(file.fileno(), mode=0o644, mtime_ns=0, xattrs={b"user.mine": b"", name: b"1"})
+    assert os.listxattr(tmp_path / "f") in ([], ["user.mine"])
+
+
+@pytest.mark.parametrize("count", [256, 257])
+def test_more_attributes_than_a_frame_may_name_are_a_failure_of_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Few file systems have room for so many."""
+    (tmp_path / "f").touch()
+    monkeypatch.setattr(attributes.system, "list_xattrs", lambda _: [f"user.{number}" for number in range(count)])
+    monkeypatch.setattr(attributes.system, "get_xattr", lambda *_: b"")
+    if count == 256:
+        assert len(attributes.read_xattrs(str(tmp_path / "f"))) == 256
+    else:
+        with pytest.raises(OSError, match="larger than hvcopy can send"):
+            attributes.read_xattrs(str(tmp_path / "f"))
+
+
 def _of_keeping(fd: int, value: bytes) -> OSError | None:
     try:
         attributes.apply(fd, mode=0o644, mtime_ns=0, xattrs={b"user.mine": value})

@@ -81,6 +81,12 @@ def test_parent_of_the_root_itself_is_an_error(root: Path) -> None:
         Sink(plan(root)).parent(0, b"")
 
 
+@pytest.mark.parametrize("path", [b"..", b"a/..", b".", b"a/."])
+def test_parent_takes_no_name_that_leads_elsewhere(root: Path, path: bytes) -> None:
+    with pytest.raises(PermissionError, match="leads out"):
+        Sink(plan(root)).parent(0, path)
+
+
 # ---- directories
 
 
@@ -180,6 +186,16 @@ def test_make_symlink_over_what_this_session_wrote_is_an_error(root: Path) -> No
     assert tree(root) == ["a"]
 
 
+def test_make_symlink_whose_owner_cannot_be_set_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(system, "chown_link", forbidden)
+    with pytest.raises(OSError, match="its owner 1:2 cannot be kept there"):
+        Sink(plan(root, owner=True)).make_symlink(entry(m.SYMLINK, b"l", m.Extra(target=b"x", uid=1, gid=2)))
+    assert tree(root) == []
+
+
 # ---- hard links
 
 
@@ -199,7 +215,7 @@ def test_make_hardlink_to_a_delivered_file(root: Path, linked: tuple[Sink, bytes
     assert sink.make_hardlink(entry(m.HARDLINK, b"e/second", m.Extra(to=(0, first)))), "it stands there already"
 
 
-@pytest.mark.parametrize("to", [None, (0, b"mine"), (0, b"../outside/victim"), (1, b"first"), (0, b"")])
+@pytest.mark.parametrize("to", [None, (0, b"mine"), (0, b"plain"), (0, b"../outside/victim"), (1, b"first"), (0, b"")])
 def test_make_hardlink_to_anything_else_is_refused(root: Path, to: tuple[int, bytes] | None) -> None:
     (root / "mine").write_bytes(b"mine")
     sink = Sink(plan(root))
@@ -214,6 +230,15 @@ def test_make_hardlink_to_a_file_that_failed_is_refused(root: Path) -> None:
     sink = Sink(plan(root))
     put(sink, (group((b"first", b"data"), flags=LINKED), b"data"))
     with pytest.raises(LocalFailure):
+        sink.make_hardlink(entry(m.HARDLINK, b"second", m.Extra(to=(0, b"first"))))
+
+
+def test_make_hardlink_to_a_file_that_was_skipped_is_refused(root: Path) -> None:
+    """Nobody has looked into it: it may be anything."""
+    (root / "first").write_bytes(b"mine")
+    sink = Sink(plan(root, UPDATE))
+    assert put(sink, (group((b"first", b"data"), (b"other", b""), flags=LINKED), b"data")).skipped == 1
+    with pytest.raises(LocalFailure, match="not delivered"):
         sink.make_hardlink(entry(m.HARDLINK, b"second", m.Extra(to=(0, b"first"))))
 
 
@@ -232,6 +257,15 @@ def test_make_hardlink_over_a_file_without_asking_is_refused(root: Path, linked:
         sink.make_hardlink(entry(m.HARDLINK, b"second", m.Extra(to=(0, first))))
     assert (root / "second").read_bytes() == b"mine"
     assert not any(".hvcopy-" in path for path in tree(root))
+
+
+def test_make_hardlink_with_overwrite_replaces_a_file_that_holds_the_same(root: Path) -> None:
+    """The two were one file at the sender, so they are one here."""
+    (root / "second").write_bytes(b"data")
+    sink = Sink(plan(root, OVERWRITE))
+    put(sink, (group((b"first", b"data"), flags=LINKED), b"data"))
+    assert sink.make_hardlink(entry(m.HARDLINK, b"second", m.Extra(to=(0, b"first")))) == m.DONE
+    assert (root / "second").samefile(root / "first")
 
 
 # ---- what stands there
@@ -391,6 +425,13 @@ def test_write_pack_sets_set_id_bits_only_with_the_owner(root: Path, owner: bool
     assert stat.S_IMODE((root / "a").stat().st_mode) == mode
 
 
+def test_write_pack_gives_no_file_away_unasked(root: Path) -> None:
+    other = m.Group(0, b"", [b"a"], PACK_RECORD.pack(1, TIME, 0o644, os.geteuid() + 1, os.getegid() + 1, 0, 0))
+    assert put(Sink(plan(root)), (other, b"x")).files == 1
+    found = (root / "a").stat()
+    assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
+
+
 def cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the system has no memory to say what stands under a name."""
 
@@ -398,6 +439,22 @@ def cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     monkeypatch.setattr(system, "stat", stat_fails)
+
+
+def test_write_pack_under_update_keeps_the_rest_in_step_with_what_cannot_be_looked_at(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = system.stat
+
+    def stat_of_others(parent: int, name: bytes) -> os.stat_result:
+        if name == b"a":
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return real(parent, name)
+
+    monkeypatch.setattr(system, "stat", stat_of_others)
+    result = put(Sink(plan(root, UPDATE)), (group((b"a", b"left"), (b"b", b"x"), (b"c", b"yz")), b"leftxyz"))
+    assert (result.files, [index for index, *_ in result.failures]) == (2, [0])
+    assert ((root / "b").read_bytes(), (root / "c").read_bytes()) == (b"x", b"yz")
 
 
 def test_write_pack_under_update_replaces_nothing_that_cannot_be_looked_at(
