@@ -178,6 +178,40 @@ def group(names: list[bytes], *, source: int = 0, directory: bytes = b"") -> m.G
     return m.Group(source, directory, names, PACK_RECORD.pack(0, 0, 0, 0, 0, 0, 0) * len(names))
 
 
+LONG = m.MAX_PATH - 8
+
+
+@pytest.mark.parametrize(
+    ("count", "extra"),
+    [
+        (0, m.NO_EXTRA),
+        (m.MAX_LISTED - 1, m.NO_EXTRA),
+        (m.MAX_LISTED, m.NO_EXTRA),
+        (m.MAX_LISTED + 1, m.NO_EXTRA),
+        (3, m.Extra(xattrs={b"user.a": bytes(MIB // 2 - 5000)})),
+        (5, m.Extra(xattrs={b"user.%03d" % number: bytes(1000) for number in range(250)})),
+        (700, m.Extra(target=bytes(LONG))),
+        (700, m.Extra(to=(0, bytes(LONG)))),
+        (2000, m.Extra(message="x" * 1000)),
+    ],
+    ids=["none", "one less", "as many as may be", "one more", "large", "many", "target", "to", "message"],
+)
+def test_in_batches_gives_every_entry_in_order_in_frames_within_the_bounds(count: int, extra: m.Extra) -> None:
+    entries = [m.Entry(m.FILE, number, 0, b"f%d" % number, extra=extra) for number in range(count)]
+    frames = [m.encode(batch) for batch in m.in_batches(entries)]
+    assert max(map(len, frames), default=0) <= HEADER.size + MIB
+    taken: list[m.Entry] = []
+    for frame in frames:
+        batch = m.decode(Type.ENTRIES, frame[HEADER.size :])
+        assert isinstance(batch, m.Entries)
+        taken += batch.entries
+    assert taken == entries
+
+
+def test_in_batches_makes_no_more_frames_than_it_must() -> None:
+    assert len(list(m.in_batches([m.Entry(m.FILE, number, 0, b"f") for number in range(4000)]))) == 1
+
+
 def test_groups_come_back_as_they_were_sent() -> None:
     groups = [group([b"a", b"\xff"], directory=b"d"), group([b""], source=3)]
     assert m.decode_groups(memoryview(m.encode_groups(groups))) == groups
