@@ -101,6 +101,23 @@ def test_expect_bounds_the_blocks_under_way(book: ReceiverBook) -> None:
     expect(book, 4, 1)
 
 
+def test_expect_bounds_the_attributes_under_way_and_not_those_of_a_whole_copy(book: ReceiverBook) -> None:
+    def with_attributes(ident: int) -> receiver.Expected:
+        extra = m.Extra(xattrs={b"user.a": bytes(receiver.MAX_OPEN_XATTRS // 2)})
+        one = m.Entry(m.FILE, ident, 0, b"f%d" % ident, 0o644, 5, 0, extra)
+        book.announce(one)
+        return book.expect(one, m.ALL, Assembly(5))
+
+    first, _ = with_attributes(1), with_attributes(2)
+    with pytest.raises(NotHvcopy, match="attributes"):
+        with_attributes(3)
+    book.close(first)
+    book.close(first)
+    with_attributes(4)
+    with pytest.raises(NotHvcopy, match="attributes"):
+        with_attributes(5)
+
+
 def test_get_returns_the_open_file(book: ReceiverBook) -> None:
     one = expect(book, 7)
     assert book.get(7) is one

@@ -206,3 +206,42 @@ def test_may_ask_is_true_for_any_single_file(book: SenderBook) -> None:
 
 def test_forget_of_what_is_not_there_is_nothing(book: SenderBook) -> None:
     assert book.forget(5) is None
+
+
+def doubtful(book: SenderBook, verb: int = m.ALL, *, sent: int = 2) -> Asked:
+    """A file of three blocks, of which the first ones are on their way."""
+    one = asked(book, verb=verb)
+    assert one.assembly is not None
+    for index in range(sent):
+        one.assembly.add(index, DIGEST)
+    return one
+
+
+@pytest.mark.parametrize("verb", [m.ALL, m.REST])
+def test_doubt_names_a_block_that_was_sent(book: SenderBook, verb: int) -> None:
+    one = doubtful(book, verb)
+    assert book.doubt(one.id, MIB) == (one, 1)
+
+
+@pytest.mark.parametrize("offset", [5, MIB - 1, 2 * MIB, 3 * MIB, 2**63])
+def test_doubt_of_what_was_not_sent_is_refused(book: SenderBook, offset: int) -> None:
+    with pytest.raises(NotHvcopy, match="doubts"):
+        book.doubt(doubtful(book).id, offset)
+
+
+def test_doubt_of_a_file_a_second_time_is_refused(book: SenderBook) -> None:
+    one = doubtful(book)
+    book.doubt(one.id, 0)
+    with pytest.raises(NotHvcopy, match="a second time"):
+        book.doubt(one.id, MIB)
+
+
+@pytest.mark.parametrize("verb", [None, m.COMPARE, m.PATCH])
+def test_doubt_of_a_file_of_which_no_block_is_sent_is_refused(book: SenderBook, verb: int | None) -> None:
+    with pytest.raises(NotHvcopy, match="no block is on its way"):
+        book.doubt(asked(book, verb=verb).id, 0)
+
+
+def test_doubt_of_an_unknown_file_is_refused(book: SenderBook) -> None:
+    with pytest.raises(NotHvcopy, match="no block is on its way"):
+        book.doubt(7, 0)
