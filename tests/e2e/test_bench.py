@@ -97,6 +97,7 @@ def test_a_stream_is_counted_at_both_ends(any_address: str, options: list[str], 
 @pytest.mark.parametrize("length", ["1", "16", "17", "64k"])
 def test_messages_may_be_of_any_size(address: str, length: str) -> None:
     found = measured(address, "-m", "send,recv", "-l", length, "-t", "30ms")
+    assert len(found["tests"]) == 2
     for test in found["tests"]:
         assert test["end"]["sum_received"]["bytes"] > 0
 

@@ -481,5 +481,15 @@ def test_make_symlink_replaces_nothing_that_cannot_be_looked_at(
     assert (tree(root), (root / "a").read_bytes()) == (["a"], b"newer")
 
 
+def test_write_pack_stops_the_copy_where_no_folder_has_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(system, "make_directory", full)
+    with pytest.raises(sinks.PackStopped, match="space") as stopped:
+        put(Sink(plan(root)), (group((b"a", b"x")), b"x"), (group((b"b", b"y"), directory=b"d"), b"y"))
+    assert stopped.value.index == 1
+
+
 def test_write_pack_of_nothing_is_nothing(root: Path) -> None:
     assert put(Sink(plan(root))) == sinks.Packed()

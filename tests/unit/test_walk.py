@@ -43,6 +43,7 @@ def test_walk_enters_parents_first(tmp_path: Path) -> None:
         if isinstance(item, Entered) and item.path:
             assert item.path.rpartition(b"/")[0] in seen
         seen.add(item.path)
+    assert {b"a/b/c", b"d/e"} <= seen
 
 
 def test_walk_gives_the_status_of_directories(tmp_path: Path) -> None:
