@@ -56,7 +56,13 @@ def replace(path: Path) -> None:
     other.replace(path)
 
 
-CHANGES = {change.__name__: change for change in (shrink, empty, grow, rewrite, vanish, replace)}
+def wait_for_a_writer(path: Path) -> None:
+    """A FIFO takes its name, which nobody writes to."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES = {change.__name__: change for change in (shrink, empty, grow, rewrite, vanish, replace, wait_for_a_writer)}
 
 
 class Moment:
@@ -165,7 +171,7 @@ def test_the_only_file_that_changes_is_10_and_the_old_one_stands(
     assert not leftovers(trip.root)
 
 
-@pytest.mark.parametrize("change", ["shrink", "grow", "vanish", "replace"])
+@pytest.mark.parametrize("change", ["shrink", "grow", "vanish", "replace", "wait_for_a_writer"])
 def test_a_file_that_changes_between_question_and_answer_fails(
     change: str, tmp_path: Path, processes: ExitStack
 ) -> None:

@@ -356,3 +356,17 @@ def test_a_source_that_changed_after_it_was_hashed_is_said_to_have_changed(tmp_p
     assert [end.state for end in ends] == [0, 1]
     assert done.code == 10
     assert "changed while it was read" in done.err
+
+
+@pytest.mark.parametrize("root", [b"", bytes(16)])
+def test_a_source_that_failed_is_not_confirmed_by_anybody(root: bytes, tmp_path: Path) -> None:
+    def script(peer: Peer, entry: m.Entry) -> None:
+        to_the_end(peer)
+        with (tmp_path / "f").open("r+b") as file:
+            file.write(b"another byte")
+        _doubt(peer, entry.id, 0)
+        assert frames.decode_end(to_the_end(peer).body).state == 1
+        _ack(peer, entry.id, root)
+
+    done = pushed_to(answered(script), tmp_path)
+    assert done.code == 8, done.err
