@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import runpy
 from pathlib import Path
 
 import pytest
 
 from hvcopy import errors
-from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, printable
+from hvcopy.errors import BY_EXIT_CODE, BadUsage, HvcopyError, make_room, printable
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -85,3 +86,8 @@ def test_no_control_format_or_undecodable_character_comes_through(code: int) -> 
 @pytest.mark.parametrize("text", ["plain", "a b", "\\x1b", "é😀", "\x1b[0m", "\udcff\n"])
 def test_printable_text_is_printed_as_it_is(text: str) -> None:
     assert printable(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize(("code", "helps"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False), (None, False)])
+def test_room_is_to_be_made_where_there_was_none_on_the_disk_or_for_its_user(code: int | None, helps: bool) -> None:
+    assert make_room(code).startswith("make room there") == helps

@@ -137,8 +137,9 @@ def test_finish_without_ownership_drops_set_id_bits(handle: Handle, folder: Path
     assert (folder / "disk.img").stat().st_mode & 0o7777 == 0o755
 
 
-def test_abandon_of_a_large_file_keeps_its_part_for_a_later_copy(handle: Handle, folder: Path) -> None:
-    assert Copy(handle).write(0, 2).incoming.abandon(keep=True)
+@pytest.mark.parametrize("size", [RESUMABLE, SIZE])
+def test_abandon_of_a_large_file_keeps_its_part_for_a_later_copy(handle: Handle, folder: Path, size: int) -> None:
+    assert Copy(handle, entry(size)).write(0, 2).incoming.abandon(keep=True)
     assert sorted(os.listdir(folder)) == sorted([PART, BLOCKS])
     assert (folder / PART).stat().st_mode & 0o777 == 0o600
 

@@ -49,11 +49,11 @@ def test_it_appears_whole_with_what_the_umask_leaves(tmp_path: Path, sync: bool)
 
 
 @pytest.mark.parametrize("old", [True, False])
-def test_its_name_is_on_disk_as_well(tmp_path: Path, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_on_disk_before_it_has_its_name_and_then_its_name_as_well(tmp_path: Path, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     really, synced = os.fsync, []
 
     def fsync(fd: int) -> None:
-        synced.append((os.readlink(f"/proc/self/fd/{fd}"), (tmp_path / "f").exists() and (tmp_path / "f").stat().st_size))
+        synced.append((os.fstat(fd).st_ino, (tmp_path / "f").exists() and (tmp_path / "f").stat().st_size))
         really(fd)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -62,7 +62,7 @@ def test_its_name_is_on_disk_as_well(tmp_path: Path, old: bool, monkeypatch: pyt
     file = OutputFile(str(tmp_path / "f"), sync=True)
     file.write(b"new")
     file.finish()
-    assert synced[-1] == (str(tmp_path), 3)
+    assert synced == [((tmp_path / "f").stat().st_ino, 0), (tmp_path.stat().st_ino, 3)]
 
 
 @pytest.mark.parametrize("sync", [True, False])
