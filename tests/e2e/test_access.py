@@ -143,8 +143,9 @@ def test_an_empty_value_as_of_a_variable_that_is_not_set_is_2(words: list[str], 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_key_file_that_others_can_read_is_9(keys: tuple[Path, Path], server: Server) -> None:
-    keys[0].chmod(0o644)
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o601], ids=oct)
+def test_a_key_file_that_others_can_use_is_9(mode: int, keys: tuple[Path, Path], server: Server) -> None:
+    keys[0].chmod(mode)
     done = run("ls", server.address, "--key-file", keys[0])
     assert done.code == 9
     assert "chmod 600" in done.err
@@ -204,7 +205,18 @@ def test_the_command_to_start_asks_for_the_key_that_this_side_proves(
         assert done.code == 0, done.err
 
 
-@pytest.mark.parametrize("content", [b"", b"hvcopy-key-1 00ff\n", b"\xff" * 100, b"x" * 10_000])
+NO_KEYS = [
+    b"",
+    b"hvcopy-key-1 00ff\n",
+    b"hvcopy-key-1 " + b"00" * 33,
+    b"00" * 32,
+    b"hvcopy-key-2 " + b"00" * 32,
+    b"\xff" * 100,
+    b"x" * 10_000,
+]
+
+
+@pytest.mark.parametrize("content", NO_KEYS, ids=range(len(NO_KEYS)))
 def test_a_key_file_that_is_none_is_10(tmp_path: Path, server: Server, content: bytes) -> None:
     path = write(tmp_path / "k", content)
     path.chmod(0o600)
