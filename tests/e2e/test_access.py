@@ -268,6 +268,21 @@ def test_allow_lets_in_and_refuses_by_ip_address(root: Path, here: Path) -> None
     assert not os.listdir(root)
 
 
+def test_owners_are_taken_over_tcp_only_from_who_proves_a_key(keys: tuple[Path, Path], root: Path, here: Path) -> None:
+    write(here / "f").chmod(0o4755)
+    with serving("tcp:127.0.0.1:0", root, "--allow", "127.0.0.1") as server:
+        refused = run("cp", "-a", here / "f", server.at())
+        assert refused.code == 9, refused.err
+        assert "needs a proven key or a unix socket" in refused.err
+        assert os.listdir(root) == []
+        assert run("cp", "-r", here / "f", server.at()).code == 0
+        assert (root / "f").stat().st_mode & 0o7000 == 0
+    with serving("tcp:127.0.0.1:0", root, "--key-file", keys[0]) as server:
+        done = run("cp", "-a", here / "f", server.at("g"), "--key-file", keys[0])
+        assert done.code == 0, done.err
+        assert (root / "g").stat().st_mode & 0o7000 == 0o4000
+
+
 @pytest.mark.parametrize(
     ("address", "rule"),
     [

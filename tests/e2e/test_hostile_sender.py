@@ -56,6 +56,36 @@ def test_an_unsafe_destination_is_refused(destination: bytes, server: Server, ou
     assert os.listdir(server.root) == []
 
 
+@pytest.mark.parametrize(
+    ("paths", "names", "dirs", "existing"),
+    [
+        ([], [b"x"], [False], "refuse"),
+        ([b"a", b"b"], [b"x"], [False], "refuse"),
+        ([b""], [], [], "refuse"),
+        ([b""], [b"x"], [], "refuse"),
+        ([b""], [b"x"], [False, True], "refuse"),
+        ([b""], [b"x", b"y"], [False], "refuse"),
+        ([b""], [b"x"], [False], "destroy"),
+    ],
+)
+def test_a_push_that_does_not_say_what_it_pushes_is_refused(
+    paths: list[bytes], names: list[bytes], dirs: list[bool], existing: str, server: Server
+) -> None:
+    with client_of(server.address) as peer:
+        peer.send(m.Job("push", paths, m.Options(names=names, dirs=dirs, existing=existing), b"", 1))
+        assert peer.error().code == 7
+    assert run("ls", server.address).code == 0
+
+
+@pytest.mark.parametrize("kind", ["pull", "list"])
+@pytest.mark.parametrize("path", [b"../outside/x", b"d/../../outside/x", b"x\ny", b".hvcopy-1", b"n" * 256])
+def test_an_unsafe_path_to_look_at_is_refused_by_its_name(kind: str, path: bytes, server: Server, outside: Path) -> None:
+    write(server.root / "d" / "f")
+    with client_of(server.address) as peer:
+        peer.send(m.Job(kind, [path], m.Options(recursive=True), b"", 1))
+        assert peer.error().code == 11
+
+
 @pytest.mark.parametrize("name", [b"../y", b"a/b", b"..", b"x\ny", b".hvcopy-1", b"n" * 256])
 def test_an_unsafe_name_of_a_source_is_refused(name: bytes, server: Server, outside: Path) -> None:
     with client_of(server.address) as peer:
