@@ -49,7 +49,7 @@ def test_it_appears_whole_with_what_the_umask_leaves(tmp_path: Path, sync: bool)
 
 
 @pytest.mark.parametrize("old", [True, False])
-def test_it_is_on_disk_before_it_has_its_name_and_its_name_as_well(tmp_path: Path, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_on_disk_before_its_name_is(tmp_path: Path, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     really, synced = os.fsync, []
 
     def fsync(fd: int) -> None:

@@ -292,7 +292,7 @@ LEFT_OUT = {
     },
     "tests/unit/test_output.py": {
         "test_it_appears_whole_with_what_the_umask_leaves": NO_MODES,
-        "test_it_is_on_disk_before_it_has_its_name_and_its_name_as_well": NO_ANONYMOUS,
+        "test_it_is_on_disk_before_its_name_is": NO_ANONYMOUS,
         "test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode": NO_MODES,
         "test_a_symbolic_link_is_followed": WINE_FOLLOWS,
         "test_a_fifo_that_was_not_seen_before_is_left_alone": NO_FIFOS,
