@@ -171,6 +171,20 @@ def test_hard_links_are_kept(size: int, server: Server, here: Path) -> None:
     assert (here / "back/sub/third").stat().st_nlink == 3
 
 
+def test_small_files_beside_those_that_do_not_go_along_have_their_own_contents(server: Server, here: Path) -> None:
+    """Of a further name nothing is sent, and what has attributes goes by itself: they are read with the others all the same."""
+    contents = {f"f{number}": b"%03d of its own" % number for number in range(40)}
+    plant(here / "t", contents)
+    for number in range(0, 30, 3):
+        os.link(here / f"t/f{number}", here / f"t/f{number}-again")
+        contents[f"f{number}-again"] = contents[f"f{number}"]
+        os.setxattr(here / f"t/f{number + 1}", "user.mine", b"x")
+    for way in (("cp", "-r"), ("cp", "-a"), ("cp", "-r", "--update")):
+        done = run(*way, here / "t", server.at(way[-1]))
+        assert done.code == 0, done.err
+        assert {path.name: path.read_bytes() for path in (server.root / way[-1]).iterdir()} == contents
+
+
 def test_what_is_skipped_is_said_on_both_sides(server: Server, here: Path) -> None:
     """Who pulls a tree has to hear what is missing of it."""
     write(server.root / "t/sub/file", b"x")
