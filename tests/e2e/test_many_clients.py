@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from commands import Running, Server, eventually, run
+from commands import PATIENCE, Running, Server, eventually, run
 from peers import client_of, connect
 
 from e2e.trees import MIB, leftovers, noise, picture, plant, write
@@ -220,3 +221,18 @@ def test_a_lane_that_comes_too_late_to_be_wanted_is_no_failure_of_the_server(ser
     done = server.finish()
     assert done.code == 0
     assert [line for line in done.err.splitlines() if "Broken pipe" in line] == []
+
+
+def test_no_more_lanes_join_than_are_granted(server: Server, processes: ExitStack) -> None:
+    with client_of(server.address) as peer:
+        peer.send(m.Job("push", [b""], m.Options(names=[b"t"], dirs=[True]), b"", 1000))
+        ready = peer.expect(m.Ready)
+        assert ready.lanes == 16
+        lanes = [processes.enter_context(client_of(server.address)) for _ in range(16)]
+        for index, lane in enumerate(lanes, 1):
+            lane.send(m.Lane(ready.token, index))
+            assert lane.expect(m.Ready).lanes == 16
+        over = select.poll()
+        for lane in lanes:
+            over.register(lane.sock, select.POLLRDHUP)
+        assert len(over.poll(PATIENCE * 1000)) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import pickle
 import threading
@@ -10,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PATIENCE
+from commands import PATIENCE, eventually
 
 import hvcopy
 from hvcopy.client import open_sources
 from hvcopy.errors import BadUsage, Interrupted, LocalFailure, NobodyListens, NotAllowed
 from hvcopy.files.keys import KEY_SIZE
+from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import Tally
 from hvcopy.wire.messages import Options
 
@@ -238,3 +241,21 @@ def test_a_wrong_key_and_a_missing_root_are_told(server: hvcopy.Server, tmp_path
     with pytest.raises(LocalFailure):
         hvcopy.serve(hvcopy.parse_address(f"unix:{tmp_path}/t"), str(tmp_path / "none"), admission=hvcopy.Admission())
     assert not os.path.exists(tmp_path / "t")
+
+
+@pytest.mark.parametrize("path", [b"", b"none"])
+def test_a_server_forgets_its_sessions(server: hvcopy.Server, path: bytes) -> None:
+    """One of them is some megabytes, and a server lives for months."""
+    for _ in range(3):
+        _visit(server.listener.address, path)
+    eventually(lambda: not _sessions(), what="the end of the sessions")
+
+
+def _visit(address: hvcopy.Address, path: bytes) -> None:
+    with contextlib.suppress(LocalFailure), hvcopy.connect(address) as client:
+        list(client.entries(path))
+
+
+def _sessions() -> list[Lanes]:
+    gc.collect()
+    return [one for one in gc.get_objects() if isinstance(one, Lanes)]
