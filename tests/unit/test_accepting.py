@@ -52,3 +52,37 @@ def test_a_connection_for_which_there_is_no_memory_is_closed_and_told_of_and_the
     assert told.message == os.strerror(errno.ENOMEM)
     assert into == b"served"
     assert not broken
+
+
+def test_every_one_of_many_that_find_no_place_is_told_so(tmp_path: Path) -> None:
+    places, done = 4, threading.Event()
+    begun: SimpleQueue[Channel] = SimpleQueue()
+
+    def converse(channel: Channel) -> None:
+        begun.put(channel)
+        done.wait(PATIENCE)
+        channel.close()
+
+    address = parse_address(f"unix:{tmp_path}/s")
+    with listen(address) as listener, ThreadPoolExecutor(1) as pool:
+        acceptor = Acceptor(
+            listener, converse, places=places, full="all are taken", timeout=PATIENCE, on_failed=lambda *_: None
+        )
+        running = pool.submit(acceptor.run)
+        try:
+            served = [dial(address) for _ in range(places)]
+            for _ in served:
+                begun.get(timeout=PATIENCE)
+            for _ in range(3 * places):
+                refused, heard, into = dial(address), b"", bytearray(1000)
+                while b"all are taken" not in heard:
+                    count = refused.receive_some(into)
+                    assert count, heard
+                    heard += into[:count]
+                refused.close()
+        finally:
+            done.set()
+            acceptor.stop()
+            running.result(PATIENCE)
+            for channel in served:
+                channel.close()
