@@ -140,3 +140,22 @@ def test_buffer_is_left_to_the_system_unless_asked_for() -> None:
         assert dialled.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) != 100_000
         assert dialled.window > 0
         dialled.close()
+
+
+def test_a_listener_on_every_address_of_ipv6_has_none_of_ipv4() -> None:
+    try:
+        listen(TcpAddress("::1", 0)).close()
+    except LocalFailure as error:
+        pytest.skip(f"no IPv6 here: {error.message}")
+    with listen(TcpAddress("::", 0)) as listener:
+        assert isinstance(listener.address, TcpAddress)
+        port = listener.address.port
+        with pytest.raises(NobodyListens):
+            dial(TcpAddress("127.0.0.1", port))
+        near = dial(TcpAddress("::1", port))
+        far = listener.accept(20)
+        assert far is not None
+        assert allowed(far.identity, ["::1"])
+        assert not allowed(far.identity, ["::2"])
+        near.close()
+        far.close()
