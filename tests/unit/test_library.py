@@ -20,6 +20,7 @@ from hvcopy.errors import BadUsage, Interrupted, LocalFailure, NobodyListens, No
 from hvcopy.files.keys import KEY_SIZE
 from hvcopy.transfer.lanes import Lanes
 from hvcopy.transfer.tally import Tally
+from hvcopy.transport import dial, listen
 from hvcopy.wire.messages import Options
 
 KEY = bytes(range(KEY_SIZE))
@@ -259,3 +260,13 @@ def _visit(address: hvcopy.Address, path: bytes) -> None:
 def _sessions() -> list[Lanes]:
     gc.collect()
     return [one for one in gc.get_objects() if isinstance(one, Lanes)]
+
+
+def test_an_empty_list_of_peers_lets_nobody_in(address: hvcopy.Address) -> None:
+    with listen(address) as listener:
+        near, far = dial(address), listener.accept(PATIENCE)
+        assert far is not None
+        with pytest.raises(NotAllowed, match="not on the list"):
+            hvcopy.Admission(allow=[]).check(far)
+        near.close()
+        far.close()
