@@ -115,14 +115,6 @@ class Lanes:
             raise Interrupted("the session was closed")
 
     @contextlib.contextmanager
-    def guard(self, *, sends: bool = False) -> Iterator[None]:
-        """Run one thread's work: whatever it raises fails the session, and is not raised."""
-        try:
-            yield
-        except BaseException as error:
-            (self.fail_sending if sends else self.fail)(error)
-
-    @contextlib.contextmanager
     def closing(self) -> Iterator[None]:
         """Close on leaving.  What is raised in between fails the session, whose first failure is raised in its place."""
         try:
@@ -137,8 +129,10 @@ class Lanes:
         """Run *target* in a thread of this session; whatever it raises fails the session."""
 
         def run() -> None:
-            with self.guard(sends=sends):
+            try:
                 target()
+            except BaseException as error:
+                (self.fail_sending if sends else self.fail)(error)
 
         with self.changed:
             self._threads.append(threads.start(run, name))
