@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hvcopy.cli.patterns import expand
+from hvcopy.errors import LocalFailure
 
 
 @pytest.fixture
@@ -24,10 +25,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("*.jpg", [".hidden.jpg", "photo1.jpg", "photo2.jpg", "photo[1].jpg"]),
         ("photo?.jpg", ["photo1.jpg", "photo2.jpg"]),
-        ("photo[[]?*", ["photo[[]?*"]),
         ("photo[1]*", ["photo[1].jpg"]),
         ("?/*", ["d/a", "d/b"]),
-        ("*.png", ["*.png"]),
         ("photo[1].jpg", ["photo[1].jpg"]),
         ("~", ["~"]),
         ("$HOME", ["$HOME"]),
@@ -36,6 +35,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_a_star_and_a_question_mark_stand_for_names_on_windows(path: str, names: list[str], here: Path) -> None:
     assert [found.replace("\\", "/") for found in expand([path], windows=True)] == names
+
+
+@pytest.mark.parametrize("path", ["*.png", "photo[[]?*", "e/?"])
+def test_a_pattern_that_nothing_fits_is_said_to_be_one(path: str, here: Path) -> None:
+    with pytest.raises(LocalFailure, match="no name here fits it"):
+        expand([path], windows=True)
 
 
 def test_order_is_kept_among_sources(here: Path) -> None:
