@@ -124,6 +124,9 @@ def find_remote(text: str) -> Remote | None:
     if parts is None:
         return None
     address, key_file = find(parts[0])
+    if WINDOWS and "\\" in parts[1]:  # to a server that is not on Windows it would be part of a name
+        slashes = f"{parts[0]}:{parts[1]}".replace("\\", "/")
+        raise BadUsage(f"{printable(text)}: folders are parted by / in a remote path", hint=f"write {printable(slashes)}")
     return Remote(address, os.fsencode(parts[1]), key_file)
 
 
@@ -135,7 +138,7 @@ def find_place(text: str) -> Remote:
         remote = find_remote(text)
     except BadUsage:
         name = text.partition(":")[0]
-        if not is_scheme(name) and name in aliases():
+        if (WINDOWS and "\\" in text) or (not is_scheme(name) and name in aliases()):
             raise
         remote = None
     return remote or Remote(*_with_root(find(text)))

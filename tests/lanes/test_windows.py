@@ -214,6 +214,8 @@ def test_what_windows_lacks_is_said(windows: Windows) -> None:
         (["doctor"], 9, "tcp: may still do", "unix:,"),
         (["cp", "a", "b"], 2, "hyperv:VM:18518:/srv/; for local copies use copy", "vsock"),
         (["cp", "a"], 2, "hvcopy cp FILE hyperv:VM:18518:/", "vsock"),
+        (["cp", "a", r"tcp:127.0.0.1:1:\x\y"], 2, "write tcp:127.0.0.1:1:/x/y", "file:stream"),
+        (["ls", r"tcp:127.0.0.1:1:\x"], 2, "write tcp:127.0.0.1:1:/x", "no IP address"),
         (["cp", "file:stream", "tcp:127.0.0.1:1:/"], 2, "hosts.file", ".\\file"),
         (["send", "a"], 2, "hvcopy send FILE hyperv:VM:18518", "vsock"),
         (["pipe", "-k", "tcp:127.0.0.1:1"], 2, "hvcopy pipe -l -k hyperv:any:18518", "vsock"),
