@@ -8,9 +8,10 @@ import stat
 
 from msgspec import Struct
 
-from hvcopy.errors import BadUsage, LocalFailure, printable
+from hvcopy.errors import BadUsage, LocalFailure, UnsafeName, printable
 from hvcopy.files import system
 from hvcopy.files.confined import Directories, Handle, open_directory
+from hvcopy.files.names import check_typed
 
 USE_FOLDER = "copy the folder they are in, with -r"
 """What helps against too many sources."""
@@ -34,7 +35,11 @@ class Source(Struct):
 
 
 def open_local(index: int, path: str, *, recursive: bool) -> Source:
-    """Open what the user named; a symbolic link given by name is followed, as cp does.  Raises LocalFailure or BadUsage."""
+    """Open what the user named; a symbolic link given by name is followed, as cp does.
+
+    Raises LocalFailure, BadUsage, and on Windows UnsafeName.
+    """
+    _want_own_name(path)
     raw = system.with_slashes(os.fsencode(path))
     try:
         found = os.stat(system.of_any_length(raw))
@@ -87,6 +92,13 @@ def not_opened(shown: str, error: OSError) -> LocalFailure:
 def _want_recursive(recursive: bool, path: str) -> None:
     if not recursive:
         raise BadUsage(f"{printable(path)} is a directory", hint="add -r to copy directories")
+
+
+def _want_own_name(path: str) -> None:
+    """Raise UnsafeName for what Windows takes for another name, which is not the one that it would be sent under."""
+    verbatim = path.replace("/", "\\").startswith("\\\\?\\")  # there names are taken as they are
+    if system.WINDOWS and not verbatim and (reason := check_typed(path.rstrip("/\\"))):
+        raise UnsafeName(f"{printable(path)}: {reason}", hint="type its name as it is")
 
 
 def _want_regular(found: os.stat_result, path: str) -> None:

@@ -463,6 +463,18 @@ def test_a_key_gets_no_name_that_windows_would_take_for_another(windows: Windows
     assert "choose another name" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["a.", "a ", ".\\a:stream", "d.", "d.\\"])
+def test_a_source_is_not_sent_under_a_name_that_windows_took_for_another(
+    windows: Windows, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "d").mkdir()
+    with windows.start("cp", "-r", name, "tcp:127.0.0.1:1:/") as program:
+        done = program.finish()
+    assert done.returncode == 11, done.stderr
+    assert "type its name as it is" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     """The wheel for Windows, of every Python."""
