@@ -23,7 +23,7 @@ from setuptools import Extension, setup
 
 VARIANT = os.environ.get("HVCOPY_BUILD", "release")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-SOURCES = ["_core/core.pyx", "_core/pack/read_pack.c", "_core/pack/write_pack.c"]
+SOURCES = ["_core/core.pyx", "_core/pack/read_pack.c", "_core/pack/write_pack.c", "_core/pack/end_directories.c"]
 INCLUDED = sorted(str(path) for end in ("pxd", "pxi", "h") for path in Path("_core").rglob(f"*.{end}"))
 
 

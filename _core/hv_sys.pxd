@@ -96,6 +96,7 @@ cdef extern from "hv_pack.h" nogil:
     enum:
         HV_FILE_RECORD_SIZE
         HV_PLACE_RECORD_SIZE
+        HV_END_RECORD_SIZE
         HV_STATUS_SIZE
         HV_TEMP_PREFIX_MAX
         HV_TOO_LARGE
@@ -127,6 +128,12 @@ cdef extern from "hv_pack.h" nogil:
         unsigned char *statuses
         uint64_t salt
 
+    ctypedef struct hv_end_pack:
+        hv_entries entries
+        const unsigned char *records
+        size_t next
+        int dirfd
+
     bint hv_is_component(const char *name, size_t size)
     uint64_t hv_get64(const unsigned char *at)
     void hv_read_pack_step(hv_read_pack *pack)
@@ -134,6 +141,7 @@ cdef extern from "hv_pack.h" nogil:
     void hv_write_pack_step(hv_write_pack *pack)
     bint hv_write_pack_done(const hv_write_pack *pack)
     void hv_write_pack_end(hv_write_pack *pack)
+    bint hv_end_pack_step(hv_end_pack *pack)
 
 cdef extern from "hv_raise.h":
     const char *hv_words(int err)

@@ -114,3 +114,36 @@ def write_files(dirfds, names, places, data, bytes temp_prefix not None, int fla
         PyBuffer_Release(&handles)
         free(pointers)
     return statuses
+
+
+def end_directories(dirfds, names, records, /):
+    """Set mode and time of directories, made if they are missing; returns how many were done before one that failed."""
+    cdef tuple held = tuple(names)
+    cdef hv_end_pack pack
+    cdef Py_buffer handles, attributes
+    cdef const char **pointers = component_pointers(held)
+    cdef bint more = True
+    cdef Py_ssize_t count = 0
+    memset(&pack, 0, sizeof(pack))
+    memset(&handles, 0, sizeof(handles))   # releasing an empty one is harmless
+    memset(&attributes, 0, sizeof(attributes))
+    try:
+        PyObject_GetBuffer(dirfds, &handles, PyBUF_SIMPLE)
+        PyObject_GetBuffer(records, &attributes, PyBUF_SIMPLE)
+        start_entries(&pack.entries, &handles, pointers, len(held))
+        if attributes.len != len(held) * HV_END_RECORD_SIZE:
+            raise ValueError(f"{len(held)} names need as many records, not {attributes.len} bytes of them")
+        while count < len(held) and (pointers[count] != NULL or held[count] == b""):
+            count += 1
+        pack.entries.count = <size_t>count   # what leads elsewhere is never come to
+        pack.records = <const unsigned char *>attributes.buf
+        pack.dirfd = -1
+        while more:
+            with nogil:
+                more = hv_end_pack_step(&pack)
+            PyErr_CheckSignals()
+    finally:
+        PyBuffer_Release(&attributes)
+        PyBuffer_Release(&handles)
+        free(pointers)
+    return pack.next

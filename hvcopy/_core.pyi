@@ -17,6 +17,7 @@ from _typeshed import ReadableBuffer, WriteableBuffer
 FILE_RECORD: str
 """struct format of one record of read_files, see there."""
 PLACE_RECORD: str
+END_RECORD: str
 """struct format of one record of write_files, see there."""
 TOO_LARGE: int
 NO_ROOM: int
@@ -221,6 +222,13 @@ def write_files(
     (a directory gives EISDIR; a symbolic link is itself replaced).  With SYNC all contents are on disk before any name appears.
     Contents go to an anonymous file (O_TMPFILE) or, where there are none, to a temporary name that starts with
     *temp_prefix*; after a failure none is left."""
+
+def end_directories(dirfds: ReadableBuffer, names: Sequence[bytes], records: ReadableBuffer, /) -> int:
+    """Set mode and time of directories, in order, each made if it is missing; returns how many were done.
+
+    *records* holds one END_RECORD ``"<qI"`` a name: mtime_ns, and a mode of which the nine permission bits count; set-id and
+    sticky bits stay.  An empty name is the directory *dirfd* itself.  It ends before the first that is no component, that
+    fails, or that is of another file system than its folder (of which only the attributes are as they were)."""
 
 def open_folder(path: bytes, /) -> int:
     """Open a directory by its path, in UTF-8 on Windows, links followed.  Returns a descriptor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hvcopy._core import (
     CHANGED,
+    END_RECORD,
     FILE_RECORD,
     IS_DIRECTORY,
     IS_FILE,
@@ -24,6 +25,7 @@ from hvcopy._core import (
     TOO_LARGE,
     all_zeros,
     describe,
+    end_directories,
     is_link,
     link_at,
     list_directory,
@@ -46,6 +48,7 @@ from hvcopy._core import (
 
 __all__ = [
     "CHANGED",
+    "END_RECORD",
     "FILE_RECORD",
     "IS_DIRECTORY",
     "IS_FILE",
@@ -68,6 +71,7 @@ __all__ = [
     "all_zeros",
     "is_link",
     "describe",
+    "end_directories",
     "link_at",
     "list_directory",
     "make_directory_at",

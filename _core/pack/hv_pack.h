@@ -18,6 +18,7 @@ enum {
     HV_MISSES_MAX = 4,           /* files opened in vain, for want of room, before a read ends */
     HV_FILE_RECORD_SIZE = 72,    /* struct "<iIIIQqqqQQQ" */
     HV_PLACE_RECORD_SIZE = 40,   /* struct "<QQqIIII" */
+    HV_END_RECORD_SIZE = 12,     /* struct "<qI" */
     HV_STATUS_SIZE = 4,          /* struct "<i" */
     HV_SYNC_CHUNK = 256,         /* files held open for one sync: a quarter of the usual RLIMIT_NOFILE */
     HV_TEMP_PREFIX_MAX = 200,
@@ -82,6 +83,18 @@ int hv_write_pack_done(const hv_write_pack *pack);
 
 /* Give up files that wait, leaving nothing of them.  Call it at every end; harmless after a complete pack. */
 void hv_write_pack_end(hv_write_pack *pack);
+
+/* Directories that nothing more goes into; one without a name is the handle itself. */
+typedef struct {
+    hv_entries entries;
+    const unsigned char *records;   /* count * HV_END_RECORD_SIZE */
+    size_t next;                    /* the first that is not done */
+    int dirfd;                      /* the last folder, -1 at first, and its file system */
+    uint64_t device;
+} hv_end_pack;
+
+/* Returns 1 when it is to be called again: 0 when all are done, or the one at `next` could not be. */
+int hv_end_pack_step(hv_end_pack *pack);
 
 /* 1 when *name* is one plain component: not "", ".", "..", no '/' and no NUL in it. */
 int hv_is_component(const char *name, size_t size);

@@ -99,6 +99,10 @@ class Directories:
             self._open.popitem(last=False)
         return handle
 
+    def known(self, path: bytes) -> Handle | None:
+        """Return the handle of a directory that is open already, else None."""
+        return self._open.get(path)
+
     def forget(self) -> None:
         """Close all handles but the root's."""
         self._open.clear()

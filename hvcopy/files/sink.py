@@ -30,7 +30,10 @@ SENT_TWICE = "the same name was sent twice" + (f" ({_TWINS})" if system.FOLDS_CA
 A_DIRECTORY = "a directory stands there"
 SPECIAL = "a device, FIFO or socket stands there, which is never replaced"
 _PLACE = struct.Struct(fileio.PLACE_RECORD)
+_END = struct.Struct(fileio.END_RECORD)
 _ERRNO = struct.Struct("<i")
+FOLDERS = 64
+"""Folders that are open at once while the directories in them get their attributes."""
 FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What stops a whole copy: the next entry would fail just so."""
 NOTHING_NEW = FATAL | {errno.EACCES, errno.EPERM}
@@ -149,6 +152,35 @@ class Sink:
             wants_more = extra.uid is not None or extra.gid is not None or extra.xattrs
             if wants_more or not attributes.stand(handle.fd, mode=entry.mode, mtime_ns=entry.mtime):
                 raise
+
+    def end_directories(self, entries: Sequence[Entry]) -> int:
+        """The same for the first of *entries* by one call of the core; returns how many: the next one needs ``end_directory``.
+
+        Their order counts: whoever makes a directory changes the time of the one that it is in.
+        """
+        handles: list[Handle] = []
+        names: list[bytes] = []
+        records = bytearray()
+        folder, above, opened = b"", self._plan.root, 0
+        for entry in entries:
+            path, extra = self._plan.path(entry.source, entry.path), entry.extra
+            if not path or extra.uid is not None or extra.gid is not None or extra.xattrs:
+                break
+            itself = self._directories.known(path)
+            if itself is None:
+                directory, _, name = path.rpartition(b"/")
+                if directory != folder or not opened:
+                    opened += 1
+                    if opened > FOLDERS:
+                        break
+                    try:
+                        folder, above = directory, self._made(directory)
+                    except OSError:
+                        break
+            handles.append(itself or above)
+            names.append(b"" if itself else name)
+            records += _END.pack(entry.mtime, entry.mode & attributes.PLAIN_MODE)
+        return fileio.end_directories(_descriptors(handles), names, records)
 
     def make_symlink(self, entry: Entry) -> int:
         """Recreate a symbolic link; returns SAME when it stands there already, SKIPPED for what is not older.  Raises OSError."""
@@ -385,7 +417,11 @@ class _Batch:
 
     def dirfds(self) -> bytes:
         """Return the directories' descriptors, one a file."""
-        return struct.pack(f"<{len(self.handles)}i", *[handle.fd for handle in self.handles])
+        return _descriptors(self.handles)
+
+
+def _descriptors(handles: list[Handle]) -> bytes:
+    return struct.pack(f"<{len(handles)}i", *[handle.fd for handle in handles])
 
 
 def _stands(todo: _Batch, number: int) -> bool:

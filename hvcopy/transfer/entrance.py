@@ -36,6 +36,8 @@ from hvcopy.wire.frames import Type
 
 SUMS_BLOCKS = 32768
 """Digests in one SUMS: 512 KiB."""
+ENDS = 512
+"""Directories that get their attributes by one call."""
 LETTING_GO = 2.0
 """Seconds, once a session, that a copy which has just failed may take to let go of what it was writing."""
 
@@ -52,14 +54,22 @@ class Entrance:
         answers: list[m.Answer] = []
         acks: list[m.Ack] = []
         sums: list[Expected] = []
+        ends: list[m.Entry] = []
         for entry in map(self._as_asked, entries):
+            if ends and entry.kind != m.DIRECTORY_END:
+                acks += self._end_directories(sink, ends)
+                ends = []
             reason = self._inbox.book.admit(entry.source, entry.path)
             if entry.kind in (m.FAILURE, m.LEFT_OUT):
                 self._not_sent(entry)
             elif entry.kind in (m.DIRECTORY, m.DIRECTORY_END):
                 if not self._inbox.plan.dirs[entry.source]:
                     raise NotHvcopy(f"the peer sent a directory for source {entry.source}, which is a file")
-                acks += self._directory(sink, entry, reason)
+                if entry.kind == m.DIRECTORY_END and reason is None and not self._inbox.dry:
+                    ends.append(entry)
+                else:
+                    acks += self._end_directories(sink, ends) + self._directory(sink, entry, reason)
+                    ends = []
             elif entry.kind == m.FILE:
                 self._inbox.book.announce(entry)
                 with self._inbox.lanes.watchdog.own_work():
@@ -72,6 +82,7 @@ class Entrance:
             else:
                 raise NotHvcopy(f"the peer sent an entry of unknown kind {entry.kind}")
             self._inbox.tally.current = self._inbox.shown(entry.source, entry.path)
+        acks += self._end_directories(sink, ends)
         if acks:
             self._inbox.reply(m.Acks(acks))
         if answers:
@@ -86,7 +97,7 @@ class Entrance:
             raise NotHvcopy("the peer sent a symbolic link, which was not asked for")
         if b"\0" in extra.target or any(b"\0" in name for name in extra.xattrs):
             raise NotHvcopy("the peer sent a link or an attribute with a NUL byte, which no system has")
-        if extra is m.NO_EXTRA or (plan.owner and plan.xattrs):
+        if (plan.owner and plan.xattrs) or (extra.uid is None and extra.gid is None and not extra.xattrs):
             return entry
         extra = replace(
             extra,
@@ -126,6 +137,19 @@ class Entrance:
         shown = self._inbox.shown(entry.source, entry.path)
         self._inbox.tally.fail(shown, code, reason)
         return [m.Ack(entry.id, m.FAILED, code, reason[:1000])]
+
+    def _end_directories(self, sink: Sink, ends: list[m.Entry]) -> list[m.Ack]:
+        acks: list[m.Ack] = []
+        done = 0
+        while done < len(ends):
+            with self._inbox.lanes.watchdog.own_work():
+                count = sink.end_directories(ends[done : done + ENDS])
+            self._inbox.tally.add(directories=count)
+            done += count
+            if not count:
+                acks += self._directory(sink, ends[done], None)
+                done += 1
+        return acks
 
     def _answer(self, sink: Sink, entry: m.Entry, reason: str | None) -> tuple[m.Answer, Expected | None]:
         if reason is not None:

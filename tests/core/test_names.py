@@ -248,3 +248,22 @@ def test_packs_are_written_and_read_by_such_handles(folder: int) -> None:
 def test_what_an_error_means_is_said_in_words() -> None:
     assert core.describe(errno.ENOENT) == os.strerror(errno.ENOENT)
     assert core.describe(errno.ECANCELED)
+
+
+def test_ends_of_directories_come_no_further_than_a_name_that_leads_elsewhere(folder: int) -> None:
+    core.make_directory_at(folder, b"old")
+    record = struct.pack(core.END_RECORD, 10**18, 0o777)
+    for name in (b"..", b".", b"a/b", b"old/.."):
+        names = [b"old", b"new", name, b"last"]
+        assert core.end_directories(struct.pack("<4i", *[folder] * 4), names, record * 4) == 2
+    for name in (b"old", b"new"):
+        found = core.open_at(folder, name, core.OPEN_DIRECTORY)
+        assert os.fstat(found).st_mtime_ns == 10**18
+        os.close(found)
+    with pytest.raises(FileNotFoundError):
+        core.open_at(folder, b"last", core.OPEN_DIRECTORY)
+    assert core.end_directories(struct.pack("<i", folder), [b""], record) == 1  # the folder itself
+    assert os.fstat(folder).st_mtime_ns == 10**18
+    assert core.end_directories(struct.pack("<2i", folder, -1), [b"old", b"old"], record * 2) == 1
+    with pytest.raises(ValueError, match="records"):
+        core.end_directories(struct.pack("<i", folder), [b"old"], record * 2)

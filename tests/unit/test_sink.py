@@ -138,6 +138,40 @@ def test_end_directory_where_something_else_stands_changes_nothing(root: Path, p
     assert (after.st_mode, after.st_mtime_ns) == (outside.st_mode, outside.st_mtime_ns)
 
 
+def end_all(sink: Sink, entries: list[m.Entry]) -> None:
+    """End all of them together, as far as that goes."""
+    while entries:
+        count = sink.end_directories(entries)
+        assert count > 0
+        entries = entries[count:]
+
+
+def test_directories_that_end_together_have_their_modes_and_times(root: Path) -> None:
+    (root / "a").mkdir()
+    (root / "a").chmod(0o2777)
+    paths = [b"a/b/c", b"a/b", *(b"d%d/e" % number for number in range(100)), *(b"d%d" % number for number in range(100)), b"a"]
+    end_all(Sink(plan(root)), [entry(m.DIRECTORY_END, path, mode=0o4751) for path in paths])
+    found = {path: (root / os.fsdecode(path)).stat() for path in paths}
+    assert {(stat.S_IMODE(one.st_mode), one.st_mtime_ns) for path, one in found.items() if path != b"a"} <= {
+        (0o751, TIME),
+        (0o2751, TIME),  # made in one that hands its group on
+    }
+    assert (stat.S_IMODE(found[b"a"].st_mode), found[b"a"].st_mtime_ns) == (0o2751, TIME)
+
+
+@pytest.mark.parametrize("path", [b"b", b"b/c", b"..", b"a/..", b"a/."])
+def test_directories_that_end_together_stop_before_what_leads_elsewhere(path: bytes, root: Path) -> None:
+    (root / "b").symlink_to("../outside")
+    before = [one.stat() for one in (root.parent, root.parent / "outside")]
+    sink = Sink(plan(root))
+    ends = [entry(m.DIRECTORY_END, one, mode=0o700) for one in (b"a", path, b"z")]
+    assert sink.end_directories(ends) == 1
+    assert sink.end_directories(ends[1:]) == 0
+    after = [one.stat() for one in (root.parent, root.parent / "outside")]
+    assert [(one.st_mode, one.st_mtime_ns) for one in after] == [(one.st_mode, one.st_mtime_ns) for one in before]
+    assert not (root / "z").exists()
+
+
 # ---- symbolic links
 
 

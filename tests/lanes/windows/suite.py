@@ -314,6 +314,8 @@ LEFT_OUT = {
         "test_end_directory_sets_mode_and_time": NO_MODES,
         "test_end_directory_makes_one_that_nothing_went_into": NO_MODES,
         "test_end_directory_where_something_else_stands_changes_nothing": WINE_FOLLOWS,
+        "test_directories_that_end_together_have_their_modes_and_times": NO_MODES,
+        "test_directories_that_end_together_stop_before_what_leads_elsewhere": WINE_FOLLOWS,
         "test_make_symlink": NO_LINKS,
         "test_standing_does_not_follow_links": WINE_FOLLOWS,
         "test_open_standing_does_not_follow_links": WINE_FOLLOWS,
