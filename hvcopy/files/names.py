@@ -35,6 +35,10 @@ _WINDOWS_SPECIAL = re.compile(r'[<>:"|?*\\]')
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[1-9¹²³])", re.IGNORECASE)
 _DRIVE = re.compile(rb"[A-Za-z]:")
 
+# For single paths, most of which are such: printable ASCII, and no part empty, "." or "..".
+_PART_OF_PATH = rb"(?!\.{1,2}(?:/|\Z))[ -.0-~]{1,%d}" % MAX_NAME
+_ORDINARY = re.compile(rb"%b(?:/%b){0,%d}" % (_PART_OF_PATH, _PART_OF_PATH, MAX_DEPTH - 1))
+
 # For whole batches: bytes that need no closer look, and what in the names, joined by zeros, does need one.
 _PLAIN = bytes(sorted({*range(0x20, 0x7F), *range(0x80, 0x100)} - set(b"/")))
 _PLAIN_WINDOWS = bytes(sorted({*range(0x20, 0x7F)} - set(b'/<>:"|?*\\$')))
@@ -75,6 +79,8 @@ def check_names(names: Sequence[bytes], *, windows: bool) -> dict[int, str]:
 
 def check_path(path: bytes, *, windows: bool) -> str | None:
     """Return why the relative path *path*, parts joined by ``/``, is unsafe here, or None when it is safe."""
+    if not windows and len(path) <= MAX_PATH and _ORDINARY.fullmatch(path) and _OWN not in path.lower():
+        return None
     if path.startswith(b"/"):
         return "the path is absolute"
     if windows and _DRIVE.match(path):
