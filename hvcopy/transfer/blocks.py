@@ -61,7 +61,8 @@ class BlockSender:
 
     def _announce(self, batch: list[Candidate]) -> None:
         with self._outbox.lanes.watchdog.own_work():
-            entries = [_with_sparseness(one) for one in batch]
+            dry = self._outbox.options.dry  # nothing is written, so nobody wants to know of holes
+            entries = [one.entry if dry else _with_sparseness(one) for one in batch]
         self._outbox.lanes.control.send(*m.in_batches(entries))
 
     def open(self, file: Outgoing) -> None:

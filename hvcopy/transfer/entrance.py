@@ -95,7 +95,7 @@ class Entrance:
         plan, extra = self._inbox.plan, entry.extra
         if entry.kind == m.SYMLINK and not plan.links:
             raise NotHvcopy("the peer sent a symbolic link, which was not asked for")
-        if b"\0" in extra.target or any(b"\0" in name for name in extra.xattrs):
+        if b"\0" in extra.target or (extra.xattrs and any(b"\0" in name for name in extra.xattrs)):
             raise NotHvcopy("the peer sent a link or an attribute with a NUL byte, which no system has")
         if (plan.owner and plan.xattrs) or (extra.uid is None and extra.gid is None and not extra.xattrs):
             return entry

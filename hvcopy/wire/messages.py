@@ -170,7 +170,8 @@ def in_batches(entries: Iterable[Entry]) -> Iterator[Entries]:
         extra = entry.extra
         own = 128 + len(entry.path) + len(extra.target) + len(extra.message)
         own += len(extra.to[1]) if extra.to else 0
-        own += sum(len(name) + len(value) + 16 for name, value in extra.xattrs.items())
+        if extra.xattrs:
+            own += sum(len(name) + len(value) + 16 for name, value in extra.xattrs.items())
         if batch and (weight + own > BATCH_BYTES or len(batch) >= MAX_LISTED):
             yield Entries(batch)
             batch, weight = [], 0
