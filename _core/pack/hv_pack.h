@@ -70,6 +70,7 @@ typedef struct {
     int flags;
     unsigned char *statuses;       /* count * HV_STATUS_SIZE */
 
+    int free_names;                /* learnt: names are not taken, so that looking at them first is in vain */
     int no_anonymous;              /* learnt: O_TMPFILE or linking from it does not work here */
     uint64_t salt, serial;         /* make temporary names */
     hv_new_file waiting[HV_SYNC_CHUNK];   /* HV_SYNC: written, waiting for the sync */

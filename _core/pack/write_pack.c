@@ -157,6 +157,19 @@ static int place(hv_write_pack *pack, hv_new_file *file)
     return err;
 }
 
+/* Whether the name is taken, which is looked at while names are: a copy done again finds nearly all of them so, and a new
+ * one pays for one look a pack. */
+static int stands(hv_write_pack *pack, const hv_new_file *file)
+{
+    hv_result found = {0, ENOENT};
+    if (!pack->free_names && !(pack->flags & HV_REPLACE))
+        found = hv_open_at(dirfd_of(pack, file), pack->entries.names[file->index], HV_ANY);
+    if (!found.err)
+        hv_close((int)found.value);
+    pack->free_names = found.err != 0;
+    return !found.err;
+}
+
 static int begin(hv_write_pack *pack, hv_new_file *file)
 {
     file->fd = -1;
@@ -165,6 +178,8 @@ static int begin(hv_write_pack *pack, hv_new_file *file)
         return EINVAL;
     if (dirfd_of(pack, file) < 0)
         return EBADF;   /* AT_FDCWD is not a directory handle */
+    if (stands(pack, file))
+        return EEXIST;
     int err = create(pack, file);
     if (!err)
         err = fill(pack, file);
@@ -193,6 +208,8 @@ static int place_or_rewrite(hv_write_pack *pack, hv_new_file *file)
 
 static void set_status(hv_write_pack *pack, size_t index, int status)
 {
+    if (status == EEXIST)
+        pack->free_names = 0;
     hv_put32(pack->statuses + index * HV_STATUS_SIZE, (uint32_t)status);
 }
 

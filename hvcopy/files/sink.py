@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from hvcopy import fileio
 from hvcopy.errors import LocalFailure
 from hvcopy.files import attributes, place, system
+from hvcopy.files.batch import PLACE, Batch, alike, descriptors, holds, stands
 from hvcopy.files.begun import Begun
 from hvcopy.files.confined import Directories, Handle, check_component, enter
 from hvcopy.files.names import check_names, collision_key
@@ -29,7 +30,6 @@ EXISTS = f"it exists already ({_TWINS + '; else ' if system.FOLDS_CASE else ''}s
 SENT_TWICE = "the same name was sent twice" + (f" ({_TWINS})" if system.FOLDS_CASE else "")
 A_DIRECTORY = "a directory stands there"
 SPECIAL = "a device, FIFO or socket stands there, which is never replaced"
-_PLACE = struct.Struct(fileio.PLACE_RECORD)
 _END = struct.Struct(fileio.END_RECORD)
 _ERRNO = struct.Struct("<i")
 FOLDERS = 64
@@ -180,7 +180,7 @@ class Sink:
             handles.append(itself or above)
             names.append(b"" if itself else name)
             records += _END.pack(entry.mtime, entry.mode & attributes.PLAIN_MODE)
-        return fileio.end_directories(_descriptors(handles), names, records)
+        return fileio.end_directories(descriptors(handles), names, records)
 
     def make_symlink(self, entry: Entry) -> int:
         """Recreate a symbolic link; returns SAME when it stands there already, SKIPPED for what is not older.  Raises OSError."""
@@ -266,7 +266,7 @@ class Sink:
 
         Raises PackStopped for what stops the whole copy.
         """
-        todo = _Batch(contents)
+        todo = Batch(contents)
         result = Packed()
         index = 0
         for group in groups:
@@ -282,7 +282,7 @@ class Sink:
         return result
 
     def _add_group(
-        self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed
+        self, todo: Batch, group: Group, records: list[tuple[int, ...]], start: int, result: Packed
     ) -> None:
         where, names = self._plan.path(group.source, group.directory), group.names
         if not self._plan.dirs[group.source]:  # the source itself, placed under the name decided here
@@ -309,7 +309,7 @@ class Sink:
 
     def _add_carefully(
         self,
-        todo: _Batch,
+        todo: Batch,
         group: Group,
         where: bytes,
         handle: Handle,
@@ -344,12 +344,12 @@ class Sink:
                 continue
             todo.take(record[0])
 
-    def _note_links(self, todo: _Batch, group: Group, records: list[tuple[int, ...]], start: int) -> None:
+    def _note_links(self, todo: Batch, group: Group, records: list[tuple[int, ...]], start: int) -> None:
         for position, record in enumerate(records):
             if record[5] & LINKED:
                 todo.linked[start + position] = _sent_as(group, position)
 
-    def _write_batch(self, todo: _Batch, result: Packed) -> None:
+    def _write_batch(self, todo: Batch, result: Packed) -> None:
         plan = self._plan
         flags = (
             (fileio.REPLACE if plan.replace else 0)
@@ -362,11 +362,13 @@ class Sink:
             with plan.lock:
                 plan.linkable.update(todo.linked[index] for index in todo.indexes if index in todo.linked)
             return
+        taken = [number for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)) if status == errno.EEXIST]
+        same_there = alike(todo, taken)
         for number, (status,) in enumerate(_ERRNO.iter_unpack(statuses)):
-            if status in NOTHING_NEW and not plan.replace and _stands(todo, number):
+            if status in NOTHING_NEW and not plan.replace and stands(todo, number):
                 status = errno.EEXIST
             try:
-                same = status == errno.EEXIST and _holds(todo, number)
+                same = number in same_there or (status == errno.EEXIST and holds(todo, number))
                 message = "" if same or not status else _why_not(todo, number, status, owner=plan.owner)
             except OSError as error:
                 same, message = False, not_compared(error)
@@ -386,72 +388,13 @@ class Sink:
         self._directories.forget()
 
 
-class _Batch:
-    """The files of one pack in the form the core takes: parallel arrays."""
-
-    def __init__(self, contents: memoryview) -> None:
-        self.contents = contents
-        self.handles: list[Handle] = []
-        self.names: list[bytes] = []
-        self.places = bytearray()
-        self.indexes: list[int] = []
-        self.linked: dict[int, tuple[int, bytes]] = {}
-        self._offset = 0
-
-    def take(self, size: int) -> None:
-        """Pass over *size* bytes of contents that are not written."""
-        self._offset += size
-
-    def add_all(
-        self, handle: Handle, names: Sequence[bytes], records: list[tuple[int, ...]], start: int, mode_bits: int
-    ) -> None:
-        """Add files that go into one directory; their contents follow in order."""
-        offset, places, pack = self._offset, self.places, _PLACE.pack
-        for size, mtime, mode, uid, gid, _, _ in records:
-            places += pack(offset, size, mtime, mode & mode_bits, uid, gid, 0)
-            offset += size
-        self._offset = offset
-        self.names += names
-        self.handles += [handle] * len(records)
-        self.indexes += range(start, start + len(records))
-
-    def dirfds(self) -> bytes:
-        """Return the directories' descriptors, one a file."""
-        return _descriptors(self.handles)
-
-
-def _descriptors(handles: list[Handle]) -> bytes:
-    return struct.pack(f"<{len(handles)}i", *[handle.fd for handle in handles])
-
-
-def _stands(todo: _Batch, number: int) -> bool:
-    """Say whether something is seen to stand there."""
-    with contextlib.suppress(OSError):
-        return place.found(todo.handles[number], todo.names[number]) is not None
-    return False
-
-
-def _holds(todo: _Batch, number: int) -> bool:
-    """Say whether the file that stands there has just these contents; what is no file has not.  Raises OSError."""
-    found = place.found(todo.handles[number], todo.names[number])
-    if not found or not stat.S_ISREG(found.st_mode):
-        return False
-    offset, size, *_ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
-    work = bytearray(size + 1)
-    fd = system.open_file(todo.handles[number].fd, todo.names[number])
-    try:
-        return fileio.read_at(fd, work, 0) == size and work[:size] == todo.contents[offset : offset + size]
-    finally:
-        os.close(fd)
-
-
-def _why_not(todo: _Batch, number: int, status: int, *, owner: bool) -> str:
+def _why_not(todo: Batch, number: int, status: int, *, owner: bool) -> str:
     """Return why a file was not created, in words that say what helps; *owner* says that it was to have its owner."""
     if status == errno.EEXIST:
         found = place.found(todo.handles[number], todo.names[number])
         return (found and stays(found)) or EXISTS
     if owner and status in (errno.EPERM, errno.ENOSYS):  # of all that is done with a new file only chown(2) ends so
-        *_, uid, gid, _ = _PLACE.unpack_from(todo.places, number * _PLACE.size)
+        *_, uid, gid, _ = PLACE.unpack_from(todo.places, number * PLACE.size)
         return attributes.not_kept(f"its owner {uid}:{gid}", fileio.describe(status))
     return A_DIRECTORY if status == errno.EISDIR else not_written(fileio.describe(status))
 

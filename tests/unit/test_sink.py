@@ -424,6 +424,22 @@ def test_write_pack_under_overwrite_replaces_files_and_links_themselves(root: Pa
     assert (root.parent / "outside" / "victim").read_bytes() == b"mine"
 
 
+def test_write_pack_tells_of_each_name_that_is_taken_whether_it_is_the_same(root: Path) -> None:
+    there = {"same": b"abc", "other": b"abx", "longer": b"abcd", "shorter": b"ab", "large": bytes(100_000), "empty": b""}
+    for name, data in there.items():
+        (root / name).write_bytes(data)
+    (root / "link").symlink_to("same")
+    (root / "folder").mkdir()
+    sent = [(b"new", b"abc"), *((os.fsencode(name), b"abc") for name in there), (b"empty", b""), (b"link", b"abc")]
+    sent += [(b"folder", b""), (b"same", b"abc"), (b"last", b"abc")]
+    result = put(Sink(plan(root)), (group(*sent), b"".join(data for _, data in sent)))
+    assert (result.files, result.same) == (2, 3)
+    assert sorted(sent[index][0] for index, _, _ in result.failures) == sorted(
+        [b"other", b"longer", b"shorter", b"large", b"empty", b"link", b"folder"]
+    )
+    assert {name: (root / name).read_bytes() for name in there} == there
+
+
 def test_write_pack_under_overwrite_never_replaces_a_directory(root: Path) -> None:
     (root / "a").mkdir()
     result = put(Sink(plan(root, OVERWRITE)), (group((b"a", b"new")), b"new"))

@@ -315,6 +315,7 @@ LEFT_OUT = {
         "test_end_directory_makes_one_that_nothing_went_into": NO_MODES,
         "test_end_directory_where_something_else_stands_changes_nothing": WINE_FOLLOWS,
         "test_directories_that_end_together_have_their_modes_and_times": NO_MODES,
+        "test_write_pack_tells_of_each_name_that_is_taken_whether_it_is_the_same": NO_LINKS,
         "test_directories_that_end_together_stop_before_what_leads_elsewhere": WINE_FOLLOWS,
         "test_make_symlink": NO_LINKS,
         "test_standing_does_not_follow_links": WINE_FOLLOWS,
