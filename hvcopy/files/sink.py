@@ -128,9 +128,9 @@ class Sink:
         return self._directories.get(path, create=True)
 
     def end(self) -> None:
-        """Everything has come, and nothing failed.  Raises OSError."""
+        """Everything has come and was written, and nothing failed.  Raises OSError."""
         begun = self._plan.begun
-        if begun and self._noted:
+        if begun:
             begun.remove(self._directories.get(begun.folder))
 
     def make_directory(self, entry: Entry) -> None:

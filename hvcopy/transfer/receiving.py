@@ -110,7 +110,7 @@ class Receiving:
             durability = "synced"
         tally = self._inbox.tally
         tally.durability = durability
-        if not tally.failed:
+        if not (tally.failed or self._inbox.dry):
             lane.sink.end()
         result = m.Result(tally.files, tally.bytes, tally.failed, durability)
         with self._lanes.changed:  # first, since a quick sender closes its lanes as soon as it has the result

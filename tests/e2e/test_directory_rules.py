@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import Server, run
 
-from e2e.trees import leftovers, picture, plant
+from e2e.trees import leftovers, noise, picture, plant
 
 SOURCES: dict[str, bytes | None] = {
     "file": b"file",
@@ -129,6 +129,18 @@ def test_the_same_command_goes_on_with_a_directory_of_which_something_failed(pul
     assert done.code == 0, done.err
     assert picture(server.root / "new") == picture(server.root / "d")
     assert not leftovers(server.root)
+
+
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+def test_nothing_is_noted_any_more_when_all_is_found_to_be_there(pull: bool, server: Server) -> None:
+    plant(server.root, {"d/large": noise(300_000), "d/.hvcopy-own": b"refused"})
+    command = ["cp", "-r", *ends(server, "d", "new", pull=pull)]
+    assert run(*command).code == 11
+    assert leftovers(server.root / "new") == []
+    assert len(leftovers(server.root)) == 2
+    (server.root / "d/.hvcopy-own").unlink()
+    assert run(*command).code == 0
+    assert leftovers(server.root) == []
 
 
 @pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
