@@ -109,11 +109,6 @@ def mute(fd: int) -> None:
     os.close(null)
 
 
-def _do_not_wait_for_readers() -> None:
-    """Give standard error a while from now on: a program that started this one may read it only at its end."""
-    signals.set_alarm(INTERRUPT_SECONDS, lambda: mute(STDERR))
-
-
 class Command:
     """One run of one command: its options for output, its tally, its report."""
 
@@ -202,13 +197,9 @@ class Command:
             error = caught
         except KeyboardInterrupt:
             signals.forget()
-            _do_not_wait_for_readers()
             error = None if self.stops_cleanly else Interrupted("interrupted")
-        try:
-            with signals.raising():  # standard output may be full
-                self._end(error)
-        finally:
-            signals.set_alarm(0.0)
+        with signals.raising():  # standard output may be full
+            self._end(error)
 
     def interruptible(self, interrupt: Callable[[BaseException], None]) -> None:
         """Say how to end the work that is under way now; it is ended at once when a signal has come before."""
@@ -261,11 +252,9 @@ class Command:
                 programs.end_all()
             with signals.raising():
                 done.acquire(timeout=INTERRUPT_SECONDS)
-            _do_not_wait_for_readers()
             raise
         finally:
-            with signals.raising():
-                self._show(last=True)
+            self._show(last=True)
         if outcome:
             raise outcome[0]
 

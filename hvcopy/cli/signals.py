@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 _noted = False
@@ -44,13 +44,6 @@ def forget() -> None:
     """What was noted has been dealt with."""
     global _noted
     _noted = False
-
-
-def set_alarm(seconds: float, ring: Callable[[], None] = lambda: None) -> None:
-    """Call *ring* once in *seconds*, amid whatever this thread then waits for, which goes on; never for 0.  Not on Windows."""
-    if sys.platform != "win32":
-        signal.signal(signal.SIGALRM, lambda number, frame: ring())
-        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 @contextlib.contextmanager
