@@ -46,6 +46,10 @@ if sys.platform == "win32":
         """Wait until there is something to read before the end of *fd*: nobody knows."""
         return False
 
+    def takes_line(fd: int) -> bool:
+        """Say whether a line can be written without waiting for a reader: nobody knows."""
+        return True
+
     def new_twin() -> tuple[int, int]:
         """Make a pipe of PIPE_SIZE that nothing waits for.  Always OSError: nothing moves by reference here."""
         raise PermissionError
@@ -118,6 +122,12 @@ else:
         poller = select.poll()
         poller.register(fd, select.POLLIN)
         return bool(poller.poll(int(seconds * 1000))) and waiting_in(fd) > 0
+
+    def takes_line(fd: int) -> bool:
+        """Say whether a line, of up to 4 KiB, can be written without waiting for a reader (pipe(7): PIPE_BUF), or fails."""
+        poller = select.poll()
+        poller.register(fd, select.POLLOUT)
+        return bool(poller.poll(0))
 
     def new_twin() -> tuple[int, int]:
         """Make a pipe of PIPE_SIZE that nothing waits for.  Raises OSError."""

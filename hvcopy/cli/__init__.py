@@ -15,7 +15,7 @@ from hvcopy.cli import signals
 
 GARBAGE_THRESHOLD = 20_000
 """Allocations between two looks for cycles: a transfer makes many small objects and hardly a cycle."""
-STDERR = 2
+STDOUT, STDERR = 1, 2
 NOT_FLUSHED = 120
 """What Python itself exits with when standard output does not take what was left for it."""
 INTERRUPTED = 130
@@ -48,7 +48,8 @@ def run() -> int:
         _have_stderr()
         _say_anything()
         _start()
-    except KeyboardInterrupt:  # before the command looks after its own
+    except KeyboardInterrupt:  # before the command looks after its own, or after: while it waited for a reader
+        _let_go_of_readers()
         with contextlib.suppress(OSError):
             print("hvcopy: interrupted", file=sys.stderr, flush=True)
         return INTERRUPTED
@@ -74,7 +75,7 @@ def _run(app: Callable[[], None]) -> None:
     try:
         app()
     except OSError as error:
-        from hvcopy.cli.running import STDOUT, mute, no_output, say
+        from hvcopy.cli.running import mute, no_output, say
 
         usage = getattr(error.__context__, "exit_code", None)  # what could not be told was one, on stderr
         if usage:
@@ -88,6 +89,15 @@ def _run(app: Callable[[], None]) -> None:
         if sys.stdout is output:
             raise
         sys.exit(0)  # typer's answer to a reader that has left, which changes no outcome
+
+
+def _let_go_of_readers() -> None:
+    """Wait for nobody to read what is still in a buffer."""
+    from hvcopy.descriptors import lead_to_null, takes_line
+
+    for fd in (STDOUT, STDERR):
+        if not takes_line(fd):
+            lead_to_null(fd)
 
 
 def _say_anything() -> None:

@@ -204,11 +204,11 @@ def answer(
 
     Raises HvcopyError; blocks.
     """
-    log = ServerLog(verbose=False, quiet=command.quiet)
+    log = ServerLog(command, verbose=False)
 
     def measured(peer: str, outcome: Outcome) -> None:
         if verbose or (wishes.raw and not command.quiet):
-            say(f"hvcopy: {printable(peer)}: {words.served(outcome)}")
+            command.log(f"hvcopy: {printable(peer)}: {words.served(outcome)}")
 
     with listen(address, buffer=wishes.buffer, timeout=timeout) as listener:
         server: RawServer | BenchServer

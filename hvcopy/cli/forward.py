@@ -79,7 +79,7 @@ def forward(
                 idle=idle,
                 limit=max_connections,
                 buffer=size,
-                events=ForwardLog(verbose=verbose, quiet=quiet),
+                events=ForwardLog(command, verbose=verbose),
             )
             command.interruptible(lambda error: forwarder.stop())
             if not quiet:

@@ -121,7 +121,7 @@ def _listening(
 
     def refused(peer: str, error: HvcopyError) -> None:
         if not command.quiet:
-            say(f"hvcopy: {printable(said_of(peer, error.message))}")
+            command.log(f"hvcopy: {printable(said_of(peer, error.message))}")
 
     with listen(where, buffer=buffer, timeout=timeout) as listener:
         if not command.quiet:
@@ -173,17 +173,23 @@ def _tell(
     as_json: bool,
     digest: bool,
 ) -> None:
-    from hvcopy.cli.running import say, show, show_json
+    from json import dumps
+
+    from hvcopy.cli.running import show
     from hvcopy.errors import printable
 
     if failure:
-        say(f"hvcopy: {printable(failure.message)}")
+        command.log(f"hvcopy: {printable(failure.message)}")
     elif not command.quiet:
-        say(f"hvcopy: {peer}: {command.report.summary(tally, seconds)}")
-    for line in _digests(tally) if digest and not (failure or as_json) else []:
-        show(line, command.results_to)
+        command.log(f"hvcopy: {peer}: {command.report.summary(tally, seconds)}")
+    results = _digests(tally) if digest and not (failure or as_json) else []
     if as_json:
-        show_json(command.report.json(tally, seconds, failure), command.results_to)
+        results = [dumps(command.report.json(tally, seconds, failure))]
+    for line in results:
+        if command.results_to is sys.stderr:
+            command.log(line)
+        else:
+            show(line)
 
 
 def _digests(tally: StreamTally) -> list[str]:

@@ -99,7 +99,7 @@ def recv(
                 served,
                 admission,
                 timeout=patience,
-                events=Once(verbose=verbose, quiet=quiet),
+                events=Once(command, verbose=verbose),
                 once=True,
                 kinds=frozenset({"push"}),
             )

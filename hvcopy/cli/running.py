@@ -9,11 +9,13 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from hvcopy import threads
 from hvcopy.cli import signals
+from hvcopy.descriptors import takes_line
 from hvcopy.errors import (
     BadUsage,
     ConnectionLost,
@@ -37,7 +39,7 @@ TICK = 0.1
 INTERRUPT_SECONDS = 2.0
 STDOUT, STDERR = 1, 2
 MOST_LATER = 10_000
-"""Lines kept while standard error takes none; skipped entries beyond are counted, failed ones are all told."""
+"""Lines kept while standard error takes none; those beyond are counted, but of failed entries, which are all told."""
 
 
 def _allow_many_files() -> None:
@@ -102,6 +104,10 @@ def _not_of_this_locale(error: UnicodeEncodeError) -> Exception:
     )
 
 
+def _line(path: bytes, message: str) -> str:
+    return f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}"
+
+
 def mute(fd: int) -> None:
     """Lead a standard descriptor nowhere: what is left in its buffer must not fail again as the interpreter ends."""
     null = os.open(os.devnull, os.O_WRONLY)
@@ -132,7 +138,7 @@ class Command:
         self._kind = "none" if quiet else progress
         self._progress: Progress | None = None
         self._lock = threading.Lock()
-        self._said: list[str] = []
+        self._said: deque[str] = deque()
         self._unsaid = 0
         self._start = time.monotonic()
 
@@ -144,32 +150,45 @@ class Command:
     def failed(self, path: bytes, code: int, message: str) -> None:
         """Tell of a failed entry; called from the transfer's threads."""
         self.report.add_failure(path, code, message)
-        self._later(path, message)
+        self._later(_line(path, message))
 
     def noted(self, path: bytes, message: str) -> None:
         """Tell of a skipped entry; called from the transfer's threads."""
-        if self.quiet:
-            return
-        self._later(path, message, at_most=MOST_LATER)
+        if not self.quiet:
+            self.log(_line(path, message))
 
-    def _later(self, path: bytes, message: str, *, at_most: float = math.inf) -> None:
-        line = f"hvcopy: {printable(path)}: {message}" if path else f"hvcopy: {message}"
+    def log(self, line: str) -> None:
+        """Tell of what goes on, soon, from any thread: whoever serves others must not wait for the reader of standard error."""
+        self._later(line, at_most=MOST_LATER)
+
+    def _later(self, line: str, *, at_most: float = math.inf) -> None:
         with self._lock:
             if len(self._said) < at_most:
                 self._said.append(line)
             else:
                 self._unsaid += 1
 
-    def _flush(self) -> None:
+    def _flush(self, *, last: bool = False) -> None:
+        """Print what is to be told, as far as standard error takes it at once; with *last* all of it."""
+        if self._said and self._progress:
+            self._progress.clear()
+        for _ in range(len(self._said)):
+            self._let_go_of_reader()
+            if not (last or takes_line(STDERR)):
+                return
+            say(self._said.popleft())
         with self._lock:
-            lines, self._said = self._said, []
-            unsaid, self._unsaid = self._unsaid, 0
+            unsaid, self._unsaid = (0, self._unsaid) if self._said else (self._unsaid, 0)
         if unsaid:
-            lines.append(f"hvcopy: and {unsaid} more were skipped: standard error took no more lines")
-        if lines:
-            if self._progress:
-                self._progress.clear()
-            say("\n".join(lines))
+            say(f"hvcopy: and {unsaid} more lines are left out: standard error took no more")
+        self._let_go_of_reader()
+
+    def _let_go_of_reader(self) -> None:
+        """Once interrupted, wait for nobody to read standard error any more."""
+        if not takes_line(STDERR):
+            signals.check()
+            if self.interrupted:
+                mute(STDERR)
 
     def run(self, work: Callable[[], None], *, here: bool = False) -> NoReturn:
         """Do *work* and exit the process with the status its outcome deserves.
@@ -197,6 +216,7 @@ class Command:
             error = caught
         except KeyboardInterrupt:
             signals.forget()
+            self.interrupted = True
             error = None if self.stops_cleanly else Interrupted("interrupted")
         with signals.raising():  # standard output may be full
             self._end(error)
@@ -254,13 +274,14 @@ class Command:
                 done.acquire(timeout=INTERRUPT_SECONDS)
             raise
         finally:
-            self._show(last=True)
+            with signals.raising():
+                self._show(last=True)
         if outcome:
             raise outcome[0]
 
     def _show(self, *, last: bool = False) -> None:
-        self._flush()
-        if not self._progress:
+        self._flush(last=last)
+        if not (self._progress and (last or takes_line(STDERR))):
             return
         try:
             self._progress.tick()
@@ -279,7 +300,7 @@ class Command:
 
     def _tell(self, error: HvcopyError | None) -> None:
         seconds = time.monotonic() - (self.tally.started or self._start)
-        self._flush()
+        self._flush(last=True)
         if self.epilogue:
             self.epilogue(error)
         if self.told:

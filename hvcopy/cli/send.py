@@ -106,7 +106,7 @@ def send(
                 admission,
                 timeout=patience,
                 lanes=lanes,
-                on_refused=ServerLog(verbose=verbose, quiet=quiet).failed,
+                on_refused=ServerLog(command, verbose=verbose).failed,
             )
             command.interruptible(lambda error: ear.close())
             if not quiet:

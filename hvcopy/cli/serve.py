@@ -52,7 +52,7 @@ def serve(
             sync=not no_fsync,
             timeout=arguments.timeout_seconds(timeout),
             buffer=arguments.size(buffer),
-            events=ServerLog(verbose=verbose, quiet=quiet),
+            events=ServerLog(command, verbose=verbose),
         )
         with server.listener as listener:
             command.interruptible(lambda error: server.stop())

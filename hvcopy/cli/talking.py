@@ -30,6 +30,7 @@ class Talks:
     """Joins connections of *address* to standard input and output until the command is interrupted."""
 
     def __init__(self, command: Command, address: Address, stdio: Stdio, habits: Habits, *, verbose: bool) -> None:
+        self._command = command
         self._address = address
         self._stdio = stdio
         self._habits = habits
@@ -61,7 +62,7 @@ class Talks:
         try:
             admission.check(channel)
         except HvcopyError as error:
-            say(f"hvcopy: {printable(channel.peer)}: {printable(error.message)}")
+            self._command.log(f"hvcopy: {printable(channel.peer)}: {printable(error.message)}")
             channel.abort()
             return False
         return True
@@ -72,19 +73,19 @@ class Talks:
         except (LocalFailure, ReaderGone, Interrupted):
             raise
         except HvcopyError as error:
-            say(f"hvcopy: {printable(error.message)}")
+            self._command.log(f"hvcopy: {printable(error.message)}")
 
     def _talk(self, channel: Channel) -> None:
         self._cancellation.watch(channel)
         if self._verbose:
-            say(f"hvcopy: connected to {printable(channel.peer)}, window {channel.window} bytes")
+            self._command.log(f"hvcopy: connected to {printable(channel.peer)}, window {channel.window} bytes")
         try:
             Conversation(channel, self._stdio, self._habits).run()
         finally:
             channel.close()
             if self._verbose:
                 moved = f"{channel.sent.moved} bytes sent, {channel.received.moved} received"
-                say(f"hvcopy: {printable(channel.peer)}: {moved}")
+                self._command.log(f"hvcopy: {printable(channel.peer)}: {moved}")
 
 
 def _call(address: Address, *, wait: float, timeout: float, buffer: int | None, cancellation: Cancellation) -> Channel:

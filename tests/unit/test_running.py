@@ -125,7 +125,7 @@ def test_skipped_entries_that_nobody_reads_of_are_counted_and_failed_ones_all_to
         command.run(work, here=True)
     err = capsys.readouterr().err
     assert err.count("broken") == 9
-    noted, unsaid = err.count("left out"), re.search(r"and (\d) more were skipped", err)
+    noted, unsaid = err.count(": left out"), re.search(r"and (\d) more lines are left out", err)
     assert unsaid
     assert noted + int(unsaid[1]) == 5
 

@@ -93,6 +93,7 @@ COMMANDS_LEFT_OUT = {
     "forward_ssh": "sshd runs an hvcopy of this machine",
     "local_failures": "file systems that are mounted small or read-only for one process",
     "nc_parity": "it compares with nc, socat and ncat, which are Linux programs on unix sockets",
+    "unread_messages": "on Windows nothing says whether a pipe takes more",
     "open_stream": "the library's calls are made by the test itself, on this machine; test_windows.py has some over there",
 }
 """By the name of a file in tests/e2e."""
