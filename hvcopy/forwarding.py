@@ -23,7 +23,8 @@ MAX_CONNECTIONS = 64
 STOP_SECONDS = 3.0
 GRACE = 5.0
 """Seconds without a byte that a target has to go on after its client's end, where its transport cannot half-close: it
-cannot be told that nothing more comes, and would be kept for ever."""
+cannot be told that nothing more comes, and would be kept for ever.  And to take what a client that has gone had sent: a
+target that waits until its answer is read would wait for ever."""
 
 
 LOOK = 1.0
@@ -60,6 +61,8 @@ class Join:
         self._grace = grace
         self._ended = False
         """The client's end was passed on, as well as that could be done."""
+        self._left = False
+        """The client was gone when something was to be sent to it; what it had sent before may still be delivered."""
 
     def cancel(self) -> None:
         """End ``run`` within 200 ms."""
@@ -97,6 +100,7 @@ class Join:
                 if one.broke_off:
                     return failure
                 if not one.delivered:  # whoever takes no more may still have something to say
+                    self._left = one is back and closed_wholly(self._client)
                     continue
                 if failure:  # a reset is told once, to whichever direction saw it first: this end may be no end
                     return failure
@@ -116,6 +120,8 @@ class Join:
 
     def _move(self, going: list[Direction]) -> bool:
         """Relay until a direction is over.  False when there is nobody any more for whom to go on."""
+        if self._left:
+            return self._deliver(going)
         if not self._ended:
             return relay(going, idle=self._idle)
         limit = self._idle if self._grace is None else self._grace
@@ -140,6 +146,17 @@ class Join:
                 if graced:
                     return False
                 raise TimedOut(f"{self._client.peer} and {self._target.peer}: nothing moved for {limit:g} s")
+
+
+    def _deliver(self, going: list[Direction]) -> bool:
+        """Relay what a client that has gone had sent, as long as its target takes it."""
+        limit = GRACE if self._idle is None else min(GRACE, self._idle)
+        try:
+            return relay(going, idle=limit)
+        except TimedOut:
+            raise ConnectionLost(
+                f"{self._client.peer}: it left, and {self._target.peer} took nothing more of what it had sent for {limit:g} s"
+            ) from None
 
 
 @dataclass

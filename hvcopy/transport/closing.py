@@ -64,8 +64,9 @@ def has_left(channel: Channel) -> bool:
 
 
 def _hung_up(sock: socket.socket) -> bool:
-    """True for a unix socket whose peer has closed, of which poll(2) says POLLHUP (net/unix/af_unix.c unix_poll)."""
-    if sys.platform == "win32" or sock.family != socket.AF_UNIX:
+    """True for a unix socket whose peer has closed, and a TCP connection that was reset, of which poll(2) says POLLHUP
+    (net/unix/af_unix.c unix_poll, net/ipv4/tcp.c tcp_poll); and when this end has ended its direction, too."""
+    if sys.platform == "win32" or sock.family not in (socket.AF_UNIX, *_TABLES):
         return False
     else:
         poller = select.poll()

@@ -132,6 +132,22 @@ def test_a_tcp_client_that_has_only_ended_is_waited_for(
     assert joined.over() is None
 
 
+def test_a_client_that_has_gone_is_not_kept_by_a_target_that_waits_until_its_answer_is_read(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setattr("hvcopy.forwarding.GRACE", 0.3)
+    joined = Joined(stack, family)
+    for end in (joined.client, joined.target):  # each sends and does not read: an echo whose client has died
+        end.setblocking(False)
+        while select.select([], [end], [], 0.5)[1]:
+            with contextlib.suppress(BlockingIOError):
+                end.send(bytes(1 << 16))
+    joined.client.close()
+    failure = joined.over()
+    assert isinstance(failure, ConnectionLost)
+    assert "took nothing more" in failure.message
+
+
 def test_silence_after_the_end_is_told_in_the_words_of_the_option(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.05)
     joined = Joined(stack, "tcp", idle=0.22)
