@@ -57,8 +57,9 @@ def say(text: str) -> None:
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except OSError:
-        mute(STDERR)
+    except OSError as error:
+        if not make_room(error.errno):  # whoever serves for months may have room for its log again
+            mute(STDERR)
 
 
 def show(text: str, file: TextIO | None = None) -> None:
@@ -296,6 +297,10 @@ class Command:
         except LocalFailure as failure:
             say(f"hvcopy: {failure.message}\n  {failure.hint}")
             error = failure
+        try:
+            sys.stderr.flush()
+        except OSError:
+            mute(STDERR)
         sys.exit(error.exit_code if error else self.tally.exit_code)
 
     def _tell(self, error: HvcopyError | None) -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, Finished, Running, Server, run, serving
+from commands import PATIENCE, Finished, Running, Server, eventually, run, serving
 
 from e2e.boxes import powerless, read_only_disk, seen_by, small_disk, without_proc
 from e2e.trees import KIB, MIB, leftovers, noise, picture, plant, resumable, write
@@ -65,6 +65,20 @@ def test_a_full_disk_leaves_no_key_and_the_same_command_makes_one_when_there_is_
     assert failed == f"hvcopy: {disk}/k: No space left on device"
     assert "make room" in hint
     assert "wrote a new key" in again[-1]
+
+
+def test_a_log_goes_on_when_its_full_disk_has_room_again(tmp_path: Path, root: Path, processes: ExitStack) -> None:
+    disk, address = tmp_path / "disk", f"unix:{tmp_path}/s"
+    disk.mkdir()
+    script = f'head -c 4096 /dev/zero >{disk}/full; head -c 4096 /dev/zero >{disk}/log; exec "$@" 2>>{disk}/log'
+    box = [*small_disk(disk, "8k"), "sh", "-c", script, "sh"]
+    server = processes.enter_context(Running("serve", address, "--root", root, "--read-only", prefix=box))
+    there = seen_by(server.pid, disk)
+    assert run("ls", address, "--wait", "20").code == 0
+    assert (there / "log").stat().st_size == 4096
+    (there / "full").unlink()
+    assert run("cp", __file__, f"{address}:x").code == 9
+    eventually(lambda: b"read-only" in (there / "log").read_bytes(), what="what the server tells")
 
 
 def test_a_full_disk_of_the_puller_is_10_and_goes_on_where_there_is_room(
