@@ -182,7 +182,8 @@ class Command:
             unsaid, self._unsaid = (0, self._unsaid) if self._said else (self._unsaid, 0)
         if unsaid:
             say(f"hvcopy: and {unsaid} more lines are left out: standard error took no more")
-        self._let_go_of_reader()
+        if last:
+            self._let_go_of_reader()
 
     def _let_go_of_reader(self) -> None:
         """Once interrupted, wait for nobody to read standard error any more."""
@@ -282,7 +283,7 @@ class Command:
 
     def _show(self, *, last: bool = False) -> None:
         self._flush(last=last)
-        if not (self._progress and (last or takes_line(STDERR))):
+        if not self._progress or self._kind == "none" or not (last or takes_line(STDERR)):
             return
         try:
             self._progress.tick()
