@@ -124,10 +124,16 @@ else:
         return bool(poller.poll(int(seconds * 1000))) and waiting_in(fd) > 0
 
     def takes_line(fd: int) -> bool:
-        """Say whether a line, of up to 4 KiB, can be written without waiting for a reader (pipe(7): PIPE_BUF), or fails."""
+        """Say whether a line, of up to 4 KiB, can be written without waiting for a reader (pipe(7): PIPE_BUF), or fails.
+
+        So it is said of what cannot be asked, for want of memory or descriptors.
+        """
         poller = select.poll()
         poller.register(fd, select.POLLOUT)
-        return bool(poller.poll(0))
+        try:
+            return bool(poller.poll(0))
+        except OSError:
+            return True
 
     def new_twin() -> tuple[int, int]:
         """Make a pipe of PIPE_SIZE that nothing waits for.  Raises OSError."""
