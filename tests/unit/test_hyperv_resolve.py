@@ -10,7 +10,7 @@ import pytest
 
 from hvcopy.address import HypervAddress, parse_address, port_to_service
 from hvcopy.channel import Channel
-from hvcopy.errors import BadUsage, NobodyListens
+from hvcopy.errors import BadUsage, LocalFailure, NobodyListens
 from hvcopy.transport import pinned
 from hvcopy.transport.hyperv import machines
 from hvcopy.transport.hyperv.resolve import Lookups, Target, resolve
@@ -125,6 +125,24 @@ def test_what_is_unknown_or_ambiguous_is_refused_and_never_guessed(
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (ONE[:-1], "One has 8-4-4-4-12 hexadecimal digits; else "),
+        (ONE.replace("-", ""), f"That is written {ONE}; else "),
+        ("web", ""),
+    ],
+)
+def test_who_meant_a_guid_is_told_how_one_is_written_though_nobody_tells_the_vms(name: str, said: str) -> None:
+    def untold(name: str) -> Sequence[str]:
+        raise LocalFailure("PowerShell answered nothing", hint="see what it says")
+
+    lookups = Lookups(vms=untold, wsl=_wsl, services=lambda name: [])
+    with pytest.raises(LocalFailure) as caught:
+        resolve(HypervAddress(name, "5"), lookups, listening=False)
+    assert caught.value.hint == (f"was it to be a GUID? {said}" if said else "") + "see what it says"
 
 
 def test_many_twins_are_not_all_printed() -> None:

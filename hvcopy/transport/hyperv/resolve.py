@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from hvcopy.address import HypervAddress, no_service, port_to_service, service_to_port, with_dashes
-from hvcopy.errors import BadUsage, HvcopyError, printable
+from hvcopy.errors import BadUsage, HvcopyError, LocalFailure, NotAllowed, TimedOut, printable
 from hvcopy.transport.hyperv import machines
 
 
@@ -72,7 +72,13 @@ def _vm(address: HypervAddress, lookups: Lookups, *, listening: bool) -> uuid.UU
         return machines.BY_NAME[text]
     if text == "wsl":
         return uuid.UUID(lookups.wsl())
-    return _the_only(address, "VM", text, lookups.vms(text), "hvcopy vms")
+    try:
+        found = lookups.vms(text)
+    except (LocalFailure, NotAllowed, TimedOut) as error:
+        if meant := _guid_meant(text):
+            error.hint = f"{meant}; else {error.hint}"
+        raise
+    return _the_only(address, "VM", text, found, "hvcopy vms")
 
 
 def _service(address: HypervAddress, lookups: Lookups) -> uuid.UUID:
@@ -94,13 +100,17 @@ def _the_only(address: HypervAddress, what: str, name: str, found: Sequence[str]
     if guids:
         ids = " or ".join(str(guid) for guid in guids[:4]) + (" or another" if len(guids) > 4 else "")
         raise BadUsage(f"{address}: there are {len(guids)} {what}s of the name '{shown}'", hint=f"give its id: {ids}")
-    dashed = with_dashes(name)
-    if dashed:
-        hint = f"was it to be a GUID? That is written {dashed}; {command} lists what there is"
-    elif machines.looks_like_guid(name):
-        hint = f"was it to be a GUID? One has 8-4-4-4-12 hexadecimal digits; {command} lists what there is"
+    if meant := _guid_meant(name):
+        hint = f"{meant}; {command} lists what there is"
     elif what == "VM":
         hint = f"{command} lists the VMs; an administrator or a member of \"Hyper-V Administrators\" sees all"
     else:
         hint = f"{command} lists the services; a port needs no name: hyperv:{printable(address.vm)}:18518"
     raise BadUsage(f"{address}: no {what} here has the name '{shown}'", hint=hint)
+
+
+def _guid_meant(name: str) -> str:
+    """What to say of a *name* by which somebody may have meant a GUID; empty for others."""
+    if dashed := with_dashes(name):
+        return f"was it to be a GUID? That is written {dashed}"
+    return "was it to be a GUID? One has 8-4-4-4-12 hexadecimal digits" if machines.looks_like_guid(name) else ""
