@@ -75,6 +75,7 @@ def register(
     hvcopy service register 18518
 
     Then: hvcopy serve hyperv:children:18518 here, vsock:host:18518 in a guest.
+    Needed only where the host listens, not where the guest does.
     """
 
     def work(command: Command, facts: dict[str, object]) -> None:
