@@ -125,6 +125,20 @@ def test_other_hypervisors_have_other_transports(tmp_path: Path, module: str, de
     assert (one.state, one.fix) == ("fail", f"sudo modprobe {module}")
 
 
+@pytest.mark.parametrize(
+    ("take", "option"), [(_hyper_v, "CONFIG_HYPERV_VSOCKETS"), (_vmware, "CONFIG_VMWARE_VMCI_VSOCKETS")]
+)
+def test_what_the_kernel_of_a_guest_was_built_without_is_named(
+    tmp_path: Path, take: Callable[[Root], None], option: str
+) -> None:
+    root = guest(tmp_path)
+    take(root)
+    root.modules("kernel/net/vmw_vsock/vsock.ko")
+    root.config(f"CONFIG_VSOCKETS=m\n# {option} is not set\n")
+    one = look(root)["vsock.to-host"]
+    assert (one.state, "absent" in one.what, f"a kernel with {option}=m" in one.fix) == ("fail", True, True), one
+
+
 def test_wsl_1_has_none_of_it(tmp_path: Path) -> None:
     root = guest(tmp_path)
     root.file("proc/sys/kernel/osrelease", "4.4.0-22621-Microsoft")

@@ -211,6 +211,9 @@ def test_without_rights_the_elevated_command_is_printed_whole(service: Service, 
         f"type in PowerShell: Start-Process -Verb RunAs -Wait -FilePath '{sys.executable}'"
         """ -ArgumentList '-m hvcopy service register 5001 --name "it''s mine"'\n"""
     ) in done.err
+    done = service("register", "--pool", "5001-5002", "--name", "a b", "-q")
+    assert done.code == 9
+    assert """ -ArgumentList '-m hvcopy service register --pool 5001-5002 --name "a b" -q'\n""" in done.err
     done = service("unregister", "5003")
     assert done.code == 9
     assert "-ArgumentList '-m hvcopy service unregister --yes 5003'\n" in done.err
