@@ -378,69 +378,6 @@ def test_owners_that_were_asked_for_are_said_not_to_be_kept_of_small_files_as_of
     assert list(here.iterdir()) == []
 
 
-def test_names_that_windows_cannot_have_fail_alone(windows: Windows, tmp_path: Path) -> None:
-    tree, root = tmp_path / "names", tmp_path / "root"
-    bad = ["CON", "aux.txt", "a:b", "back\\slash", "dot.", "space ", "que?"]
-    for folder in (tree, root):
-        folder.mkdir()
-    for name in ["good", *bad, "Twice", "tWICE"]:
-        (tree / name).write_text(name)
-    with windows.serving(root, "--open") as address:
-        done = commands.run("cp", "-r", tree, f"{address}:/", "--no-fsync", "--overwrite")
-    assert done.code == 11, done.err
-    arrived = {path.name: path.read_text() for path in (root / "names").iterdir()}
-    twice = [name for name in arrived if name.lower() == "twice"]
-    assert (len(arrived), arrived["good"], arrived[twice[0]]) == (2, "good", twice[0])
-    for name in bad:
-        assert f"names/{name}: " in done.err, done.err
-    assert "the same name was sent twice (of two names that differ only in case rename one)" in done.err
-
-
-def test_a_second_name_that_differs_only_in_case_fails_with_what_to_do(windows: Windows, tmp_path: Path) -> None:
-    tree, root = tmp_path / "names", tmp_path / "root"
-    for folder in (tree, root):
-        folder.mkdir()
-    for name in ["Twice", "tWICE"]:
-        (tree / name).write_text(name)
-    with windows.serving(root, "--open") as address:
-        done = commands.run("cp", "-r", tree, f"{address}:/", "--no-fsync")
-    assert done.code == 3, done.err
-    assert len(list((root / "names").iterdir())) == 1
-    assert "of two names that differ only in case rename one; else say --overwrite" in done.err
-
-
-def test_a_path_of_any_length_is_reached(windows: Windows, tmp_path: Path) -> None:
-    deep = tmp_path / "deep" / "/".join(["d" * 100] * 4)
-    deep.mkdir(parents=True)
-    (deep / "file").write_text("far down")
-    root, back = tmp_path / "root", tmp_path / "back"
-    for folder in (root, back):
-        folder.mkdir()
-    with windows.serving(root, "--open") as address:
-        windows.run("cp", "-r", tmp_path / "deep", f"{address}:/", "--no-fsync")
-        windows.run("cp", f"{address}:/" + "/".join(["deep", *["d" * 100] * 4, "file"]), back, "--no-fsync")
-        windows.run("cp", deep / "file", f"{address}:/alone", "--no-fsync")
-    with windows.serving(deep, "--open") as address:
-        assert "file" in commands.run("ls", address).out
-    assert (back / "file").read_text() == (root / "alone").read_text() == "far down"
-    assert (root / deep.relative_to(tmp_path) / "file").read_text() == "far down"
-
-
-def test_a_path_to_be_taken_to_the_letter_is_so_at_any_length(windows: Windows, tmp_path: Path) -> None:
-    deep = tmp_path / "deep" / "/".join(["d" * 100] * 4)
-    deep.mkdir(parents=True)
-    (deep / "file").write_text("far down")
-    letter = "\\\\?\\Z:" + str(deep).replace("/", "\\")
-    root = tmp_path / "root"
-    root.mkdir()
-    with windows.serving(root, "--open") as address:
-        windows.run("cp", f"{letter}\\file", f"{address}:/", "--no-fsync")
-        windows.run("cp", f"{address}:/file", f"{letter}\\again", "--no-fsync")
-        windows.run("cp", f"{address}:/file", f"{letter[:-101]}", "--no-fsync")
-    for path in (root / "file", deep / "again", deep.parent / "file"):
-        assert path.read_text() == "far down"
-
-
 def test_a_key_made_on_windows_opens_there(windows: Windows, tmp_path: Path) -> None:
     root, key, other = tmp_path / "root", tmp_path / "key", tmp_path / "other"
     root.mkdir()
