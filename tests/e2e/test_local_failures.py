@@ -328,7 +328,7 @@ def test_a_copy_is_done_twice_onto_a_file_system_that_became_read_only(tmp_path:
 
 def test_a_missing_source_is_10_before_anything_is_sent(server: Server, here: Path) -> None:
     write(here / "there")
-    assert_told(run("cp", here / "there", here / "not", server.at()), 10, here / "not", "No such file")
+    assert_told(run("cp", here / "there", here / "not", server.at()), 10, here / "not", "nothing was sent; check the path")
     assert os.listdir(server.root) == []
     assert_told(run("cp", server.at("not"), here), 10, "/not", "No such file", "hvcopy ls")
 

@@ -18,6 +18,7 @@ THERE = (
     "tests/unit/test_confined.py",
     "tests/unit/test_destination.py",
     "tests/unit/test_forwarding.py",
+    "tests/unit/test_long_path.py",
     "tests/unit/test_ls.py",
     "tests/unit/test_output.py",
     "tests/unit/test_patterns.py",
@@ -31,6 +32,8 @@ THERE = (
 )
 
 COMMANDS = (
+    "access",
+    "attributes",
     "bench",
     "bench_hostile",
     "breaks",
@@ -46,6 +49,7 @@ COMMANDS = (
     "hostile_sender",
     "hostile_server",
     "interrupts",
+    "local_failures",
     "main_job",
     "many_clients",
     "nc",
@@ -81,17 +85,17 @@ NO_TIME = "a kill costs a start of Python; two shares of four are tried"
 NO_LIMITS = "it limits what a process may have, which Windows has no means for"
 NO_USERS = "it tells users of unix sockets apart"
 NO_SMALL_DISKS = "it mounts a small file system for one process"
+NO_MOUNTS = "it mounts a file system for one process, and Wine's server, another one, opens the files"
+NO_LESS_POWER = "it takes root's powers from one process, and Wine's server, another one, opens the files"
+NO_HOLES = "Wine 8 makes no holes in files, and tells of none"
 
 COMMANDS_LEFT_OUT = {
-    "access": "users, groups and modes of files and unix sockets",
-    "attributes": "owners, modes, extended attributes and symbolic links",
     "bench_raw": "its other ends are Linux programs on unix sockets",
     "demo": "hvcopy has no demo on Windows",
     **dict.fromkeys(("doctor", "service", "vms"), "about Linux machines; for Windows the lane's other files have them"),
     "exhausted": NO_LIMITS,
     **dict.fromkeys(("forward_hybrid", "nc_hybrid"), "Windows has no hybrid: addresses"),
     "forward_ssh": "sshd runs an hvcopy of this machine",
-    "local_failures": "file systems that are mounted small or read-only for one process",
     "nc_parity": "it compares with nc, socat and ncat, which are Linux programs on unix sockets",
     "unread_messages": "on Windows nothing says whether a pipe takes more",
     "open_stream": "the library's calls are made by the test itself, on this machine; test_windows.py has some over there",
@@ -99,6 +103,47 @@ COMMANDS_LEFT_OUT = {
 """By the name of a file in tests/e2e."""
 
 COMMANDS_TESTS_LEFT_OUT = {
+    "access": {
+        "test_key_makes_a_private_file": NO_MODES,
+        "test_key_tells_of_a_name_that_could_drive_a_terminal_without_doing_so": NO_SUCH_NAMES,
+        "test_a_key_file_that_others_can_use_is_9": NO_MODES,
+        "test_the_command_that_makes_a_key_file_private_can_be_typed": NO_MODES,
+        "test_the_command_to_start_where_nobody_listens_lets_this_side_in": NO_SOCKET_FILES,
+        "test_a_key_file_that_may_not_be_read_is_10_and_no_other_is_to_be_made": NO_LESS_POWER,
+        "test_a_program_may_give_the_key": "a shell of this machine runs the command",
+        "test_a_program_that_takes_its_time_for_the_key_is_waited_for": NO_FIFOS,
+        "test_allow_lets_in_and_refuses_by_user": NO_USERS,
+        "test_owners_are_taken_over_tcp_only_from_who_proves_a_key": NO_OWNERS,
+        "test_allowing_who_can_never_come_is_2[unix:{}/s-127.0.0.1]": NO_SOCKET_FILES,
+        "test_allowing_who_can_never_come_is_2[tcp:127.0.0.1:0-unix:0]": NO_USERS,
+        "test_a_unix_socket_is_private": NO_SOCKET_FILES,
+        "test_a_socket_of_another_user_is_9_with_what_to_do": NO_SOCKET_FILES,
+        "test_a_port_that_needs_a_right_is_9_with_what_to_choose": "Windows asks for no right to listen on any port",
+    },
+    "attributes": {
+        **dict.fromkeys(
+            (
+                "test_modes_and_nanosecond_times_are_kept",
+                "test_modes_and_times_of_directories_are_kept",
+                "test_set_id_bits_",
+                "test_a_folder_that_stands_there_keeps_its_upper_bits_unless_owners_are_kept",
+                "test_a_pull_into_a_folder_that_stands_there_leaves_its_sticky_bit",
+            ),
+            NO_MODES,
+        ),
+        "test_times_beyond_64_bits_of_nanoseconds_become_the_nearest[10000000000]": "Windows has times of 100 ns",
+        "test_symbolic_links_are_skipped_and_said_so": WINE_FOLLOWS,
+        "test_symbolic_links_are_recreated_on_request": NO_LINKS,
+        "test_small_files_beside_those_that_do_not_go_along_have_their_own_contents": NO_OWNERS,
+        "test_what_is_skipped_is_said_on_both_sides": WINE_FOLLOWS,
+        "test_a_name_that_fails_takes_none_of_its_hard_links_along": NO_SUCH_NAMES,
+        "test_a_symbolic_link_does_not_replace_what_is_not_older": WINE_FOLLOWS,
+        "test_a_small_file_with_an_extended_attribute_": NO_OWNERS,
+        "test_owners_": NO_OWNERS,
+        "test_extended_attributes_are_kept_by_archive_and_only_then": NO_OWNERS,
+        "test_a_sparse_file_of_100_gib_takes_seconds_and_no_more_disk": NO_HOLES,
+        "test_holes_stay_holes": NO_HOLES,
+    },
     "bench": {
         **dict.fromkeys(("test_against_itself_", "test_an_interrupted_sweep_", "test_the_second_process_"), NO_SOCKET_FILES),
         "test_a_server_stops_cleanly_and_tells_its_client": NO_SOCKET_FILES,
@@ -163,6 +208,37 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_an_attribute_that_gives_rights_is_not_planted": NO_OWNERS,
         "test_a_pull_of_what_lies_outside_is_refused": WINE_FOLLOWS,
         "test_a_server_log_line_cannot_be_forged": "it waits for the name of a unix user",
+    },
+    "local_failures": {
+        **dict.fromkeys(
+            (
+                "test_a_full_disk_",
+                "test_files_of_every_size_arrive_where_there_is_no_proc",
+                "test_the_file_of_a_pipe_is_whole_where_there_is_no_proc",
+                "test_a_read_only_file_system_is_10",
+                "test_what_a_read_only_file_system_does_not_take_of_a_tree_is_named",
+                "test_a_copy_is_done_twice_onto_a_disk_that_is_full",
+                "test_a_copy_is_done_twice_onto_a_file_system_that_became_read_only",
+            ),
+            NO_MOUNTS,
+        ),
+        **dict.fromkeys(
+            (
+                "test_an_unreadable_",
+                "test_a_closed_folder_of_the_server_is_told_with_whose_right_is_missing",
+                "test_a_file_of_the_destination_that_may_not_be_read_fails_alone",
+                "test_a_destination_without_permission_is_10",
+                "test_a_pull_into_a_folder_without_permission_is_10",
+                "test_a_copy_is_done_twice_into_folders_that_take_nothing_new",
+                "test_a_folder_that_is_there_is_not_to_be_made_first",
+            ),
+            NO_LESS_POWER,
+        ),
+        "test_what_is_no_regular_file_is_refused_by_name_and_skipped_in_a_tree": NO_FIFOS,
+        "test_a_fifo_in_place_of_the_file_blocks_nobody": NO_FIFOS,
+        "test_pulling_a_device_is_refused": NO_FIFOS,
+        "test_a_standard_input_or_output_that_has_vanished_is_told_by_its_name": NO_PROC,
+        "test_a_served_folder_that_was_deleted_is_10": "a folder that a process has open is not deleted there",
     },
     "main_job": {
         "test_more_sources_than_may_be_open_at_once_are_refused_as_such": "Windows has no such limit",
