@@ -29,6 +29,7 @@ from transport.hyperv_lane import free_address, hyperv_pair, in_lane, in_standin
 from transport.pairs import close, meet
 
 VM = "0aaaaaaa-1111-2222-3333-00000000000f"
+SILOHOST = "36bd0c5c-7276-4223-88ba-7d03b654c568"
 
 
 @pytest.fixture
@@ -251,6 +252,27 @@ def test_connect_that_windows_does_not_end_is_interrupted(fate: Callable[[int], 
     looks = iter([False, False, True])
     with pytest.raises(Interrupted):
         dial(HypervAddress(VM, "18518"), cancellation=Cancellation(lambda: next(looks, True)))
+
+
+@in_standin
+def test_the_host_of_a_container_is_reached_by_its_name() -> None:
+    with listen(free_address("children")) as listener:
+        assert isinstance(listener.address, HypervAddress)
+        pair = meet(HypervAddress("silohost", listener.address.service), listener)
+        assert (pair[0].identity, pair[0].sock.getpeername()[0]) == ("hyperv:silohost", SILOHOST)
+        close(pair)
+
+
+@in_standin
+@pytest.mark.parametrize("name", ["high-vtl", "container-passthru"])
+def test_a_windows_that_lacks_an_option_says_so_only_when_it_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVCOPY_HV_REFUSED", "1 2 4 8")
+    with listen(free_address()) as listener:
+        assert isinstance(listener.address, HypervAddress)
+        close(meet(listener.address, listener))
+        with pytest.raises(BadUsage, match=f"this Windows does not take the option {name}") as caught:
+            dial(HypervAddress("loopback", listener.address.service, (name,)))
+    assert (caught.value.exit_code, f"leave ,{name} out" in caught.value.hint) == (2, True)
 
 
 @in_standin

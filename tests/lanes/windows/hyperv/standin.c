@@ -8,7 +8,8 @@
  *   - parent, loopback and silohost can be connected to; other VMs only if HVCOPY_HV_VMS names them ("GUID=0 GUID=10013":
  *     what connecting there ends in, 10060 after the time of HVSOCKET_CONNECT_TIMEOUT), else WSAEADDRNOTAVAIL;
  *   - connections come from the VM that HVCOPY_HV_PEER names, else from loopback;
- *   - options of HV_PROTOCOL_RAW are kept and can be read back; those of TCP are refused.
+ *   - options of HV_PROTOCOL_RAW are kept and can be read back, unless their number is in HVCOPY_HV_REFUSED ("2 8");
+ *     those of TCP are refused.
  */
 #define WIN32_LEAN_AND_MEAN
 #include <winsock2.h>
@@ -314,6 +315,17 @@ static int WSAAPI our_getpeername(SOCKET sock, struct sockaddr *address, int *si
     return given_back(&ours.far_end, address, size);
 }
 
+static int is_refused(int option)
+{
+    char text[64], *rest = text, *end;
+    long number;
+    if (GetEnvironmentVariableA("HVCOPY_HV_REFUSED", text, sizeof text) - 1u < sizeof text - 1u)
+        for (; (number = strtol(rest, &end, 10)), end != rest; rest = end)
+            if (number == option)
+                return 1;
+    return 0;
+}
+
 static int WSAAPI our_setsockopt(SOCKET sock, int level, int option, const char *value, int size)
 {
     entry *one;
@@ -323,7 +335,7 @@ static int WSAAPI our_setsockopt(SOCKET sock, int level, int option, const char 
         return fail(WSAENOPROTOOPT);
     if (level != HV_PROTOCOL_RAW)
         return setsockopt(sock, level, option, value, size);
-    if (option < 1 || option >= OPTIONS || (option & (option - 1)))
+    if (option < 1 || option >= OPTIONS || (option & (option - 1)) || is_refused(option))
         return fail(WSAENOPROTOOPT);
     if (!value || size != sizeof(ULONG))
         return fail(WSAEINVAL);
