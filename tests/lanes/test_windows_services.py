@@ -115,6 +115,8 @@ def test_vms_says_what_powershell_does_not(run: Command) -> None:
 def test_a_name_in_an_address_is_asked_of_this_windows(run: Command, ports: list[int]) -> None:
     named = run("ls", f"hyperv:nobody:{ports[0]}")
     assert (named.returncode, "PowerShell answered nothing" in named.stderr) == (10, True)
+    short = run("ls", f"hyperv:{A[:-1]}:{ports[0]}")
+    assert (short.returncode, "8-4-4-4-12" in short.stderr) == (10, True), short.stderr
     service = run("ls", "hyperv:loopback:no such name")
     assert (service.returncode, "hvcopy service list" in service.stderr) == (2, True)
 
