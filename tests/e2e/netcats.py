@@ -54,3 +54,7 @@ class Stage:
         sock.settimeout(PATIENCE)
         self._stack.enter_context(sock)
         return talker, sock
+
+    def either(self, listens: bool) -> tuple[Talker, socket.socket]:
+        """One that listens, or connects, and the test's socket at its other end."""
+        return (self.listen(), self.peer()) if listens else self.accepted()

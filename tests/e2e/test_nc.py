@@ -191,9 +191,10 @@ def test_the_modes_of_shared_pipes_stay_as_they_are(stage: Stage) -> None:
 # ---- ends
 
 
+@pytest.mark.parametrize("listens", [False, True], ids=["connecting", "listening"])
 @pytest.mark.parametrize("sending", [False, True])
-def test_a_reader_of_standard_output_that_goes_ends_both_sides(stage: Stage, sending: bool) -> None:
-    talker, peer = stage.accepted()
+def test_a_reader_of_standard_output_that_goes_ends_both_sides(stage: Stage, sending: bool, listens: bool) -> None:
+    talker, peer = stage.either(listens)
     peer.sendall(b"0123456789")
     assert talker.hear(10) == b"0123456789"
     talker.stop_hearing()
@@ -290,6 +291,20 @@ def test_ctrl_c_ends_at_once_with_130(stage: Stage, what: str, number: signal.Si
     assert talker.finish(SOON) == 130
     assert talker.elapsed - began < SOON
     assert what != "listening" or is_free(stage.address), "the socket file is left"
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 130), (["-k"], 0)], ids=["once", "-k"])
+def test_ctrl_c_ends_a_listener_at_once_while_somebody_is_connected(
+    stage: Stage, options: list[str], status: int
+) -> None:
+    talker = stage.listen(*options)
+    peer = stage.peer()
+    peer.sendall(b"x")
+    assert talker.hear(1) == b"x"
+    talker.signal(signal.SIGINT)
+    assert talker.finish(SOON) == status
+    assert hear_end(peer) == b""
+    assert is_free(stage.address)
 
 
 def _say(talker: Talker, size: int) -> None:

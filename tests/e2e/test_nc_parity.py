@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -70,25 +71,32 @@ class Scene:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack = stack
         self._path = str(folder / "s")
+        self._transport, self._port = "", 0
 
     def begin(self, name: str, role: str, transport: str, *options: str) -> tuple[Talker, socket.socket]:
         """Start the tool with its listener or as one; returns it with the peer's socket."""
         if (name, transport) == ("nc", "vsock"):
             pytest.skip("OpenBSD's nc has no vsock")
-        chosen = tool(name)
+        chosen, self._transport = tool(name), transport
         if role == "listens":
-            port = _free_port(transport)
+            port = self._port = _free_port(transport)
             argv = chosen.listen(transport, self._path, port)
             talker = self._stack.enter_context(Talker(*argv, *options))
-            peer = eventually(lambda: self._dialed(transport, port), what="a listener")
-        else:
-            listener = self._listener(transport)
-            port = 0 if transport == "unix" else listener.getsockname()[1]
-            talker = self._stack.enter_context(Talker(*chosen.dial(transport, self._path, port), *options))
-            peer, _ = listener.accept()
+            return talker, self.another()
+        listener = self._listener(transport)
+        port = 0 if transport == "unix" else listener.getsockname()[1]
+        talker = self._stack.enter_context(Talker(*chosen.dial(transport, self._path, port), *options))
+        peer, _ = listener.accept()
         peer.settimeout(PATIENCE)
         self._stack.callback(peer.close)
         return talker, peer
+
+    def another(self) -> socket.socket:
+        """One more socket that is connected to the tool's listener."""
+        peer = eventually(lambda: self._dialed(self._transport, self._port), what="a listener")
+        peer.settimeout(PATIENCE)
+        self._stack.callback(peer.close)
+        return peer
 
     def _listener(self, transport: str) -> socket.socket:
         listener = self._stack.enter_context(_socket(transport))
@@ -147,9 +155,15 @@ def ends(talker: Talker, status: int = 0) -> None:
     assert talker.finish() == status, talker.err
 
 
+def goes_on(talker: Talker) -> None:
+    with pytest.raises(AssertionError, match="still running"):
+        talker.finish(SOON)
+
+
 ALL = ("hvcopy", "nc", "ncat")
 ROLES = ("dials", "listens")
 TRANSPORTS = ("vsock",) if IN_KERNEL else ("unix", "tcp")
+here = pytest.mark.parametrize("transport", ["unix", "tcp"])
 everywhere = pytest.mark.parametrize(("role", "transport"), list(itertools.product(ROLES, TRANSPORTS)))
 
 
@@ -208,8 +222,14 @@ def test_recv_only_ends_when_the_peer_does_and_not_when_standard_input_does(
 ) -> None:
     talker, peer = scene.begin(name, role, transport, "--recv-only")
     talker.say(b"not sent")
-    talker.end_input()
     goes_on_receiving(talker, peer)
+    assert quiet(peer)
+    talker.end_input()
+    if (name, role) == ("ncat", "listens"):
+        assert hear(peer, 1) == b""
+    goes_on_receiving(talker, peer)
+    if (name, role) != ("ncat", "listens"):
+        assert quiet(peer)
     peer.shutdown(socket.SHUT_WR)
     ends(talker)
     assert hear_end(peer) == b""
@@ -291,3 +311,139 @@ def test_the_peer_closes_over_tcp_and_who_connected_finds_out_by_writing(scene: 
 
     eventually(write, what="the end")
     assert talker.finish() == {"hvcopy": 6, "nc": 0, "ncat": 1}[name], talker.err
+
+
+@pytest.mark.parametrize(("transport", "writes"), [("unix", 1), ("tcp", 2)])
+def test_the_peer_closes_and_ncat_ends_when_a_write_fails(scene: Scene, transport: str, writes: int) -> None:
+    talker, peer = scene.begin("ncat", "dials", transport)
+    peer.close()
+    for _ in range(writes):
+        goes_on(talker)
+        talker.say(b"is somebody there\n")
+    ends(talker, 1)
+
+
+@here
+@pytest.mark.parametrize(
+    ("name", "role", "status"),
+    [("hvcopy", "dials", 141), ("hvcopy", "listens", 141), ("nc", "listens", 0)],
+)
+def test_nobody_reads_standard_output_any_more_and_it_ends_at_once(
+    scene: Scene, name: str, role: str, status: int, transport: str
+) -> None:
+    talker, peer = scene.begin(name, role, transport)
+    goes_on_receiving(talker, peer)
+    talker.stop_hearing()
+    ends(talker, status)
+
+
+@here
+def test_nobody_reads_standard_output_any_more_and_nc_goes_on_sending_where_it_connected(
+    scene: Scene, transport: str
+) -> None:
+    talker, peer = scene.begin("nc", "dials", transport)
+    goes_on_receiving(talker, peer)
+    talker.stop_hearing()
+    for _ in range(3):
+        try:
+            peer.sendall(b"not heard")
+        except BrokenPipeError:  # over unix it has said that it hears nothing more
+            pass
+        goes_on_sending(talker, peer)
+
+
+@here
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_reads_standard_output_any_more_and_ncat_ends_at_the_next_write(
+    scene: Scene, role: str, transport: str
+) -> None:
+    talker, peer = scene.begin("ncat", role, transport)
+    goes_on_receiving(talker, peer)
+    talker.stop_hearing()
+    goes_on_sending(talker, peer)
+    peer.sendall(b"not heard")
+    ends(talker, 2)
+
+
+@here
+@pytest.mark.parametrize("ended", [False, True], ids=["input open", "input ended"])
+@pytest.mark.parametrize(
+    ("name", "at_once", "status"),
+    [("hvcopy", False, 0), ("nc", False, -signal.SIGINT), ("ncat", True, -signal.SIGINT)],
+    ids=ALL,
+)
+def test_k_goes_on_whatever_ends_until_it_is_interrupted(
+    scene: Scene, name: str, at_once: bool, status: int, ended: bool, transport: str
+) -> None:
+    talker, first = scene.begin(name, "listens", transport, "-k")
+    goes_on_receiving(talker, first)
+    if ended:
+        talker.end_input()
+    if ended and name == "ncat":
+        assert hear(first, 1) == b""
+    second = scene.another()
+    second.sendall(b"2nd")
+    if at_once:
+        assert talker.hear(3) == b"2nd"
+    goes_on_receiving(talker, first)
+    if not (ended and name == "ncat"):
+        assert quiet(first)
+    first.close()
+    if not at_once:
+        assert talker.hear(3) == b"2nd"
+    if not ended:
+        goes_on_sending(talker, second)
+    second.close()
+    goes_on_receiving(talker, scene.another())
+    talker.signal(signal.SIGINT)
+    ends(talker, status)
+
+
+@pytest.mark.parametrize(("name", "status"), [("hvcopy", 5), ("nc", 0)])
+def test_w_ends_a_connection_on_which_nothing_moves(scene: Scene, name: str, status: int) -> None:
+    talker, peer = scene.begin(name, "dials", "unix", "-w", "1")
+    goes_on_receiving(talker, peer)
+    goes_on(talker)
+    ends(talker, status)
+
+
+@pytest.mark.parametrize(("name", "nobody"), [("hvcopy", 4), ("nc", 1), ("ncat", 1)])
+def test_z_says_by_its_status_whether_somebody_listens(name: str, nobody: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        argv = [*tool(name).dial("tcp", "", listener.getsockname()[1]), "-z"]
+        with Talker(*argv) as talker:
+            ends(talker)
+    with Talker(*argv) as talker:
+        ends(talker, nobody)
+
+
+@here
+@pytest.mark.parametrize(("listens", "dials"), [("hvcopy", "ncat"), ("ncat", "hvcopy")])
+def test_all_bytes_pass_both_ways_between_hvcopy_and_ncat(
+    tmp_path: Path, listens: str, dials: str, transport: str
+) -> None:
+    at = transport, str(tmp_path / "s"), _free_port(transport)
+    there, back = ANSWER * 4 + b"\x1a", ANSWER[::-1] * 3 + b"\n"
+    with ExitStack() as stack:
+        listener = stack.enter_context(Talker(*tool(listens).listen(*at), "-v"))
+        listener.line("(?i)listening on")
+        dialer = stack.enter_context(Talker(*tool(dials).dial(*at)))
+        tellers = [
+            threading.Thread(target=dialer.say, args=(there,), daemon=True),
+            threading.Thread(target=listener.say, args=(back,), daemon=True),
+        ]
+        for teller in tellers:
+            teller.start()
+        heard: dict[str, bytes] = {}
+        reader = threading.Thread(target=lambda: heard.update(there=listener.hear(len(there))), daemon=True)
+        reader.start()
+        assert dialer.hear(len(back)) == back
+        reader.join(PATIENCE)
+        assert heard["there"] == there
+        first, last = (dialer, listener) if dials == "ncat" else (listener, dialer)
+        first.end_input()  # ncat's, which tells it to the peer
+        assert last.hear_end() == b""
+        last.end_input()
+        assert first.hear_end() == b""
+        ends(first)
+        ends(last)

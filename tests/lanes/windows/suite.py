@@ -274,7 +274,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         "test_a_terminal_is_read_by_lines_and_ended_with_the_peer": NO_TERMINAL,
         "test_a_device_that_says_nothing_keeps_nobody_from_the_end": NO_FIFOS,
         "test_the_modes_of_shared_pipes_stay_as_they_are": NO_PROC,
-        "test_a_reader_of_standard_output_that_goes_ends_both_sides[False]": NO_WORD,
+        "test_a_reader_of_standard_output_that_goes_ends_both_sides[False-": NO_WORD,
         "test_who_closes_both_ends_of_it_wants_nothing_more": NO_WORD,
         "test_a_peer_that_closes_before_everything_was_sent_is_6": NO_RESETS,
         "test_a_peer_that_closes_when_all_was_said_is_0": "over TCP a close is only an end, until something is sent",
