@@ -136,6 +136,18 @@ def _interval(outcome: Outcome, one: Interval) -> dict[str, Any]:
     return found
 
 
+def _streams(outcome: Outcome) -> list[dict[str, Any]]:
+    """Each connection's total by this side's count, under the name that iperf3 has for the side that counted."""
+    plan, seconds = outcome.plan, outcome.intervals[-1].end if outcome.intervals else 0.0
+    ways = [("sender", [one.sent for one in outcome.intervals])] * plan.sends
+    ways += [("receiver", [one.received for one in outcome.intervals])] * plan.receives
+    return [
+        {name: {"socket": number, **_sum(Flow(sum(moved), seconds), sender=name == "sender")}}
+        for name, lanes in ways
+        for number, moved in enumerate(zip(*lanes, strict=True))
+    ]
+
+
 def _end(outcome: Outcome) -> dict[str, Any]:
     plan = outcome.plan
     end: dict[str, Any] = {}
@@ -145,6 +157,7 @@ def _end(outcome: Outcome) -> dict[str, Any]:
             for name, flow in zip(("sum_sent", "sum_received"), flows, strict=True):
                 if flow:
                     end[name + suffix] = _sum(flow, sender=ours)
+        end["streams"] = _streams(outcome)
     if plan.what == FILES:
         rate = outcome.count / outcome.seconds if outcome.seconds else 0.0
         end["files"] = {"count": outcome.count, "per_second": round(rate, 3)}

@@ -87,6 +87,10 @@ def test_a_stream_is_counted_at_both_ends(any_address: str, options: list[str], 
     streams = [one for one in found["intervals"][0]["streams"] if one["sender"] is not reverse]
     assert len(streams) == lanes
     assert all(one["bytes"] for one in streams)
+    totals = [one["receiver" if reverse else "sender"] for one in end["streams"][:lanes]]
+    assert [one["socket"] for one in totals] == [*range(lanes)]
+    ours = end["sum_received" if reverse else "sum_sent"]["bytes"]
+    assert abs(sum(one["bytes"] for one in totals) - ours) <= 4096
     assert found["hvcopy"]["window"] > 0
     used = end["cpu_utilization_percent"]
     assert used["host_total"] > 0

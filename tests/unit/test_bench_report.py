@@ -99,6 +99,20 @@ def test_an_interval_has_its_streams_and_their_sum(mode: str, sums: set[str]) ->
     assert {one["socket"] for one in last["streams"]} == {0, 1}
 
 
+def test_the_end_has_every_stream_under_the_side_that_counted_it() -> None:
+    end = whole(outcome("both"))["end"]
+    assert isinstance(end, dict)
+    assert [(name, one["socket"], one["bytes"]) for streams in end["streams"] for name, one in streams.items()] == [
+        ("sender", 0, 2 * MIB), ("sender", 1, 4 * MIB), ("receiver", 0, MIB), ("receiver", 1, 0),
+    ]  # fmt: skip
+    first = end["streams"][0]["sender"]
+    assert set(first) == {*SUM_KEYS, "socket"}
+    assert (first["start"], first["seconds"], first["sender"]) == (0.0, 2.0, True)
+    broken = outcome("send")
+    broken.intervals = []
+    assert whole(broken)["end"]["streams"] == []  # type: ignore[index]
+
+
 @pytest.mark.parametrize(("mode", "name"), [("latency", "latency_us"), ("connections", "connect_us")])
 def test_what_is_timed_has_percentiles_in_microseconds(mode: str, name: str) -> None:
     one = outcome(mode, lanes=1)
