@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import eventually, run, serving
+from commands import PATIENCE, eventually, run, serving
 from peers import Framed, Gate, Listening, Peer, Relay, drain, says, server
 from ports import is_free
 from starting import ELSEWHERE, HVCOPY
@@ -29,6 +29,7 @@ from hvcopy.wire.frames import CHUNK, HEADER, HOLE, Type
 
 SOON = 4.0
 """Seconds: a fraction of one on an idle machine, with room for a busy one."""
+LINES = 100
 EVERY_VALUE = bytes(range(256))
 
 
@@ -121,13 +122,16 @@ def test_one_byte_at_a_time_is_gathered_before_the_socket(tmp_path: Path, proces
 
 @pytest.mark.parametrize("connector", [True, False], ids=["sent by the connector", "sent by the listener"])
 def test_a_line_arrives_at_once_and_so_does_its_answer(connector: bool, tmp_path: Path) -> None:
+    """A hop that waited for a moment, as to gather more, would take all of the patience that a test has."""
+    started = time.monotonic()
     with joined(f"unix:{tmp_path}/s") as pair:
         asks, answers = reversed(pair) if connector else pair
-        for number in range(20):
+        for number in range(LINES):
             asks.send(b"line %d\n" % number)
             assert os.read(answers.reads, 100) == b"line %d\n" % number
             answers.send(b"answer %d\n" % number)
             assert os.read(asks.reads, 100) == b"answer %d\n" % number
+            assert time.monotonic() - started < PATIENCE, f"after {number} lines there and back"
         asks.end()
         assert os.read(answers.reads, 1) == b"", "the reader must see the end while the other way is open"
         answers.send(b"the last word")
@@ -145,6 +149,22 @@ def test_a_tree_through_tar_arrives_whole(tmp_path: Path, here: Path, root: Path
     assert done.code == 0, done.err
     for name in ("a", "d/b", "d/c"):
         assert (root / name).read_bytes() == (here / name).read_bytes()
+
+
+def test_tar_behind_a_listener_fails_with_it_when_a_byte_is_not_what_it_was(
+    tmp_path: Path, here: Path, root: Path, processes: ExitStack
+) -> None:
+    """Of the contents of a file tar has no sum: without hvcopy's status nobody would know."""
+    source = write(here / "f", noise(3 * MIB))
+    relay = processes.enter_context(
+        Relay(f"unix:{tmp_path}/s", f"unix:{tmp_path}/d", up=nth(Type.CHUNK, 2, flip(MIB // 2)))
+    )
+    listener = f"{shlex.join(HVCOPY)} pipe -l unix:{tmp_path}/d | tar x -C {root}"
+    sender = f"until test -S d; do sleep 0.01; done; tar c -C {here} f | {shlex.join(HVCOPY)} pipe {relay.address}"
+    done = pipeline(f"({listener}; echo ${{PIPESTATUS[*]}}) & ({sender}; echo ${{PIPESTATUS[*]}} >&2); wait", tmp_path)
+    assert "0 8" in done.err.splitlines(), done.err
+    assert done.out.split()[0] == "8", done.out + done.err
+    assert not (root / "f").exists() or (root / "f").read_bytes() != source.read_bytes()
 
 
 # ---- waiting is no failure
@@ -201,9 +221,11 @@ def test_the_mode_of_shared_descriptors_is_left_alone(tmp_path: Path) -> None:
 # ---- the reader leaves
 
 
+@pytest.mark.parametrize("listener", [True, False], ids=["the listener's", "the connector's"])
 @pytest.mark.parametrize("busy", [True, False], ids=["while writing", "while nothing comes"])
-def test_a_reader_that_leaves_ends_both_sides_as_sigpipe_would(busy: bool, tmp_path: Path) -> None:
-    with joined(f"unix:{tmp_path}/s") as (left, right):
+def test_a_reader_that_leaves_ends_both_sides_as_sigpipe_would(busy: bool, listener: bool, tmp_path: Path) -> None:
+    with joined(f"unix:{tmp_path}/s") as pair:
+        left, right = pair if listener else reversed(pair)
         if busy:
             feed(right, bytes(64 * MIB))
         else:

@@ -303,23 +303,36 @@ def test_digests_are_within_the_json_that_a_program_reads(tmp_path: Path) -> Non
     assert done.result["sent_digest"] == xxh3_128_hexdigest(content)
 
 
-def test_progress_knows_the_size_of_a_file_on_both_sides_and_of_a_pipe_on_none(tmp_path: Path) -> None:
+def test_a_stream_needs_no_file_to_pass_through(tmp_path: Path) -> None:
+    """No process of either side may write one byte into any file."""
+    limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); os.execv(sys.argv[1], sys.argv[1:])"
+    line = shlex.join([sys.executable, "-c", limited, *HVCOPY])
+    content = write(tmp_path / "f", noise(16 * MIB))
+    for end, source in (("1", f"cat {content} |"), ("2", f"<{content}")):
+        listener = f"{line} pipe -q -l unix:{tmp_path}/{end} | cmp - {content}"
+        done = pipeline(f"({listener}) & {source} {line} pipe -q --wait 20 unix:{tmp_path}/{end} && wait $!", tmp_path)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("known", ["-i", "<", ""], ids=["-i", "standard input", "a pipe"])
+def test_progress_knows_the_size_of_a_file_on_both_sides_and_of_a_pipe_on_none(tmp_path: Path, known: str) -> None:
     size = 3 * MIB // 2
     source = write(tmp_path / "f", noise(size))
     options = ["--progress", "json", "--bwlimit", "1M"]
-    for known in (True, False):
-        with listening(f"unix:{tmp_path}/s", "-o", "/dev/null", *options) as left:
-            left.end()
-            with Piped(f"unix:{tmp_path}/s", *options, *(["-i", source] if known else [])) as right:
-                if not known:
-                    feed(right, source.read_bytes())
-                done = right.finish(), left.finish()
-        assert [one.code for one in done] == [0, 0]
-        assert 1 < done[0].seconds < 6, "1.5 MiB at 1 MiB a second"
-        for one in done:
-            last = json.loads([line for line in one.err.splitlines() if line.startswith("{")][-1])
-            assert last["total_bytes"] == (size if known else None)
-            assert 0 < last["bytes"] <= size
+    with listening(f"unix:{tmp_path}/s", "-o", "/dev/null", *options) as left, source.open("rb") as file:
+        left.end()
+        named = ["-i", source] if known == "-i" else []
+        stdin = file.fileno() if known == "<" else None
+        with Piped(f"unix:{tmp_path}/s", *options, *named, stdin=stdin) as right:
+            if not known:
+                feed(right, source.read_bytes())
+            done = right.finish(), left.finish()
+    assert [one.code for one in done] == [0, 0]
+    assert 1 < done[0].seconds < 6, "1.5 MiB at 1 MiB a second"
+    for one in done:
+        last = json.loads([line for line in one.err.splitlines() if line.startswith("{")][-1])
+        assert last["total_bytes"] == (size if known else None)
+        assert 0 < last["bytes"] <= size
 
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_fails_both_sides(tmp_path: Path) -> None:
