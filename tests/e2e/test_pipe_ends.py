@@ -9,8 +9,10 @@ import pty
 import re
 import shlex
 import signal
+import socket
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 from commands import Running, eventually, run
 from starting import ELSEWHERE, HVCOPY
-from transport.muxer import Behaviour, Muxer, half_close_is_full_close, half_close_is_lost
+from transport.muxer import Behaviour, Muxer, half_close_is_full_close, half_close_is_lost, hang_up, normal
 from xxhash import xxh3_128_hexdigest
 
 from e2e.boxes import small_disk
@@ -385,9 +387,6 @@ def test_a_stream_is_whole_through_a_vmm_whatever_it_makes_of_half_close(
 
 def relay(vmm: Muxer, path: str) -> None:
     """Join the guest's end of the next connection with what listens on *path*."""
-    import socket
-    import threading
-
     guest, service = vmm.guest(), socket.socket(socket.AF_UNIX)
     service.connect(path)
 
@@ -401,3 +400,23 @@ def relay(vmm: Muxer, path: str) -> None:
 
     for source, sink in ((guest, service), (service, guest)):
         threading.Thread(target=copy, args=(source, sink), daemon=True).start()
+
+
+def test_wait_finds_the_listener_that_comes_after_it_was_looked_for_in_vain(tmp_path: Path, processes: ExitStack) -> None:
+    there = threading.Event()
+
+    def manners(vmm: Muxer, client: socket.socket) -> None:
+        (normal if there.is_set() else hang_up)(vmm, client)
+
+    vmm = processes.enter_context(Muxer(str(tmp_path / "v.sock"), manners))
+    right = processes.enter_context(Piped(f"hybrid:{tmp_path}/v.sock:18518", "--wait", "60"))
+    right.send(b"early")
+    right.end()
+    eventually(lambda: len(vmm.lines) > 1, what="a second attempt")
+    assert not right.ended
+    left = processes.enter_context(listening(f"unix:{tmp_path}/guest"))
+    left.end()
+    there.set()
+    relay(vmm, f"{tmp_path}/guest")
+    assert (left.finish().code, right.finish().code) == (0, 0), left.err + right.err
+    assert left.tap().all() == b"early"
