@@ -18,3 +18,12 @@ def session(tmp_path: Path) -> Iterator[Session]:
     session = Session(root)
     yield session
     session.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where things arrive, beside a place outside."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "victim").write_bytes(b"mine")
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
