@@ -17,8 +17,9 @@ from _typeshed import ReadableBuffer, WriteableBuffer
 FILE_RECORD: str
 """struct format of one record of read_files, see there."""
 PLACE_RECORD: str
-END_RECORD: str
 """struct format of one record of write_files, see there."""
+END_RECORD: str
+"""struct format of one record of end_directories, see there."""
 TOO_LARGE: int
 NO_ROOM: int
 CHANGED: int

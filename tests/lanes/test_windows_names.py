@@ -111,7 +111,7 @@ def test_a_name_longer_than_any_is_told_as_such(windows: Windows, tmp_path: Path
             assert (refused.code, f"{name}: the name is longer than 255 UTF-16 units" in refused.err) == (11, True), refused.err
     with commands.serving("tcp:127.0.0.1:0", root, "--open") as server:
         for ends, code, words in (
-            ((here / name, server.at()), 10, "nothing was sent; check the path"),
+            ((here / name, server.at()), 11, "type its name as it is"),
             ((server.at("f"), here / name), 11, "choose another name"),
             ((here / "f", server.at(name)), 11, "choose another name"),
         ):

@@ -221,6 +221,7 @@ COMMANDS_TESTS_LEFT_OUT = {
                 "test_what_a_read_only_file_system_does_not_take_of_a_tree_is_named",
                 "test_a_copy_is_done_twice_onto_a_disk_that_is_full",
                 "test_a_copy_is_done_twice_onto_a_file_system_that_became_read_only",
+                "test_a_log_goes_on_when_its_full_disk_has_room_again",
             ),
             NO_MOUNTS,
         ),
