@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -233,7 +233,9 @@ def test_killed_guest_is_silent_and_boots_again() -> None:
 def test_a_guest_that_is_dialled_while_it_boots_answers_afterwards() -> None:
     require("guest")
     guest = Guest(memory="512M")
-    with dialling(guest, 5006), guest:
+    with ExitStack() as running:
+        with dialling(guest, 5006):
+            running.enter_context(guest)
         serve_echo(guest, 5006)
         with dial(guest, 5006) as connection:
             assert exchange(connection, b"after") == b"after"
