@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
-import os
 import sys
 import threading
 import time
@@ -14,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from hvcopy import threads
-from hvcopy.cli import signals
-from hvcopy.descriptors import takes_line
+from hvcopy.cli import STDERR, STDOUT, signals
+from hvcopy.descriptors import lead_to_null, takes_line
 from hvcopy.errors import (
     BadUsage,
     ConnectionLost,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 TICK = 0.1
 INTERRUPT_SECONDS = 2.0
-STDOUT, STDERR = 1, 2
 MOST_LATER = 10_000
 """Lines kept while standard error takes none; those beyond are counted, but of failed entries, which are all told."""
 
@@ -111,9 +109,7 @@ def _line(path: bytes, message: str) -> str:
 
 def mute(fd: int) -> None:
     """Lead a standard descriptor nowhere: what is left in its buffer must not fail again as the interpreter ends."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, fd)
-    os.close(null)
+    lead_to_null(fd, inheritable=True)
 
 
 class Command:

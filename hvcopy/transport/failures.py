@@ -129,10 +129,10 @@ def quoted(address: str) -> str:
         return word(address)
     from shlex import quote
 
-    as_it_is = quote(address) == address
+    typed = quote(address)
     if address.startswith("tcp:"):  # brackets need quotes in a shell, and cmd knows only these
-        return address if as_it_is else f'"{address}"'
-    return quote(address)
+        return typed.replace("'", '"')
+    return typed
 
 
 def reason(error: OSError) -> str:
