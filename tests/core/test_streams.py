@@ -190,18 +190,26 @@ def test_send_all_to_a_peer_that_reads_nothing_times_out_with_an_exact_meter(uni
 def test_send_all_to_a_slow_reader_outlives_its_timeout_as_long_as_bytes_move(unix_pair: Pair) -> None:
     near, far = unix_pair
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    size, timeout_ms = 100_000, 300
-    done = threading.Event()
+    size, timeout_ms = 1 << 20, 2000
 
-    def read_slowly() -> float:
-        began, left = time.monotonic(), size
-        while left:
-            left -= len(far.recv(10_000))
-            done.wait(0.05)  # the slow reader itself, not a wait for a result
-        return time.monotonic() - began
+    def read_slowly() -> tuple[int, float]:
+        began, got, slow = time.monotonic(), 0, True
+        while data := far.recv(10_000 if slow else size):
+            got += len(data)
+            slow = (time.monotonic() - began) * 1000 <= timeout_ms  # no longer than proves something
+            threading.Event().wait(0.05 if slow else 0)  # the slow reader itself, not a wait for a result
+        return got, time.monotonic() - began
 
-    _, took = both(lambda: core.send_all(near.fileno(), [bytes(size)], core.Meter(), timeout_ms), read_slowly)
-    assert isinstance(took, float)
+    def send() -> None:
+        try:
+            core.send_all(near.fileno(), [bytes(size)], core.Meter(), timeout_ms)
+        finally:
+            near.shutdown(socket.SHUT_WR)
+
+    _, heard = both(send, read_slowly)
+    assert isinstance(heard, tuple)
+    got, took = heard
+    assert got == size
     assert took * 1000 > timeout_ms, "the reader was not slow enough to prove anything"
 
 

@@ -187,6 +187,7 @@ COMMANDS_TESTS_LEFT_OUT = {
                 "test_nobody_at_the_target_is_a_reset_and_one_line_and_the_next_client_is_served",
                 "test_a_target_that_resets_is_no_end_for_the_client",
                 "test_a_client_that_resets_is_no_end_for_the_target",
+                "test_a_client_that_goes_with_an_answer_unread_is_no_end_for_the_target",
                 "test_a_client_killed_in_mid_stream_breaks_its_target_and_not_the_forwarder",
             ),
             NO_RESETS,
