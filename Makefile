@@ -95,7 +95,7 @@ faults: build $(VENV)/.test build/faults/.built ## Run the tests in which system
 	$(PYTEST) tests/faults $(ARGS)
 
 asan: build $(VENV)/.test build/asan/.built ## Run the core's tests under the address and undefined-behaviour sanitizers
-	$(ASAN_ENV) $(PY) -P -m pytest tests/core $(ARGS)
+	$(ASAN_ENV) $(PY) -P -m pytest $(AT_ONCE) tests/core $(ARGS)
 
 lint: $(VENV)/.check build ## Style, imports that point down only, the core's Cython
 	$(PY) -m ruff check .

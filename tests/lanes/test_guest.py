@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from commands import Finished, Running, Server, answering, eventually, run
 from e2e.plumbing import Piped, feed
+from findings import by_state, states
 
 from lanes.guest import Guest
 from lanes.inside import PATIENCE, answering_inside, manifest_inside, run_inside, serving_inside, start_inside
@@ -237,18 +238,25 @@ def examined(done: Finished, code: int) -> dict[str, dict[str, object]]:
     return {one["id"]: one for one in done.result["findings"]}
 
 
-def states(found: dict[str, dict[str, object]], *names: str) -> list[object]:
-    return [found[name]["state"] for name in names]
-
-
 def test_doctor_finds_what_is_true_of_the_guest(guest: Guest) -> None:
     found = examined(run_inside(guest, "doctor", "--json"), 0)
     assert found["vsock.kernel"]["what"] == "the kernel has AF_VSOCK (loaded)"
     assert found["vsock.modules"]["what"] == "vsock loaded, vmw_vsock_virtio_transport loaded"
-    assert states(found, "vsock.socket", "vsock.device", "vsock.cid", "vsock.to-host", "way") == ["ok"] * 5
+    assert by_state(found) == {
+        "ok": {
+            *(f"system.{what}" for what in ("platform", "hypervisor", "container", "ports", "buffers")),
+            *(f"vsock.{what}" for what in ("kernel", "modules", "socket", "device", "cid", "to-host")),
+            *("unix.socket", "tcp.loopback", "way"),
+        },
+        "warn": {"vsock.to-itself"},
+        "not-applicable": {
+            *(f"system.{what}" for what in ("wsl", "seccomp", "selinux", "apparmor")),
+            *("vsock.to-guests", "hyperv"),
+        },
+        "unknown": {"hybrid"},
+    }
     assert found["vsock.cid"]["what"] == f"CID {guest.cid}"
     assert f"vsock:{guest.cid}:PORT" in str(found["vsock.cid"]["why"])
-    assert states(found, "vsock.to-guests", "vsock.to-itself") == ["not-applicable", "warn"]
     itself = examined(run_inside(guest, "doctor", "vsock:local:4711", "--json"), 4)
     assert itself["connect"]["causes"] == ["vsock.to-itself"]
 

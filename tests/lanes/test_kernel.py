@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from findings import by_state, states
 from starting import HVCOPY
 
 from lanes.inside import PATIENCE, answering_inside, pytest_inside, run_inside, serving_inside, start_inside
@@ -21,6 +22,11 @@ from lanes.uml import Kernel
 PORT = 18518
 SERVED, DIALED = f"vsock:any:{PORT}", f"vsock:local:{PORT}"
 LET_IN = ("--allow", "vsock:1", "--no-fsync")
+ROOTS = {
+    *(f"system.{what}" for what in ("platform", "hypervisor", "container", "ports", "buffers")),
+    *("unix.socket", "tcp.loopback"),
+}
+NOT_HERE = {*(f"system.{what}" for what in ("wsl", "seccomp", "selinux", "apparmor")), "vsock.to-guests", "hyperv"}
 NET_BIND_SERVICE, PR_CAPBSET_DROP = 10, 24  # capabilities(7), prctl(2)
 WITHOUT_LOW_PORTS = f"""
 import ctypes, os, sys
@@ -204,21 +210,19 @@ def examined(machine: Kernel, *arguments: object, code: int) -> dict[str, dict[s
     return {one["id"]: one for one in done.result["findings"]}
 
 
-def states(found: dict[str, dict[str, object]], *names: str) -> list[object]:
-    return [found[name]["state"] for name in names]
-
-
 def test_doctor_finds_what_is_true_of_this_kernel(kernel: Kernel) -> None:
     found = examined(kernel, code=4)  # it reaches itself and nobody else
+    assert by_state(found) == {
+        "ok": ROOTS | {f"vsock.{what}" for what in ("kernel", "modules", "socket", "device", "cid", "to-itself")},
+        "fail": {"vsock.to-host", "way"},
+        "not-applicable": NOT_HERE,
+        "unknown": {"hybrid"},
+    }
     assert found["system.hypervisor"]["what"] == "a guest of User-Mode Linux"
     assert found["vsock.kernel"]["what"] == "the kernel has AF_VSOCK (loaded)"
     assert found["vsock.modules"]["what"] == "vsock loaded, vsock_loopback loaded"
-    assert states(found, "vsock.socket", "vsock.device", "vsock.cid", "vsock.to-itself") == ["ok"] * 4
     assert str(found["vsock.cid"]["what"]).startswith("CID 1:")
-    assert states(found, "vsock.to-host", "vsock.to-guests", "way") == ["fail", "not-applicable", "fail"]
     assert found["way"]["causes"] == ["vsock.to-host"]
-    assert states(found, "system.wsl", "system.seccomp", "system.selinux") == ["not-applicable"] * 3
-    assert states(found, "unix.socket", "tcp.loopback", "system.ports") == ["ok"] * 3
 
 
 def test_doctor_gets_through_to_a_server(kernel: Kernel, root: Path) -> None:
@@ -255,7 +259,13 @@ def test_doctor_misses_each_module_that_is_taken_away(tmp_path: Path) -> None:
     require("kernel")
     with booted(CHECKOUT, "1G", modules=()) as bare:
         none = examined(bare, code=9)
-        assert states(none, "vsock.kernel", "vsock.socket", "vsock.to-itself") == ["unknown", "fail", "warn"]
+        assert by_state(none) == {
+            "ok": ROOTS,
+            "warn": {"vsock.device", "vsock.to-itself"},
+            "fail": {"vsock.socket", "vsock.to-host", "way"},
+            "not-applicable": NOT_HERE,
+            "unknown": {"hybrid", "vsock.kernel", "vsock.modules", "vsock.cid"},
+        }
         assert none["vsock.socket"]["causes"] == ["vsock.kernel"]
         assert none["vsock.socket"]["fix"].endswith("sudo modprobe vsock")  # type: ignore[attr-defined]
         refused = examined(bare, DIALED, code=9)
@@ -263,7 +273,13 @@ def test_doctor_misses_each_module_that_is_taken_away(tmp_path: Path) -> None:
         assert "vsock.socket" in refused["connect"]["causes"]  # type: ignore[operator]
     with booted(CHECKOUT, "1G", modules=MODULES[:1]) as alone:
         family = examined(alone, code=4)
-        assert states(family, "vsock.kernel", "vsock.socket", "vsock.to-itself") == ["ok", "ok", "warn"]
+        assert by_state(family) == {
+            "ok": ROOTS | {f"vsock.{what}" for what in ("kernel", "modules", "socket", "device", "cid")},
+            "warn": {"vsock.to-itself"},
+            "fail": {"vsock.to-host", "way"},
+            "not-applicable": NOT_HERE,
+            "unknown": {"hybrid"},
+        }
         lost = examined(alone, DIALED, code=4)
         assert states(lost, "vsock.to-itself", "connect") == ["fail", "fail"]
         assert lost["connect"]["causes"] == ["vsock.to-itself"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import Server
+from findings import by_state, states
 from peers import Listening, says
 
 from hvcopy.address import port_to_service
@@ -33,6 +34,11 @@ import sys, winreg
 winreg.DeleteKeyEx(winreg.HKEY_LOCAL_MACHINE, sys.argv[1], winreg.KEY_WOW64_64KEY)
 """
 PORT = 18521
+OF_WINDOWS = {"system.platform", "hyperv.build", "hyperv.python", "hyperv.rights", "tcp.loopback"}
+OF_LINUX = {
+    *(f"vsock.{what}" for what in ("kernel", "modules", "socket", "device", "cid", "to-host", "to-guests", "to-itself")),
+    *("unix.socket", "hybrid"),
+}
 
 pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
 
@@ -85,30 +91,35 @@ def doctor(env: Mapping[str, str], *arguments: str, code: int) -> dict[str, dict
     return {one["id"]: one for one in json.loads(done.stdout)["findings"]}
 
 
-def states(found: dict[str, dict[str, object]], *names: str) -> list[object]:
-    return [found[name]["state"] for name in names]
-
-
 def test_it_finds_what_wine_lacks(bare: dict[str, str]) -> None:
     found = doctor(bare, code=9)
     assert str(found["system.platform"]["what"]).startswith("Windows ")
-    assert states(found, "hyperv.build", "hyperv.python", "hyperv.rights", "tcp.loopback") == ["ok"] * 4
-    assert states(found, "hyperv.socket", "hyperv.role", "way") == ["fail"] * 3
+    assert by_state(found) == {
+        "ok": {"hyperv.services", *OF_WINDOWS},
+        "fail": {"hyperv.socket", "hyperv.role", "way"},
+        "not-applicable": {"hyperv.wsl", "hyperv.guest-services", *OF_LINUX},
+    }
     assert "WSAEAFNOSUPPORT" in str(found["hyperv.socket"]["what"])
-    assert states(found, "vsock.socket", "unix.socket", "hybrid") == ["not-applicable"] * 3
 
 
 @pytest.mark.usefixtures("host")
 def test_a_host_by_its_registry(env: dict[str, str]) -> None:
     found = doctor(env, code=0)
-    assert states(found, "hyperv.socket", "hyperv.role", "hyperv.services", "way") == ["ok"] * 4
     assert found["hyperv.role"]["what"] == "a host of Hyper-V"
+    assert by_state(found) == {
+        "ok": {"hyperv.socket", "hyperv.role", "hyperv.services", "way", *OF_WINDOWS},
+        "not-applicable": {"hyperv.wsl", "hyperv.guest-services", *OF_LINUX},
+    }
 
 
 @pytest.mark.usefixtures("guest")
 def test_a_guest_by_its_registry(env: dict[str, str]) -> None:
     found = doctor(env, code=0)
     assert found["hyperv.role"]["what"] == "a guest of the Hyper-V host HOST-7"
+    assert by_state(found) == {
+        "ok": {"hyperv.socket", "hyperv.role", "hyperv.services", "hyperv.guest-services", "way", *OF_WINDOWS},
+        "not-applicable": {"hyperv.wsl", *OF_LINUX},
+    }
 
 
 @pytest.mark.usefixtures("host")
