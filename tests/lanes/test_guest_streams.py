@@ -90,7 +90,7 @@ def test_ssh_scp_and_sftp_reach_an_sshd_in_the_guest(
     else:
         _, address = processes.enter_context(forwarding("tcp:127.0.0.1:0", into(guest), "--open"))
         options = [*ssh.options(), f"-oPort={address.rpartition(':')[2]}"]
-    source = make_file(here / "source", 8 * MIB + 1)
+    source = make_file(here / "source", 2 * MIB + 1)
     there = f"{guest.tmpfs}/copy"
     (here / "batch").write_text(f"put {source} {there}2\nget {there}2 {here}/back2\n")
 
