@@ -47,6 +47,7 @@ def files(settings: Settings) -> Result:
             contender(work, "hvcopy --lanes 1", server.push("--lanes", "1"), source, root=server.root),
             contender(work, "hvcopy", server.push(), source, root=server.root),
             contender(work, "floor", lane.floor(work), source),
+            contender(work, "floor, overlapped files", lane.floor(work, "overlapped"), source),
         ]
         notes = ["both ends Windows programs under Wine, TCP on the loopback", f"{data.extent(source)[1]} bytes"]
         return Result("windows", "windows", measure("windows", found, settings.rounds), notes)
@@ -82,16 +83,16 @@ class Lane:
         """The command, as a program of this machine."""
         return self._program(work, "hvcopy", [str(self._python), "-P", "-m", "hvcopy"])
 
-    def floor(self, work: Workspace) -> Copy:
-        """Copy a file with the C loop."""
+    def floor(self, work: Workspace, *how: str) -> Copy:
+        """Copy a file with the C loop; *how*: overlapped or not."""
         program = self._program(work, "floor", [str(self._floor)])
 
         def copy(source: Path, target: Path) -> Sample:
-            listener = work.jobs.start(Command([program, "recv", "0", str(target)]))
+            listener = work.jobs.start(Command([program, "recv", "0", str(target), *how]))
             try:
                 listener.wait_until(lambda: LISTENING.search(listener.said()) is not None)
                 (port,) = LISTENING.findall(listener.said())
-                return send_to(work, listener, Command([program, "send", port, str(source)]))
+                return send_to(work, listener, Command([program, "send", port, str(source), *how]))
             finally:
                 listener.kill()
 
