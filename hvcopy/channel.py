@@ -106,10 +106,8 @@ class Channel:
         """Send every byte of 1 to 8 buffers as one gathered write.  Blocks; raises ConnectionLost or TimedOut."""
         try:
             send_all(self.sock.fileno(), parts, self.sent, self._ms(timeout), self._waiting)
-        except TimeoutError:
-            raise TimedOut(self._stuck("sent")) from None
         except OSError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, "sent") from error
 
     def send_file(self, fd: int, offset: int, length: int, *, timeout: float | None = None) -> int:
         """Send *length* bytes of file *fd* without a copy; returns the bytes sent, fewer when it cannot be done so.
@@ -118,19 +116,15 @@ class Channel:
         """
         try:
             return send_file(self.sock.fileno(), fd, offset, length, self.sent, self._ms(timeout))
-        except TimeoutError:
-            raise TimedOut(self._stuck("sent")) from None
         except OSError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, "sent") from error
 
     def send_pipe(self, fd: int, length: int, *, timeout: float | None = None) -> int:
         """Send *length* bytes that pipe *fd* holds without a copy; otherwise as ``send_file``."""
         try:
             return send_pipe(self.sock.fileno(), fd, length, self.sent, self._ms(timeout))
-        except TimeoutError:
-            raise TimedOut(self._stuck("sent")) from None
         except OSError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, "sent") from error
 
     def writable(self) -> bool:
         """Say whether a small write would not have to wait for the peer."""
@@ -155,10 +149,8 @@ class Channel:
         """Fill *into*; returns its length, or fewer bytes when the peer's end of stream came first."""
         try:
             return recv_exact(self.sock.fileno(), into, self.received, self._ms(timeout), self._waiting)
-        except TimeoutError:
-            raise TimedOut(self._stuck("received")) from None
         except OSError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, "received") from error
 
     def receive_file(
         self, into: WriteableBuffer, size: int, fd: int, offset: int, *, sparse: bool, timeout: float | None = None
@@ -171,19 +163,15 @@ class Channel:
         sock, ms = self.sock.fileno(), self._ms(timeout)
         try:
             return recv_file(sock, into, size, fd, offset, sparse, self.piece, self.received, ms, self._waiting)
-        except TimeoutError:
-            raise TimedOut(self._stuck("received")) from None
         except OSError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, "received") from error
 
     def receive_some(self, into: WriteableBuffer, *, timeout: float | None = None) -> int:
         """Receive whatever is there, at least one byte; returns 0 at the end of the stream."""
         try:
             return recv_some(self.sock.fileno(), into, self.received, self._ms(timeout), self._waiting)
-        except TimeoutError:
-            raise TimedOut(self._stuck("received")) from None
         except OSError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, "received") from error
 
     def exchange(self, message: ReadableBuffer, back: WriteableBuffer) -> int:
         """Send *message* while filling *back*: who answers as it reads may wait until somebody reads that.
@@ -195,14 +183,14 @@ class Channel:
         moved, ends = -1, 0.0
         while True:
             try:
-                with contextlib.suppress(TimeoutError):
+                with _AtOnce():
                     send_all(fd, (rest[self.sent.moved - sent :],), self.sent, 0)
                     break
-                with contextlib.suppress(TimeoutError):
+                with _AtOnce():
                     if not recv_some(fd, room[self.received.moved - got :], self.received, 0):
                         return self.received.moved - got
             except OSError as error:
-                raise self._explained(error) from error
+                raise self._explained(error, "sent") from error
             if self.received.moved - got == len(room):
                 return len(room)
             if moved != self.sent.moved + self.received.moved:
@@ -287,12 +275,29 @@ class Channel:
         moved = self.sent.moved if verb == "sent" else self.received.moved
         return f"{self.peer}: nothing could be {verb} for {self.timeout:g} s ({moved} bytes before that)"
 
-    def _explained(self, error: OSError) -> HvcopyError:
+    def _explained(self, error: OSError, verb: str) -> HvcopyError:
+        if _is_deadline(error):
+            return TimedOut(self._stuck(verb))
         if error.errno == errno.ECANCELED:
             return Interrupted(f"{self.peer}: the transfer was interrupted")
         if error.errno in _OF_THIS_MACHINE and not (self.sock.family == AF_HYPERV and fault_of(error)):
             return LocalFailure(f"{self.peer}: {error.strerror}")
         return broken(self.peer, error, family=self.sock.family)
+
+
+def _is_deadline(error: OSError) -> bool:
+    """Whether it is the core's own deadline: Windows' word for a peer that has gone silent is a TimeoutError, too."""
+    return isinstance(error, TimeoutError) and getattr(error, "winerror", None) is None
+
+
+class _AtOnce:
+    """Lets the deadline of a call pass that was not to wait."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, OSError) and _is_deadline(error)
 
 
 def broken(peer: str, error: OSError, *, family: int, what: str = "the connection broke") -> HvcopyError:
@@ -301,7 +306,7 @@ def broken(peer: str, error: OSError, *, family: int, what: str = "the connectio
     if family == AF_VSOCK and error.errno == errno.EIO:
         words = f"{words}; from Linux 6.17 on that may be a plain end on Hyper-V, which nothing here can tell (hv_sock)"
     if family == AF_HYPERV and (fault := fault_of(error)):
-        words = f"{fault.cause} ({fault.name})"
+        words = f"{fault.cause_of_break or fault.cause} ({fault.name})"
         if fault.fate is Fate.EXHAUSTED:
             return LocalFailure(f"{peer}: {words}", hint=fault.advice)
     return ConnectionLost(f"{peer}: {what}: {words}")

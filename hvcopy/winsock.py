@@ -24,7 +24,8 @@ class Fate(Enum):
 
 class Fault(Struct, frozen=True):
     """One error.  *cause* is for the user; *advice* what to do or type next, with two things in braces that depend on the
-    address: ``start`` (how to listen there) and ``allow`` (how to be let).
+    address: ``start`` (how to listen there) and ``allow`` (how to be let).  *cause_of_break*: what it means on a connection
+    that stood, where that is something else than on one that is to be made.
     """
 
     code: int
@@ -32,6 +33,7 @@ class Fault(Struct, frozen=True):
     fate: Fate
     cause: str
     advice: str
+    cause_of_break: str = ""
 
 
 _AGAIN = "see that the VM runs (hvcopy vms), then run the same command again: what has arrived is not sent again"
@@ -45,6 +47,7 @@ _FAULTS = (
         Fate.ABSENT,
         "no answer: nobody listens on that service (Linux guests do not say so), or the VM is off, paused or without hv_sock",
         "hvcopy vms shows whether it runs; {start}",
+        "the VM answers no more: it was turned off, is paused or hangs",
     ),
     Fault(
         10013,
@@ -54,7 +57,14 @@ _FAULTS = (
         "{allow}",
     ),
     Fault(10050, "WSAENETDOWN", Fate.ABSENT, "the VM is restarting or going away", _COMING),
-    Fault(10051, "WSAENETUNREACH", Fate.ABSENT, "there is no way to that VM from here yet", _COMING),
+    Fault(
+        10051,
+        "WSAENETUNREACH",
+        Fate.ABSENT,
+        "there is no way to that VM from here yet",
+        _COMING,
+        "there is no way to that VM any more",
+    ),
     Fault(
         10049,
         "WSAEADDRNOTAVAIL",

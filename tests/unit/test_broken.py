@@ -19,7 +19,13 @@ def failed(code: int) -> OSError:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(10054, "its VM, has gone (WSAECONNRESET)"), (10053, "the VM was stopped or restarted"), (10058, "on this side")],
+    [
+        (10054, "its VM, has gone (WSAECONNRESET)"),
+        (10053, "the VM was stopped or restarted"),
+        (10058, "on this side"),
+        (10060, "the VM answers no more"),  # connecting, it is that nobody listens
+        (10051, "no way to that VM any more"),
+    ],
 )
 def test_hyperv_names_the_cause(code: int, words: str) -> None:
     failure = broken("hyperv:parent:5", failed(code), family=AF_HYPERV)
