@@ -19,11 +19,12 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 
 def build() -> Path:
-    """The DLL, compiled again when its source is newer."""
-    source = HERE / "standin.c"
-    if not DLL.is_file() or DLL.stat().st_mtime < source.stat().st_mtime:
+    """The DLL, compiled again when a source of it is newer."""
+    sources = [HERE / name for name in ("standin.c", "breaks.c", "rights.c")]
+    newest = max(path.stat().st_mtime for path in [*sources, HERE / "standin.h"])
+    if not DLL.is_file() or DLL.stat().st_mtime < newest:
         BUILD.mkdir(parents=True, exist_ok=True)
-        command = [CC, "-shared", "-O2", "-s", *WARNINGS, "-o", str(DLL), str(source), "-lws2_32"]
+        command = [CC, "-shared", "-O2", "-s", *WARNINGS, "-o", str(DLL), *map(str, sources), "-lws2_32", "-ladvapi32"]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return DLL
 

@@ -1,6 +1,7 @@
 """Puts the stand-in for Hyper-V below Python's socket module; Windows Python runs this at its start when it is on its path.
 
-$HVCOPY_HV_STANDIN is the DLL.
+$HVCOPY_HV_STANDIN is the DLL.  With $HVCOPY_HV_BREAKS it is put below hvcopy's core too, with $HVCOPY_HV_RIGHTS below the
+registry.
 """
 
 from __future__ import annotations
@@ -13,13 +14,23 @@ def _install(path: str) -> None:
     import _socket
     import ctypes
 
-    system = ctypes.WinDLL("kernel32")
+    system, standin = ctypes.WinDLL("kernel32"), ctypes.CDLL(path)
     system.GetModuleHandleW.restype = ctypes.c_void_p
-    standin = ctypes.CDLL(path)
-    standin.hv_install.argtypes = [ctypes.c_void_p]
-    exchanged = standin.hv_install(system.GetModuleHandleW(_socket.__file__))
-    if exchanged < 9:
-        raise RuntimeError(f"the stand-in for Hyper-V found only {exchanged} of Winsock's functions in {_socket.__file__}")
+
+    def replace(functions: str, module: str, count: int) -> None:
+        install = standin[functions]
+        install.argtypes = [ctypes.c_void_p]
+        exchanged = install(system.GetModuleHandleW(module))
+        if exchanged < count:
+            raise RuntimeError(f"the stand-in for Hyper-V exchanged only {exchanged} functions of {module}")
+
+    replace("hv_install", _socket.__file__, 9)
+    if os.environ.get("HVCOPY_HV_BREAKS"):
+        from hvcopy import _core
+
+        replace("hv_install_breaks", _core.__file__, 3)
+    if os.environ.get("HVCOPY_HV_RIGHTS"):
+        replace("hv_install_rights", f"python{sys.version_info.major}{sys.version_info.minor}.dll", 2)
 
 
 if sys.platform == "win32" and os.environ.get("HVCOPY_HV_STANDIN"):

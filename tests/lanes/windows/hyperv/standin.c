@@ -9,7 +9,10 @@
  *     what connecting there ends in, 10060 after the time of HVSOCKET_CONNECT_TIMEOUT), else WSAEADDRNOTAVAIL;
  *   - connections come from the VM that HVCOPY_HV_PEER names, else from loopback;
  *   - options of HV_PROTOCOL_RAW are kept and can be read back, unless their number is in HVCOPY_HV_REFUSED ("2 8");
- *     those of TCP are refused.
+ *     those of TCP are refused.  A number plus HV_WHEN_NAMED reads what the option was when the socket got its address,
+ *     by bind or by connect: later the driver may not look any more.
+ *
+ * breaks.c lets connections break, rights.c takes rights in the registry away.
  */
 #define WIN32_LEAN_AND_MEAN
 #include <winsock2.h>
@@ -19,18 +22,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "standin.h"
+
 #ifndef AF_HYPERV
 #define AF_HYPERV 34    /* in Microsoft's ws2def.h, not in mingw's */
 #endif
 
 _Static_assert(sizeof(SOCKADDR_HV) == 36, "the address as hvsocket.h lays it out");
 
-enum { SLOTS = 8192, OPTIONS = 9, DEFAULT_TIMEOUT_MS = 30000 };
+enum { SLOTS = 8192, OPTIONS = 9, HV_WHEN_NAMED = 0x100, DEFAULT_TIMEOUT_MS = 30000 };
 
 typedef struct {
     SOCKET sock;                /* 0: free */
     SOCKADDR_HV near_end, far_end;
-    ULONG options[OPTIONS];     /* by their number */
+    ULONG options[OPTIONS], when_named[OPTIONS];    /* by their number */
 } entry;
 
 static entry table[SLOTS];
@@ -81,6 +86,8 @@ static int find(SOCKET sock, entry *copy)
     LeaveCriticalSection(&guard);
     return one != NULL;
 }
+
+int hv_is_ours(SOCKET sock) { return find(sock, NULL); }
 
 static int fail(int error)
 {
@@ -221,6 +228,8 @@ static void set_ends(SOCKET sock, const SOCKADDR_HV *near_end, const SOCKADDR_HV
         one->near_end = *near_end;
     if (one && far_end)
         one->far_end = *far_end;
+    if (one)
+        memcpy(one->when_named, one->options, sizeof one->options);
     LeaveCriticalSection(&guard);
 }
 
@@ -349,13 +358,17 @@ static int WSAAPI our_setsockopt(SOCKET sock, int level, int option, const char 
 static int WSAAPI our_getsockopt(SOCKET sock, int level, int option, char *value, int *size)
 {
     entry ours;
+    const ULONG *options = ours.options;
     if (!find(sock, &ours) || (level != HV_PROTOCOL_RAW && level != IPPROTO_TCP))
         return getsockopt(sock, level, option, value, size);
+    if (option & HV_WHEN_NAMED)
+        options = ours.when_named;
+    option &= ~HV_WHEN_NAMED;
     if (level == IPPROTO_TCP || option < 1 || option >= OPTIONS)
         return fail(WSAENOPROTOOPT);
     if (!value || !size || *size < (int)sizeof(ULONG))
         return fail(WSAEFAULT);
-    memcpy(value, &ours.options[option], sizeof(ULONG));
+    memcpy(value, &options[option], sizeof(ULONG));
     *size = sizeof(ULONG);
     return 0;
 }
@@ -372,15 +385,10 @@ static int WSAAPI our_closesocket(SOCKET sock)
 
 /* ---- into their place ---- */
 
-typedef struct {
-    const char *name;
-    void *ours;
-} replacement;
-
-static const replacement REPLACED[] = {
+static const hv_replacement SOCKETS[] = {
     {"WSASocketW", our_WSASocketW}, {"socket", our_socket}, {"bind", our_bind}, {"connect", our_connect},
     {"accept", our_accept}, {"getsockname", our_getsockname}, {"getpeername", our_getpeername},
-    {"setsockopt", our_setsockopt}, {"getsockopt", our_getsockopt}, {"closesocket", our_closesocket},
+    {"setsockopt", our_setsockopt}, {"getsockopt", our_getsockopt}, {"closesocket", our_closesocket}, {NULL, NULL},
 };
 
 static void put(ULONG_PTR *place, void *function)
@@ -391,23 +399,22 @@ static void put(ULONG_PTR *place, void *function)
     VirtualProtect(place, sizeof *place, before, &before);
 }
 
-/* Returns how many of *module*'s imports were exchanged. */
-__declspec(dllexport) int hv_install(unsigned char *module)
+int hv_replace(unsigned char *module, const char *library, const hv_replacement *replacements)
 {
     const IMAGE_NT_HEADERS *head = (const void *)(module + ((const IMAGE_DOS_HEADER *)module)->e_lfanew);
     const IMAGE_IMPORT_DESCRIPTOR *from =
         (const void *)(module + head->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress);
-    HMODULE winsock = GetModuleHandleA("ws2_32.dll");
+    HMODULE loaded = GetModuleHandleA(library);
     int count = 0;
     for (; from->Name; from++) {
         ULONG_PTR *place = (ULONG_PTR *)(module + from->FirstThunk);
-        if (_stricmp((const char *)module + from->Name, "ws2_32.dll"))
+        if (_stricmp((const char *)module + from->Name, library))
             continue;
         for (; *place; place++) {   /* by address, for ws2_32 is imported by ordinals too */
-            unsigned i;
-            for (i = 0; i < sizeof REPLACED / sizeof *REPLACED; i++)
-                if (*place == (ULONG_PTR)GetProcAddress(winsock, REPLACED[i].name)) {
-                    put(place, REPLACED[i].ours);
+            const hv_replacement *one;
+            for (one = replacements; one->name; one++)
+                if (*place == (ULONG_PTR)GetProcAddress(loaded, one->name)) {
+                    put(place, one->ours);
                     count++;
                     break;
                 }
@@ -415,6 +422,9 @@ __declspec(dllexport) int hv_install(unsigned char *module)
     }
     return count;
 }
+
+/* Returns how many of *module*'s imports were exchanged. */
+__declspec(dllexport) int hv_install(unsigned char *module) { return hv_replace(module, "ws2_32.dll", SOCKETS); }
 
 BOOL WINAPI DllMain(HINSTANCE self, DWORD why, LPVOID reserved)
 {
