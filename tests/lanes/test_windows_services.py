@@ -50,6 +50,23 @@ def run() -> Command:
 
 
 @pytest.fixture
+def without_rights(run: Command) -> Command:
+    """Run hvcopy on a Windows whose registry lets this user only read about Hyper-V's services, or do nothing ("none")."""
+    env = standin.environment(link_package(MINOR)) | {"COLUMNS": "100"}
+
+    def unprivileged(*words: str, rights: str = "read") -> subprocess.CompletedProcess[str]:
+        return wine.run([PYTHON, "-P", "-m", "hvcopy", *words], env=env | {"HVCOPY_HV_RIGHTS": rights})
+
+    return unprivileged
+
+
+def elevated(arguments: str) -> str:
+    """What is to be typed for a command that needs rights."""
+    program = wine.windows_path(PYTHON)
+    return f"type in PowerShell: Start-Process -Verb RunAs -Wait -FilePath '{program}' -ArgumentList '-m hvcopy {arguments}'\n"
+
+
+@pytest.fixture
 def ports(run: Command) -> Iterator[list[int]]:
     """Three ports in a row that nobody else has; what a test leaves of them is removed."""
     first = random.randrange(1 << 30, (1 << 31) - 4)
@@ -96,6 +113,32 @@ def test_a_registration_of_somebody_else_is_read_as_regedit_wrote_it(run: Comman
     finally:
         assert run("service", "unregister", guid, "--yes").returncode == 0
     assert guid not in run("service", "list").stdout
+
+
+def test_who_may_not_change_the_registry_is_told_what_to_type(without_rights: Command, run: Command, ports: list[int]) -> None:
+    port = str(ports[0])
+    named = without_rights("service", "register", port, "--name", "of mine")
+    assert named.returncode == 9, named.stderr
+    assert "hvcopy: registering a service needs an administrator; nothing was changed\n" in named.stderr
+    assert elevated(f'service register {port} --name "of mine"') in named.stderr
+    assert port_to_service(ports[0]) not in run("service", "list").stdout
+    assert run("service", "register", port).returncode == 0
+    removed = without_rights("service", "unregister", port)
+    assert removed.returncode == 9, removed.stderr
+    assert "hvcopy: removing a registration needs an administrator; nothing was changed\n" in removed.stderr
+    assert elevated(f"service unregister --yes {port}") in removed.stderr
+    listed = without_rights("service", "list")
+    assert (listed.returncode, port_to_service(ports[0]) in listed.stdout) == (0, True), listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "again"), [("list", "list"), ("register 18518",) * 2, ("unregister --all", "unregister --yes --all")]
+)
+def test_who_may_not_even_read_the_registry_is_told_what_to_type(without_rights: Command, words: str, again: str) -> None:
+    done = without_rights("service", *words.split(), rights="none")
+    assert (done.returncode, done.stdout) == (9, ""), done.stderr
+    assert "hvcopy: the registry key of Hyper-V's services may not be read by you\n" in done.stderr
+    assert elevated(f"service {again}") in done.stderr
 
 
 def test_conversions_are_the_same_there(run: Command) -> None:
