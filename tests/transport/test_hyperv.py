@@ -38,6 +38,11 @@ def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda code: monkeypatch.setenv("HVCOPY_HV_VMS", f"{VM}={code}")
 
 
+DEFAULT_TIMEOUT = 30_000  # of the stand-in
+WHEN_NAMED = 0x100
+"""With an option's number: what it was when the socket got its address, by bind or connect (standin.c)."""
+
+
 def option(channel: Channel, number: int) -> int:
     return channel.sock.getsockopt(sockets.HV_PROTOCOL_RAW, number)
 
@@ -115,6 +120,26 @@ def test_other_options_are_set_when_asked_for_only() -> None:
             assert option(dialled, sockets.HVSOCKET_HIGH_VTL) == wanted
             assert option(dialled, sockets.HVSOCKET_CONTAINER_PASSTHRU) == wanted
             close((dialled, accepted))
+
+
+@in_standin
+def test_options_are_set_before_a_socket_gets_its_address() -> None:
+    """On a listener container-passthru is the listening socket's; what it accepts gets none."""
+    address = free_address("loopback", "container-passthru", "no-suspend")
+    with listen(address) as listener:
+        asked = HypervAddress("loopback", address.service, ("high-vtl", "container-passthru"))
+        dialled, accepted = meet(asked, listener)
+        listening = Channel(listener._bound.sock, peer="nobody")
+        for number, of_listener, of_dialled, of_accepted in (
+            (sockets.HVSOCKET_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, 5000, DEFAULT_TIMEOUT),
+            (sockets.HVSOCKET_CONTAINER_PASSTHRU, 1, 1, 0),
+            (sockets.HVSOCKET_CONNECTED_SUSPEND, 0, 1, 0),
+            (sockets.HVSOCKET_HIGH_VTL, 0, 1, 0),
+        ):
+            assert option(listening, number | WHEN_NAMED) == of_listener, number
+            assert option(dialled, number | WHEN_NAMED) == of_dialled, number
+            assert option(accepted, number) == of_accepted, number
+        close((dialled, accepted))
 
 
 @in_lane
@@ -273,6 +298,17 @@ def test_a_windows_that_lacks_an_option_says_so_only_when_it_is_asked_for(name: 
         with pytest.raises(BadUsage, match=f"this Windows does not take the option {name}") as caught:
             dial(HypervAddress("loopback", listener.address.service, (name,)))
     assert (caught.value.exit_code, f"leave ,{name} out" in caught.value.hint) == (2, True)
+
+
+@in_standin
+def test_a_listener_says_that_this_windows_lacks_an_option_and_leaves_its_address_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = free_address("loopback", "container-passthru")
+    monkeypatch.setenv("HVCOPY_HV_REFUSED", "2")
+    with pytest.raises(BadUsage, match="this Windows does not take the option container-passthru") as caught:
+        listen(address)
+    assert "leave ,container-passthru out of the address" in caught.value.hint
+    with listen(HypervAddress("loopback", address.service)) as listener:
+        close(meet(listener.address, listener))
 
 
 @in_standin
