@@ -100,6 +100,7 @@ COMMANDS_LEFT_OUT = {
     "forward_ssh": "sshd runs an hvcopy of this machine",
     "nc_parity": "it compares with nc, socat and ncat, which are Linux programs on unix sockets",
     "unread_messages": "on Windows nothing says whether a pipe takes more",
+    "receive_flags": "it puts functions of this system in the place of others",
     "open_stream": "the library's calls are made by the test itself, on this machine; test_windows.py has some over there",
 }
 """By the name of a file in tests/e2e."""

@@ -5,7 +5,7 @@
  *   end ERROR          a peer's end of stream is told as that error
  *
  * From the moment that the bytes have moved nothing does any more, so that the call which is meant comes first; after it
- * every call fails with that error.
+ * every call fails with that error.  A receive with flags is refused: of none is known what AF_HYPERV makes of it.
  */
 #define WIN32_LEAN_AND_MEAN
 #include <winsock2.h>
@@ -43,8 +43,8 @@ static int WSAAPI our_WSARecv(SOCKET sock, LPWSABUF parts, DWORD count, LPDWORD 
                               LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
     int fate = fate_of_call(sock, RECV), rc;
-    if (fate)
-        return failed(fate);
+    if (*flags || fate)
+        return failed(*flags ? WSAEOPNOTSUPP : fate);
     rc = WSARecv(sock, parts, count, got, flags, later, routine);
     if (rc == 0 && *got == 0 && breaks_at == END && hv_is_ours(sock))
         return failed(breaks_with);
