@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -92,6 +93,40 @@ def test_a_stream_whose_connection_breaks_names_the_cause_and_leaves_no_file(
         assert not arrived.exists()
         OverHyperv(env, tmp_path).run(*command)
     assert arrived.read_bytes() == data.read_bytes()
+
+
+def test_a_listener_whose_connection_breaks_names_the_cause_and_goes_on(env: dict[str, str], tmp_path: Path) -> None:
+    root, data, port = tmp_path / "root", tmp_path / "data", unused_port()
+    root.mkdir()
+    data.write_bytes(os.urandom(SIZE))
+    code, words = SILENT
+    receive = ("recv", "-l", f"hyperv:loopback:{port}", root, "--open", "--no-fsync", "--json")
+    with breaking(env, tmp_path, "recv", code).start(*receive) as receiving:
+        receiving.line("listening on")
+        assert commands.run("send", data, f"tcp:127.0.0.1:{port}").code == 6
+        broken = receiving.finish()
+    assert (broken.returncode, words in broken.stderr) == (6, True), broken.stderr
+    assert f"to go on, run again: hvcopy recv -l hyperv:loopback:{port} " in broken.stderr
+    assert not (root / "data").exists()
+    with OverHyperv(env, tmp_path).start(*receive) as receiving:
+        receiving.line("listening on")
+        assert commands.run("send", data, f"tcp:127.0.0.1:{port}").code == 0
+        done = receiving.finish()
+    assert json.loads(done.stdout)["reused_bytes"] >= 8 * MIB
+    assert (root / "data").read_bytes() == data.read_bytes()
+
+
+def test_raw_bytes_whose_connection_breaks_are_a_failure_that_names_the_cause(env: dict[str, str], tmp_path: Path) -> None:
+    port = unused_port()
+    code, words = SILENT
+    windows = breaking(env, tmp_path, "recv", code, after=MIB)
+    with windows.start("nc", "-l", f"hyperv:loopback:{port}", "--open", "--recv-only") as listening:
+        listening.line("listening on")
+        with socket.create_connection(("127.0.0.1", port), 20) as sock, contextlib.suppress(ConnectionError):
+            while True:
+                sock.sendall(bytes(MIB))
+        done = listening.finish()
+    assert (done.returncode, words in done.stderr) == (6, True), done.stderr
 
 
 def test_broken_pipe_in_place_of_an_end_is_no_failure_of_what_was_verified(env: dict[str, str], tmp_path: Path) -> None:
