@@ -32,11 +32,17 @@ def typed(words: Sequence[str]) -> tuple[str, str]:
 
 
 def elevated(program: str, arguments: Sequence[str]) -> str:
-    """Return the PowerShell command that asks for rights and runs *program* with them.
+    """Return the PowerShell command that asks for rights and runs *program* with them, in a window that closes after it.
 
     The arguments are one text, quoted as Windows programs read it: Start-Process joins an array without quotes.
     """
     return f"Start-Process -Verb RunAs -Wait -FilePath {quote(program)} -ArgumentList {quote(list2cmdline(arguments))}"
+
+
+def elevated_to_be_read(program: str, arguments: Sequence[str]) -> str:
+    """The same for a *program* whose output is what is wanted: the window stays.  No argument may be special to cmd."""
+    line = '/k "' + list2cmdline([program, *arguments]) + '"'  # cmd strips these two quotes (cmd /?)
+    return f"Start-Process -Verb RunAs -FilePath cmd.exe -ArgumentList {quote(line)}"
 
 
 def to_join_hyperv_administrators() -> str:

@@ -46,7 +46,7 @@ def list_(as_json: options.Json = False) -> None:
         facts["services"] = [_fact(one) for one in services]
         for one in services:
             if isinstance(one.problem, HvcopyError):
-                hint = one.problem.hint or f"with an administrator's rights, {_elevated(['service', 'list'])}"
+                hint = one.problem.hint or f"with an administrator's rights, {_elevated_list()}"
                 command.tally.fail(
                     os.fsencode(one.guid or one.key), one.problem.exit_code, f"{one.problem.message}; {hint}"
                 )
@@ -203,7 +203,8 @@ def _run(
             work(command, report.facts)
         except NotAllowed as error:
             sure = ["--yes"] if name == "unregister" and not {"-y", "--yes"} & {*sys.argv} else []
-            error.hint = error.hint or _elevated([*sys.argv[1:3], *sure, *sys.argv[3:]])  # before any --
+            again = [*sys.argv[1:3], *sure, *sys.argv[3:]]  # before any --
+            error.hint = error.hint or (_elevated_list() if name == "list" else _elevated(again))
             raise
         if as_json:
             command.results.clear()
@@ -221,6 +222,12 @@ def _elevated(arguments: Sequence[str]) -> str:
     from hvcopy.elevation import elevated
 
     return f"type in PowerShell: {elevated(sys.executable, ['-m', 'hvcopy', *arguments])}"
+
+
+def _elevated_list() -> str:
+    from hvcopy.elevation import elevated_to_be_read
+
+    return f"type in PowerShell: {elevated_to_be_read(sys.executable, ['-m', 'hvcopy', 'service', 'list'])}"
 
 
 def _confirm(question: str) -> None:

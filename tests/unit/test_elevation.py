@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvcopy.elevation import elevated, quote, to_join_hyperv_administrators, word
+from hvcopy.elevation import elevated, elevated_to_be_read, quote, to_join_hyperv_administrators, word
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,13 @@ def test_the_command_quotes_for_powershell_and_for_the_program() -> None:
     assert command == (
         r"Start-Process -Verb RunAs -Wait -FilePath 'C:\Program Files\Python''s\python.exe'"
         r""" -ArgumentList '-m hvcopy --name "a \"b\" c" --x= ""'"""
+    )
+
+
+def test_a_window_that_is_to_be_read_stays() -> None:
+    assert elevated_to_be_read(r"C:\Program Files\Python's\python.exe", ["-m", "hvcopy", "service", "list"]) == (
+        "Start-Process -Verb RunAs -FilePath cmd.exe"
+        r""" -ArgumentList '/k ""C:\Program Files\Python''s\python.exe" -m hvcopy service list"'"""
     )
 
 
