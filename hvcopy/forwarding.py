@@ -28,7 +28,7 @@ target that waits until its answer is read would wait for ever."""
 
 
 LOOK = 1.0
-"""Seconds of silence after a client's end, or of dialing, before it is looked whether there still is a client."""
+"""Seconds of silence after one side's end, or of dialing, before it is looked whether that side is still there."""
 
 
 class Events:
@@ -61,6 +61,8 @@ class Join:
         self._grace = grace
         self._ended = False
         """The client's end was passed on, as well as that could be done."""
+        self._answered = False
+        """The target's end was."""
         self._left = False
         """The client was gone when something was to be sent to it; what it had sent before may still be delivered."""
 
@@ -105,6 +107,7 @@ class Join:
                 if failure:  # a reset is told once, to whichever direction saw it first: this end may be no end
                     return failure
                 if one is back:
+                    self._answered = True
                     self._client.end_sending()  # behind a VMM this ends both directions, and then the answer has arrived
                 elif not self._end_target():
                     return None
@@ -122,31 +125,33 @@ class Join:
         """Relay until a direction is over.  False when there is nobody any more for whom to go on."""
         if self._left:
             return self._deliver(going)
-        if not self._ended:
+        if not (self._ended or self._answered):
             return relay(going, idle=self._idle)
-        limit = self._idle if self._grace is None else self._grace
-        silence, heard = 0.0, (-1, 0)
+        grace = self._grace if self._ended else None
+        limit = self._idle if grace is None else grace
+        silence, heard = 0.0, (-1, 0, 0)
         while True:
             step = LOOK if limit is None else min(LOOK, limit - silence)
             try:
                 return relay(going, idle=step)
             except TimedOut:
                 waiting = sum(one.waiting for one in going)
-                silence = step if heard != (self._target.received.moved, waiting) else silence + step
-                heard = self._target.received.moved, waiting
-            # Some VMMs do not tell the target of the client's end (docs/nc.md), so that it would never end either.
-            if closed_wholly(self._client):
+                now = self._target.received.moved, self._target.sent.moved, waiting
+                silence, heard = step if heard != now else silence + step, now
+            # Some VMMs do not tell one side of the other's end (docs/nc.md), so that it would never end either.
+            if self._answered and closed_wholly(self._target):
+                return False
+            if self._ended and closed_wholly(self._client):
                 if waiting:
                     raise ConnectionLost(f"{self._client.peer}: it closed before everything was sent to it")
                 return False
             # With bytes on their way to a slow client it is not the target that is silent.
-            graced = self._grace is not None and not waiting
-            limit = self._grace if graced else self._idle
+            graced = grace is not None and not waiting
+            limit = grace if graced else self._idle
             if limit is not None and silence >= limit:
                 if graced:
                     return False
                 raise TimedOut(f"{self._client.peer} and {self._target.peer}: nothing moved for {limit:g} s")
-
 
     def _deliver(self, going: list[Direction]) -> bool:
         """Relay what a client that has gone had sent, as long as its target takes it."""
