@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,9 +18,9 @@ from pathlib import Path
 import pytest
 import sshd
 from commands import Running, eventually, forwarding, run
-from peers import connect
+from peers import Listening, connect
 from starting import HVCOPY
-from talkers import Talker, hear_end, need
+from talkers import Talker, hear, hear_end, need
 from webstore import Store, contents
 
 from lanes.guest import Guest
@@ -130,6 +131,36 @@ def test_a_client_that_has_ended_still_hears_a_guest_that_cannot_be_told_of_it(
             assert hear_end(client) == b"%d\n" % number * 100_000
     peer.signal("TERM")
     peer.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("client", ["guest", "host"])
+def test_a_forwarder_in_the_guest_leads_to_a_program_of_the_host(
+    guest: Guest, here: Path, processes: ExitStack, client: str
+) -> None:
+    """From the guest's own unix socket, and from the vsock port that the host itself dials: the same bytes both ways."""
+    there, back = make_file(here / "there", 5 * MIB + 3), make_file(here / "back", 4 * MIB + 1)
+    heard: list[bytes] = []
+
+    def answers(sock: socket.socket) -> None:
+        heard.append(hear(sock, there.stat().st_size))  # never an end: the guest's half-close does not cross
+        sock.sendall(back.read_bytes())
+        sock.close()
+
+    far = Path(f"{guest.hybrid}_{OTHER_PORT}")
+    processes.callback(far.unlink)
+    processes.enter_context(Listening(f"unix:{far}", answers))
+    near, *access = [f"unix:{guest.tmpfs}/near"] if client == "guest" else [SERVED, "--allow", "vsock:2"]
+    processes.enter_context(forwarding_inside(guest, near, f"vsock:host:{OTHER_PORT}", *access))
+    if client == "guest":
+        got = f"{guest.tmpfs}/got"
+        done = guest.run(f"{NC} {near} < {there} > {got} && cmp {got} {back}; rm {got}", PATIENCE)
+        assert done.stdout + done.stderr == ""
+    else:
+        with there.open("rb") as sent, (here / "got").open("wb") as taken:
+            nc = processes.enter_context(Talker(*HVCOPY, "nc", into(guest), stdin=sent.fileno(), stdout=taken.fileno()))
+            assert nc.finish(PATIENCE) == 0, nc.err
+        assert (here / "got").read_bytes() == back.read_bytes()
+    assert heard == [there.read_bytes()]
 
 
 # ---- programs of the host, for the guest
