@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from commands import Running, Server, answering, eventually, run
 from peers import Behaviour, Listening, connect, drain, sends_zeros
+from talkers import hear, quiet
 
 from e2e.conftest import TRANSPORTS
 from hvcopy.server import MAX_CLIENTS
@@ -59,6 +60,47 @@ def test_what_a_sink_takes_is_counted(where: str) -> None:
     assert "sum_received" not in end
     assert "remote_total" not in end["cpu_utilization_percent"]
     assert sink.accepted == 2
+
+
+@pytest.mark.parametrize("way", [["-m", "send"], ["--serve", "-R"]], ids=" ".join)
+def test_only_whole_messages_of_the_length_asked_for_are_sent(where: str, way: list[str]) -> None:
+    """Of a prime length, of which other lengths make no multiple."""
+    length, heard = 65_537, bytearray()
+
+    def hears(sock: socket.socket) -> None:
+        while piece := sock.recv(MIB):
+            heard.extend(piece)
+
+    if way[0] == "-m":
+        with Listening(where, hears) as sink:
+            done = run("bench", "--raw", sink.address, *way, "-l", length, *SHORT, "--json")
+        assert done.code == 0, done.err
+        assert len(heard) == done.result["end"]["sum_sent"]["bytes"]
+    else:
+        access = () if where.startswith("unix:") else ("--open",)
+        at = where if where.startswith("unix:") else f"{where}:0"
+        with answering(at, "--raw", "-R", "-l", length, "-t", "30ms", *access) as (_, address), connect(address) as sock:
+            hears(sock)
+    assert len(heard) > 0
+    assert len(heard) % length == 0
+
+
+@pytest.mark.parametrize("length", [1, 64, 65_537])
+def test_a_round_trip_is_one_message_of_the_length_asked_for(socket_address: str, length: int) -> None:
+    """Nothing follows it until all of it has come back."""
+    heard: list[int] = []
+
+    def listens(sock: socket.socket) -> None:
+        while message := hear(sock, length):
+            heard.append(len(message) + (0 if quiet(sock) else len(sock.recv(MIB))))
+            if len(heard) == 3:
+                return drain(sock)
+            sock.sendall(message)
+
+    with Listening(socket_address, listens) as echo:
+        done = run("bench", "--raw", echo.address, "-m", "latency", "-l", length, *SHORT, "--json")
+    assert done.result["end"]["latency_us"]["count"] == 2, done.err
+    assert heard == [length] * 3
 
 
 def test_what_a_source_sends_is_counted(socket_address: str) -> None:
