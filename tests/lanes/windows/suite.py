@@ -93,6 +93,7 @@ NO_HOLES = "Wine 8 makes no holes in files, and tells of none"
 
 COMMANDS_LEFT_OUT = {
     "bench_raw": "its other ends are Linux programs on unix sockets",
+    "bench_run": "it compares with Linux programs, over unix sockets",
     "demo": "hvcopy has no demo on Windows",
     **dict.fromkeys(("doctor", "service", "vms"), "about Linux machines; for Windows the lane's other files have them"),
     "exhausted": NO_LIMITS,
