@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from bench.crossing import NOTES, Crossing, crossed, good
+from bench.crossing import NOTES, Crossing, Recipe, crossed, good
 from bench.data import MIB
 from bench.processes import Command, Failed
 from bench.results import Result
@@ -32,8 +33,8 @@ def guest(settings: Settings) -> list[Result]:
 class FileCrossing(Crossing):
     """With hvcopy serving in the guest."""
 
-    def __init__(self, work: Workspace, machine: Any, size: int) -> None:
-        super().__init__(work, machine, size)
+    def __init__(self, work: Workspace, machine: Any, size: int, recipes: Sequence[Recipe] = ()) -> None:
+        super().__init__(work, machine, size, recipes)
         serve = f"exec {work.settings.hvcopy} serve vsock:any:{PORT} --root {self.inside}/served --allow vsock:2"
         try:
             machine.start(f"{serve} --no-fsync").wait_output("serving", 60)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -48,17 +48,22 @@ def crossed(settings: Settings, name: str, run: Callable[[Workspace, Any], list[
         return [Result(name, name, skipped=str(error))]
 
 
-class Crossing:
-    """A booted guest, and the files to copy on both sides: `source`, `small` and `tiny`."""
+Recipe = tuple[str, str, tuple[int, ...]]
+"""A name, and the function of `data` that makes it, with its arguments."""
 
-    def __init__(self, work: Workspace, machine: Any, size: int) -> None:
+
+class Crossing:
+    """A booted guest, and what to copy on both sides: files `source`, `small` and `tiny`; or what `recipes` says."""
+
+    def __init__(self, work: Workspace, machine: Any, size: int, recipes: Sequence[Recipe] = ()) -> None:
         self.work, self.machine = work, machine
         self.inside = f"{machine.tmpfs}/bench"
         self.size = work.fit(min(work.settings.size or size, size), copies=4)  # two here, two in the guest
-        self.files = [("source", self.size), ("small", SMALL), ("tiny", 1)]
+        files = {"source": self.size, "small": SMALL, "tiny": 1}
+        self.recipes = recipes or [(name, "make_file", (size,)) for name, size in files.items()]
         self._ports = itertools.count(21000)
-        for name, bytes_ in self.files:
-            data.make_file(work.data / name, bytes_)
+        for name, maker, arguments in self.recipes:
+            getattr(data, maker)(work.data / name, *arguments)
         self._say_in_guest(f"mkdir -p {self.inside}/served")
         self._say_in_guest(self._make_inside())
 
@@ -131,7 +136,7 @@ class Crossing:
             remove()
             return sample
 
-        size = (self.work.data / source).stat().st_size
+        size = data.extent(self.work.data / source)[1]
         return Contender(name, size, lambda warm_up: once(source, warm_up), lambda: once("tiny", False))
 
     # the guest's side
@@ -143,19 +148,19 @@ class Crossing:
         return str(ended.stdout)
 
     def _make_inside(self) -> str:
-        """The same files in the guest: it sees this checkout, though not the host's memory file system."""
-        program = f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); from bench.data import make_file, Path; "
-        program += f"[make_file(Path({self.inside!r}) / 'served' / name, size) for name, size in "
-        program += f"{self.files!r}]"
+        """The same in the guest: it sees this checkout, though not the host's memory file system."""
+        program = f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); from bench import data; "
+        program += f"[getattr(data, maker)(data.Path({self.inside!r}) / 'served' / name, *arguments) "
+        program += f"for name, maker, arguments in {list(self.recipes)!r}]"
         return f'{sys.executable} -c "{program}"'
 
     def _remove_inside(self) -> None:
-        self._say_in_guest(f"rm -f {self.inside}/served/copy")
+        self._say_in_guest(f"rm -rf {self.inside}/served/copy")
 
     def _check_inside(self, which: str, warm_up: bool) -> None:
-        compare = f"cmp {self.inside}/served/{which} {self.inside}/served/copy"
-        sizes = f"stat -c %s {self.inside}/served/{which} {self.inside}/served/copy | uniq | wc -l | grep -qx 1"
-        self._say_in_guest(compare if warm_up else sizes)
+        places = [f"{self.inside}/served/{name}" for name in (which, "copy")]
+        extents = [f"$(find {place} -type f -printf '%s\\n' | sort -n | uniq -c)" for place in places]
+        self._say_in_guest(f"diff -r {' '.join(places)}" if warm_up else f'test "{extents[0]}" = "{extents[1]}"')
 
     def _check_here(self, which: str, warm_up: bool) -> None:
         data.check_extent(self.work.data / which, self.work.data / "copy")

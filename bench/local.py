@@ -84,19 +84,32 @@ def library_tree(settings: Settings) -> Result:
 def _tree(work: Workspace, name: str, source: Path) -> Result:
     data.preread(source)
     server = Server(work, f"unix:{work.sockets}/hvcopy", work.data / "root")
-    routes = Routes(work, "unix")
+    found = tree_contenders(work, server, Routes(work, "unix"), source)
+    if installed("rsync"):
+        found.append(contender(work, "rsync -a", local_copy(work, "rsync", "-a", contents=True), source))
+    found.append(contender(work, "cp -r", local_copy(work, "cp", "-r"), source))
+    return Result(name, "tree", measure(name, found, work.settings.rounds), tree_notes(source))
+
+
+def tree_contenders(
+    work: Workspace, server: Server, routes: Routes, source: Path, *, default_block: bool = True
+) -> list[Contender]:
+    """What copies a tree over a connection; without `default_block` not through socat as it is."""
     found = [
         contender(work, "hvcopy --lanes 1", server.push("--lanes", "1"), source, root=server.root),
         contender(work, "hvcopy", server.push(), source, root=server.root),
     ]
     if installed("tar", "socat"):
-        found.append(contender(work, "tar|socat|tar", tar_copy(work, routes), source))
+        if default_block:
+            found.append(contender(work, "tar|socat|tar", tar_copy(work, routes), source))
         found.append(contender(work, "tar|socat -b 1M|tar", tar_copy(work, routes, *BLOCK), source))
-    if installed("rsync"):
-        found.append(contender(work, "rsync -a", local_copy(work, "rsync", "-a", contents=True), source))
-    found.append(contender(work, "cp -r", local_copy(work, "cp", "-r"), source))
+    return found
+
+
+def tree_notes(source: Path) -> list[str]:
+    """How much a tree holds."""
     files, size = data.extent(source)
-    return Result(name, "tree", measure(name, found, work.settings.rounds), [f"{files} files, {size} bytes"])
+    return [f"{files} files, {size} bytes"]
 
 
 def memory(settings: Settings) -> Result:

@@ -143,7 +143,7 @@ class Jobs:
             stdout = files.enter_context((command.stdout or Path(os.devnull)).open("wb"))
             return self._start(command.argv, stdin.fileno(), stdout.fileno(), pass_fds)
 
-    def pipeline(self, commands: Sequence[Sequence[str]]) -> list[Child]:
+    def pipeline(self, commands: Sequence[Sequence[str]], pass_fds: Sequence[int] = ()) -> list[Child]:
         """Start processes joined by pipes."""
         children = []
         source = os.open(os.devnull, os.O_RDONLY)
@@ -151,7 +151,7 @@ class Jobs:
             last = number == len(commands) - 1
             following, sink = (-1, os.open(os.devnull, os.O_WRONLY)) if last else os.pipe()
             try:
-                children.append(self._start(argv, source, sink, ()))
+                children.append(self._start(argv, source, sink, pass_fds))
             finally:
                 os.close(source)
                 os.close(sink)

@@ -19,7 +19,20 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import boundary, boundary_streams, inside, local, machine, plot, relays, startup, streams, windows
+from bench import (
+    boundary,
+    boundary_forward,
+    boundary_streams,
+    boundary_trees,
+    inside,
+    local,
+    machine,
+    plot,
+    relays,
+    startup,
+    streams,
+    windows,
+)
 from bench.processes import Failed
 from bench.report import markdown
 from bench.results import Result, result_from
@@ -41,10 +54,14 @@ SCENARIOS: dict[str, Callable[[Settings], list[Result]]] = {
     "pipe-file": lambda settings: [streams.pipe_file(settings)],
     "nc": streams.raw,
     "forward": relays.forward,
-    "vsock-local": lambda settings: [inside.from_outside(settings, "vsock-local")],
-    "vsock-streams": lambda settings: [inside.from_outside(settings, "vsock-streams")],
+    "vsock-local": lambda settings: inside.from_outside(settings, "vsock-local"),
+    "vsock-streams": lambda settings: inside.from_outside(settings, "vsock-streams"),
+    "vsock-trees": lambda settings: inside.from_outside(settings, "vsock-trees"),
+    "vsock-forward": lambda settings: inside.from_outside(settings, "vsock-forward"),
     "guest": boundary.guest,
     "guest-streams": boundary_streams.guest_streams,
+    "guest-trees": boundary_trees.guest_trees,
+    "guest-forward": boundary_forward.guest_forward,
     "windows": lambda settings: [windows.files(settings)],
 }
 
@@ -66,7 +83,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 0
     if options.inside:
-        options.out.write_text(json.dumps(inside.run_inside(settings, options.inside).as_dict()))
+        options.out.write_text(json.dumps([one.as_dict() for one in inside.run_inside(settings, options.inside)]))
         return 0
     if options.report:
         stored = json.loads(options.out.read_text())

@@ -150,12 +150,10 @@ def socat(*options: str) -> Tool:
     """socat in one direction (-u)."""
 
     def listener(route: Route) -> list[str]:
-        address = f"UNIX-LISTEN:{route.path}" if route.family == "unix" else f"VSOCK-LISTEN:{route.port}"
-        return ["socat", "-u", "-d", "-d", *options, address, "STDOUT"]
+        return ["socat", "-u", "-d", "-d", *options, route.socat_listening, "STDOUT"]
 
     def sender(route: Route) -> list[str]:
-        address = f"UNIX-CONNECT:{route.path}" if route.family == "unix" else f"VSOCK-CONNECT:{route.cid}:{route.port}"
-        return ["socat", "-u", *options, "STDIN", address]
+        return ["socat", "-u", *options, "STDIN", route.socat_dialed]
 
     return Tool(listener, sender, "listening on")
 

@@ -40,6 +40,14 @@ class Route:
         """Bytes of socket buffer that hvcopy would ask for."""
         return UNIX_BUFFER if self.family == "unix" else VSOCK_BUFFER
 
+    @property
+    def socat_listening(self) -> str:
+        return f"UNIX-LISTEN:{self.path}" if self.family == "unix" else f"VSOCK-LISTEN:{self.port}"
+
+    @property
+    def socat_dialed(self) -> str:
+        return f"UNIX-CONNECT:{self.path}" if self.family == "unix" else f"VSOCK-CONNECT:{self.cid}:{self.port}"
+
 
 class Routes:
     """A new route for every copy, so that none meets the remains of another."""
@@ -85,12 +93,10 @@ def socat_pair(*options: str) -> Pair:
     """socat in one direction (-u), file to file."""
 
     def listener(route: Route, file: Path) -> Command:
-        address = f"UNIX-LISTEN:{route.path}" if route.family == "unix" else f"VSOCK-LISTEN:{route.port}"
-        return Command(["socat", "-u", "-d", "-d", *options, address, f"OPEN:{file},creat,trunc"])
+        return Command(["socat", "-u", "-d", "-d", *options, route.socat_listening, f"OPEN:{file},creat,trunc"])
 
     def sender(route: Route, file: Path) -> Command:
-        address = f"UNIX-CONNECT:{route.path}" if route.family == "unix" else f"VSOCK-CONNECT:{route.cid}:{route.port}"
-        return Command(["socat", "-u", *options, f"OPEN:{file},rdonly", address])
+        return Command(["socat", "-u", *options, f"OPEN:{file},rdonly", route.socat_dialed])
 
     return Pair(listener, sender, "listening on")
 
@@ -147,11 +153,11 @@ def tar_copy(work: Workspace, routes: Routes, *options: str) -> Copy:
     def copy(source: Path, target: Path) -> Sample:
         route = routes.fresh()
         target.mkdir()
-        socat = ["socat", "-u", *options]
-        receiving = [[*socat, f"UNIX-LISTEN:{route.path}", "STDOUT"], ["tar", "-xf", "-", "-C", str(target)]]
-        sending = [["tar", "-cf", "-", "-C", str(source), "."], [*socat, "STDIN", f"UNIX-CONNECT:{route.path}"]]
+        socat = ["socat", "-u", "-d", "-d", *options]
+        receiving = [[*socat, route.socat_listening, "STDOUT"], ["tar", "-xf", "-", "-C", str(target)]]
+        sending = [["tar", "-cf", "-", "-C", str(source), "."], [*socat, "STDIN", route.socat_dialed]]
         receivers = work.jobs.pipeline(receiving)
-        wait_listening(receivers[0], route, "")
+        wait_listening(receivers[0], route, "listening on")
         began = time.perf_counter()
         children = work.jobs.pipeline(sending) + receivers
         for child in children:
