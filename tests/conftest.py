@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,13 +37,26 @@ _FOLDERS = {
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty home folder, so that no test reads the developer's configuration or writes into it."""
-    base = tmp_path_factory.getbasetemp()  # not mktemp, which looks through the folders of all earlier tests for a number
-    with tempfile.TemporaryDirectory(prefix="home-", dir=base) as name, pytest.MonkeyPatch.context() as patch:
-        folder = Path(name)
+    folder = _homes.pop() if _homes else _new_home(tmp_path_factory.getbasetemp())
+    with pytest.MonkeyPatch.context() as patch:
         for variable, below in _FOLDERS.items():
             patch.setenv(variable, str(folder / below))
-        (folder / "run").mkdir(mode=0o700)
         yield folder
+    if [*map(os.listdir, (folder, folder / "run"))] == [["run"], []]:
+        _homes.append(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_homes: list[Path] = []
+"""One that the last test left as it was, which most do: to make and to remove one is more than many of them take."""
+
+
+def _new_home(base: Path) -> Path:
+    """Not mktemp, which looks through the folders of all earlier tests for a number."""
+    folder = Path(tempfile.mkdtemp(prefix="home-", dir=base))
+    (folder / "run").mkdir(mode=0o700)
+    return folder
 
 
 def pytest_report_header() -> list[str]:
