@@ -22,8 +22,8 @@ AT_ONCE := -n $(JOBS) --dist loadgroup
 LANES := -m lane
 FETCH := $(PY) tests/lanes/parts.py --fetch kernel && $(PY) tests/lanes/parts.py --fetch guest
 FETCH_WINDOWS = $(PY) tests/lanes/parts.py --fetch $(1) >/dev/null || echo "hvcopy: the $(1) lane lacks a part, see above"
-# Two processes run the tests, so the core is compiled before them.
-TEST_WINDOWS = $(PYTEST) -n 2 --dist loadgroup $(LANES) -k windows tests/lanes $(ARGS)
+# Several processes run the tests, much of whose time is waiting, so the core is compiled before them.
+TEST_WINDOWS = $(PYTEST) -n 3 --dist loadgroup $(LANES) -k windows tests/lanes $(ARGS)
 
 # The address sanitizer must be the first library of the process; Python's own allocator would hide errors from it.
 ASAN_ENV = LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so):$(shell $(CC) -print-file-name=libubsan.so)" \

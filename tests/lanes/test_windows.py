@@ -83,7 +83,7 @@ def run_here(variable: str, over_there: Mapping[str, object], tests: Sequence[st
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=1180,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
@@ -104,22 +104,26 @@ def launcher(minor: str) -> list[str]:
     return [*wine.command(), str(RECIPES[minor].python), "-P"]
 
 
-@pytest.mark.xdist_group("commands")  # beside all the others
-@pytest.mark.timeout(600)  # a whole file each
+@pytest.mark.timeout(1200)  # whole files, in one pytest for all that have their workers in common
 @pytest.mark.parametrize(
-    ("minor", "part"), [*((MINOR, part) for part in suite.COMMANDS), *((NEXT, part) for part in suite.COMMANDS_ON_NEXT)]
+    ("minor", "files"),
+    [
+        pytest.param(minor, files, marks=pytest.mark.xdist_group(name), id=f"{minor}-{name}")  # beside all the others
+        for minor, files in [*((MINOR, share) for share in suite.COMMANDS_SHARES), (NEXT, suite.COMMANDS_ON_NEXT)]
+        for name in ["-".join(files)]
+    ],
 )
-def test_commands_pass_their_tests_with_windows_processes(package: Path, minor: str, part: str) -> None:
+def test_commands_pass_their_tests_with_windows_processes(package: Path, minor: str, files: Sequence[str]) -> None:
     python = launcher(minor)
     worker = [*python, wine.windows_path(WORK)]
     command = {"argv": [*python, "-m", "hvcopy"], "worker": worker, "env": with_package(package)}
-    assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(part))
+    assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(files))
 
 
-@pytest.mark.timeout(600)  # a process each
-@pytest.mark.parametrize("minor", [MINOR, NEXT])
-def test_the_core_passes_its_tests_with_faults_there(minor: str) -> None:
-    there = {"argv": launcher(minor), "env": with_package(link_package(MINOR, "faults"))}
+@pytest.mark.timeout(1200)  # a process each; of the other Python the core, which is the same file, would be told nothing new
+@pytest.mark.xdist_group("faults")
+def test_the_core_passes_its_tests_with_faults_there() -> None:
+    there = {"argv": launcher(MINOR), "env": with_package(link_package(MINOR, "faults"))}
     said = run_here("HVCOPY_TEST_FAULTS", there, suite.faults())
     passed = re.search(r"(\d+) passed", said)
     assert passed

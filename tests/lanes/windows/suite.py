@@ -7,7 +7,7 @@ over there, but for those in FAULTS_LEFT_OUT.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 THERE = (
     "tests/core/test_files.py",
@@ -32,37 +32,18 @@ THERE = (
     "tests/unit/test_walk.py",
 )
 
-COMMANDS = (
-    "access",
-    "attributes",
-    "bench",
-    "bench_hostile",
-    "breaks",
-    "changing_sources",
-    "configuration",
-    "damage",
-    "directory_rules",
-    "existing_files",
-    "forward",
-    "forward_breaks",
-    "forward_http",
-    "hostile_receiver",
-    "hostile_sender",
-    "hostile_server",
-    "interrupts",
-    "local_failures",
-    "main_job",
-    "many_clients",
-    "nc",
-    "one_shot",
-    "output",
-    "pipe",
-    "pipe_ends",
-    "pipe_listening",
-    "pipe_zeros",
-    "wrong_peers",
+COMMANDS_SHARES = (
+    ("access", "attributes", "breaks", "changing_sources", "configuration", "damage", "directory_rules", "existing_files"),
+    ("bench", "bench_hostile", "forward", "forward_breaks", "forward_http", "many_clients", "output", "wrong_peers"),
+    ("hostile_receiver", "hostile_sender", "hostile_server", "interrupts", "local_failures", "main_job", "one_shot"),
+    ("nc", "pipe", "pipe_ends", "pipe_listening", "pipe_zeros"),
 )
-"""Files of tests/e2e.  Their commands are workers (work.py); a unix address in them stands for a port (tests/ports.py)."""
+"""Files of tests/e2e.  Their commands are workers (work.py); a unix address in them stands for a port (tests/ports.py).
+
+Those of a share are in one pytest, and are done by the same workers.
+"""
+
+COMMANDS = tuple(name for share in COMMANDS_SHARES for name in share)
 
 COMMANDS_ON_NEXT = ("interrupts", "main_job", "nc", "one_shot", "pipe", "pipe_zeros")
 """Those of them that run on the newer of the lane's two Pythons, too: a file, a tree, both kinds of streams, Ctrl-C."""
@@ -484,7 +465,7 @@ def deselected(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
     return [f"--deselect={path}::{name}" for path, names in left_out.items() for name in names]
 
 
-def commands(name: str) -> list[str]:
-    """What pytest here is told to run the file *name* of COMMANDS."""
-    path = f"tests/e2e/test_{name}.py"
-    return [path, *deselected({path: COMMANDS_TESTS_LEFT_OUT.get(name, {})})]
+def commands(names: Iterable[str]) -> list[str]:
+    """What pytest here is told to run files of COMMANDS."""
+    left_out = {f"tests/e2e/test_{name}.py": COMMANDS_TESTS_LEFT_OUT.get(name, {}) for name in names}
+    return [*left_out, *deselected(left_out)]

@@ -38,6 +38,18 @@ IN, OUT = 0, 1
 PIECE = 1 << 16
 LAST_WORDS, SOON = 5.0, 0.2
 """Seconds that a reader has for what is left of a command's output, and of that of one that failed."""
+SELDOM = {
+    "hvcopy.__main__",
+    "hvcopy.demo",
+    "hvcopy.doctor",
+    "hvcopy.machines",
+    "hvcopy.measuring.plot",
+    "hvcopy.measuring.raw",
+    "hvcopy.registration",
+    "hvcopy.transport.hyperv",
+    "hvcopy.transport.vsock",
+}
+"""What few commands import, and then themselves: a quarter of the start, since TLS and XML come with it."""
 
 
 class Worker:
@@ -218,14 +230,13 @@ def run() -> int:
     return code
 
 
-def prepare() -> None:
+def prepare(name: str = "hvcopy") -> None:
     """Import what commands import; the halves for other systems refuse to be."""
-    import hvcopy
-
-    for module in pkgutil.walk_packages(hvcopy.__path__, "hvcopy."):
-        if not module.name.endswith("__main__"):
-            with contextlib.suppress(AssertionError, ImportError):
-                importlib.import_module(module.name)
+    with contextlib.suppress(AssertionError, ImportError):
+        package = importlib.import_module(name)
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ()), name + "."):
+            if module.name not in SELDOM:
+                prepare(module.name)
 
 
 if __name__ == "__main__":
