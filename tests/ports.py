@@ -11,10 +11,13 @@ import os
 import random
 import re
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 STANDS_FOR = os.environ.get("HVCOPY_TEST_COMMAND", "") != ""
+WINE_RUNS_ON_LINUX = 32768
+"""Where the ports begin that are given to others there; those of Windows are above."""
 _USER = re.compile(r"unix:\d+")
 _UNIX = re.compile(r"unix:(/[^:]*)")
 _ACCESS = {"--open", "--allow", "--key-file"}
@@ -22,6 +25,11 @@ _LISTENING = {"-l", "--listen"}
 _MAY_LISTEN = {"send", "recv", "pipe", "nc"}
 
 _ports: dict[str, int] = {}
+
+
+def local(folder: Path, name: str = "s") -> str:
+    """An address of this machine where nobody listens: a unix socket in *folder*, or a port where there are none."""
+    return f"tcp:127.0.0.1:{free_port()}" if sys.platform == "win32" else f"unix:{folder}/{name}"
 
 
 def real(address: str) -> str:
@@ -80,7 +88,8 @@ def _port(path: str) -> int:
 
 def free_port() -> int:
     """A port that is free, and is none of those that the system gives to others by itself: it stands for its socket alone."""
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    range_of_others = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(range_of_others.read_text().split()[0]) if sys.platform != "win32" else WINE_RUNS_ON_LINUX
     while True:
         port = random.randrange(1024, max(first, 2048))
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -303,7 +303,7 @@ def test_cancel_from_another_thread_ends_a_blocked_call(pair: Pair, call: str) -
             time.sleep(0)
         began = time.monotonic()
         meter.cancel()
-        with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)) as caught:
+        with pytest.raises(OSError) as caught:  # noqa: PT011
             blocked.result()
     assert caught.value.errno == errno.ECANCELED
     assert time.monotonic() - began < IN_TIME
@@ -315,8 +315,9 @@ def test_cancelled_meter_stops_the_next_call_before_it_moves_anything(unix_pair:
     assert not meter.cancelled
     meter.cancel()
     assert meter.cancelled
-    with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)):
+    with pytest.raises(OSError) as caught:  # noqa: PT011
         core.send_all(near.fileno(), [b"x"], meter, SLOW_MS)
+    assert caught.value.errno == errno.ECANCELED
     far.setblocking(False)
     with pytest.raises(BlockingIOError):
         far.recv(1)

@@ -40,7 +40,7 @@ OF_LINUX = {
     *("unix.socket", "hybrid"),
 }
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("registry"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from peers import PATIENCE, Gate, Relay, unchanged
 
 from lanes.parts import CHECKOUT, require
 from lanes.test_windows import MINOR, PYTHON, Windows, contents, copy, run_tests
-from lanes.windows import standin, wine
+from lanes.windows import standin, there, wine
 from lanes.windows.built import link_package
 
 TALK = standin.HERE / "talk.py"
@@ -23,7 +23,7 @@ SIZE = 32 << 20
 MIB = 1 << 20
 VM = "0aaaaaaa-1111-2222-3333-00000000000f"
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("registry"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def unused_port() -> int:
 
 
 def test_the_transport_conforms_and_fails_as_it_says(env: dict[str, str], tmp_path: Path) -> None:
-    ran = run_tests(env, ["tests/transport/test_hyperv.py"], tmp_path / "report.xml")
+    ran = run_tests(env, there.OVER_HYPERV, tmp_path / "report.xml")
     left_out = [name for name, did in ran.items() if not did]
     assert all("test_other_systems_say_what_it_needs" in name for name in left_out), left_out
     assert len(ran) - len(left_out) > 40

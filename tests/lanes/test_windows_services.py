@@ -27,7 +27,7 @@ from lanes.windows.made import RECIPES
 MINOR = "3.12"
 PYTHON = RECIPES[MINOR].python
 
-pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("windows"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("registry"), pytest.mark.timeout(300)]
 
 IN_ANOTHER_WINDOWS = (  # Wine gives each program its own SYSTEMROOT
     "import os, runpy; os.environ['SYSTEMROOT'] = os.environ['ANOTHER'];"

@@ -10,13 +10,11 @@ Each connection is served by the next behaviour given, the last one for all furt
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import queue
 import re
 import select
 import socket
 import struct
-import termios
 import threading
 from collections.abc import Callable
 from typing import Self
@@ -169,9 +167,12 @@ def wait_until_closed(sock: socket.socket) -> None:
 
 def wait_until_read(sock: socket.socket) -> None:
     """Wait until the other end has read everything (unix(7), SIOCOUTQ); gives up when it is gone."""
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
     count = bytearray(4)
     while True:
-        fcntl.ioctl(sock, termios.TIOCOUTQ, count)
+        ioctl(sock, TIOCOUTQ, count)
         if struct.unpack("i", count)[0] == 0:
             return
         threading.Event().wait(0.001)

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 import pytest
 from commands import PATIENCE
+from ports import local
 
 from hvcopy import parse_address
 from hvcopy.accepting import Acceptor
@@ -34,7 +35,7 @@ def test_a_connection_for_which_there_is_no_memory_is_closed_and_told_of_and_the
         channel.send(b"served")
         channel.close()
 
-    address = parse_address(f"unix:{tmp_path}/s")
+    address = parse_address(local(tmp_path))
     with listen(address) as listener, ThreadPoolExecutor(1) as pool:
         acceptor = Acceptor(
             listener, converse, places=2, full="full", timeout=PATIENCE, on_failed=lambda _, error: failed.put(error)
@@ -63,7 +64,7 @@ def test_every_one_of_many_that_find_no_place_is_told_so(tmp_path: Path) -> None
         done.wait(PATIENCE)
         channel.close()
 
-    address = parse_address(f"unix:{tmp_path}/s")
+    address = parse_address(local(tmp_path))
     with listen(address) as listener, ThreadPoolExecutor(1) as pool:
         acceptor = Acceptor(
             listener, converse, places=places, full="all are taken", timeout=PATIENCE, on_failed=lambda *_: None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import PATIENCE, eventually
 from peers import Behaviour, Listening, Peer, drain
+from ports import local
 
 from hvcopy import Address, open_stream, parse_address
 from hvcopy.channel import Channel
@@ -63,7 +64,7 @@ def test_a_greeting_is_ended_and_the_connection_closed(reach: Reach, behaviour: 
         finally:
             over.append(sock)
 
-    with Listening(f"unix:{tmp_path}/s", at_end) as peer, ThreadPoolExecutor(1) as pool:
+    with Listening(local(tmp_path), at_end) as peer, ThreadPoolExecutor(1) as pool:
         reaching = pool.submit(reach, parse_address(peer.address), cancellation)
         eventually(lambda: peer.accepted, what="the connection")
         cancellation.cancel()
@@ -75,7 +76,7 @@ def test_a_greeting_is_ended_and_the_connection_closed(reach: Reach, behaviour: 
 def test_waiting_for_somebody_who_listens_is_ended(tmp_path: Path) -> None:
     cancellation = Cancellation()
     with ThreadPoolExecutor(1) as pool:
-        reaching = pool.submit(a_client_that_waits, parse_address(f"unix:{tmp_path}/s"), cancellation)
+        reaching = pool.submit(a_client_that_waits, parse_address(local(tmp_path)), cancellation)
         cancellation.cancel()
         with pytest.raises(Interrupted):
             reaching.result(PATIENCE)
@@ -84,7 +85,7 @@ def test_waiting_for_somebody_who_listens_is_ended(tmp_path: Path) -> None:
 def test_what_begins_after_it_ends_at_once(tmp_path: Path) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
-    with Listening(f"unix:{tmp_path}/s", drain) as peer, pytest.raises(Interrupted):
+    with Listening(local(tmp_path), drain) as peer, pytest.raises(Interrupted):
         a_client(parse_address(peer.address), cancellation)
 
 
@@ -94,7 +95,7 @@ def test_the_end_of_a_session_ends_a_lane_that_is_only_coming_about(
     """A copy that is over, or interrupted, waits for no peer that says nothing there."""
     monkeypatch.setattr("hvcopy.transfer.greeting.HANDSHAKE_SECONDS", 300)
     near, far = socket.socketpair()
-    with far, Listening(f"unix:{tmp_path}/s", drain) as peer, ThreadPoolExecutor(1) as pool:
+    with far, Listening(local(tmp_path), drain) as peer, ThreadPoolExecutor(1) as pool:
         address = parse_address(peer.address)
         lanes = Lanes(Link(Channel(near, peer="the peer")), granted=2, token=bytes(16), timeout=300)
         terms = Terms("client", peer.address, None, 300)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from descriptors import opened_below
 
 from hvcopy.errors import DigestMismatch, LocalFailure
-from hvcopy.files import incoming, place, posix
+from hvcopy.files import incoming, place
 from hvcopy.files.confined import Handle, open_directory
 from hvcopy.files.incoming import RESUMABLE, Incoming
 from hvcopy.files.names import blocks_name, part_name
@@ -324,6 +323,8 @@ def test_a_second_copy_at_the_same_time_is_refused(handle: Handle, folder: Path)
 
 def test_a_failed_open_lets_go_of_its_locks(handle: Handle, folder: Path) -> None:
     """In a server that lives on, a forgotten descriptor would keep the name locked for good."""
+    import fcntl
+
     before = opened_below(folder)
     with (folder / BLOCKS).open("wb") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
@@ -351,6 +352,8 @@ def test_a_restore_that_fails_lets_go_of_its_locks(
 
 @pytest.mark.parametrize("size", [1 << 40, 4 * MIB])
 def test_a_file_too_large_for_the_file_system_leaves_nothing_open(handle: Handle, folder: Path, size: int) -> None:
+    import resource
+
     before = opened_below(folder)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, limits[1]))
@@ -446,7 +449,7 @@ def test_a_record_that_cannot_be_opened_leaves_no_part_behind(handle: Handle, fo
     assert opened_below(folder) == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file to another user")
 @pytest.mark.parametrize("name", [PART, BLOCKS])
 def test_what_another_user_owns_is_not_gone_on_with(handle: Handle, folder: Path, name: str) -> None:
     """Whoever owns it can write to it, whatever the record vouches for."""
@@ -484,6 +487,8 @@ def test_a_part_that_keeps_changing_is_given_up(
     handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     """Each time it is locked it has lost its name: another copy finished in between, over and over."""
+    import fcntl
+
     real = fcntl.flock
 
     def flock(fd: int, operation: int) -> None:
@@ -492,6 +497,6 @@ def test_a_part_that_keeps_changing_is_given_up(
         if begun:
             (folder / PART).touch()
 
-    monkeypatch.setattr(posix.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(LocalFailure, match="keeps changing"):
         Copy(handle)

@@ -31,6 +31,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
     """This end and the peer's, which never closes; whoever waits for that waits for ever."""
     monkeypatch.setattr(module, "LAST_WORDS", FOR_EVER)
     near, far = socket.socketpair()
+    near.setblocking(False)  # as Windows needs it
     links = [Link(Channel(sock, peer="the peer", timeout=20.0)) for sock in (near, far)]
     yield links[0], links[1]
     for one in links:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import PATIENCE, eventually
+from ports import local
 
 import hvcopy
 from hvcopy.client import open_sources
@@ -29,7 +30,7 @@ KEY = bytes(range(KEY_SIZE))
 @pytest.fixture
 def address(tmp_path: Path) -> hvcopy.Address:
     """Where the server listens, and in some tests nobody."""
-    return hvcopy.parse_address(f"unix:{tmp_path}/s")
+    return hvcopy.parse_address(local(tmp_path))
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_a_timeout_that_cannot_be_is_refused_and_nothing_stays_open(
         hvcopy.open_stream(address, timeout=seconds)
     with pytest.raises(BadUsage, match="timeout"):
         hvcopy.serve(
-            hvcopy.parse_address(f"unix:{tmp_path}/other"), str(root), admission=hvcopy.Admission(), timeout=seconds
+            hvcopy.parse_address(local(tmp_path, "other")), str(root), admission=hvcopy.Admission(), timeout=seconds
         )
     assert not (tmp_path / "other").exists()
 
@@ -240,7 +241,7 @@ def test_a_wrong_key_and_a_missing_root_are_told(server: hvcopy.Server, tmp_path
     with pytest.raises(NotAllowed):
         hvcopy.connect(server.listener.address, key=KEY)
     with pytest.raises(LocalFailure):
-        hvcopy.serve(hvcopy.parse_address(f"unix:{tmp_path}/t"), str(tmp_path / "none"), admission=hvcopy.Admission())
+        hvcopy.serve(hvcopy.parse_address(local(tmp_path, "t")), str(tmp_path / "none"), admission=hvcopy.Admission())
     assert not os.path.exists(tmp_path / "t")
 
 

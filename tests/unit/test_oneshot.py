@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import PATIENCE, eventually
 from peers import Peer, connect
+from ports import local
 
 from hvcopy import parse_address
 from hvcopy.admission import Admission
@@ -19,7 +20,7 @@ from hvcopy.transport import listen
 
 
 def test_waiting_ends_when_nobody_can_be_listened_for_any_more(tmp_path: Path) -> None:
-    with listen(parse_address(f"unix:{tmp_path}/s")) as listener, ThreadPoolExecutor(1) as pool:
+    with listen(parse_address(local(tmp_path))) as listener, ThreadPoolExecutor(1) as pool:
         for kind in (SendingListener, StreamListener):
             ear = kind(listener, Admission(), timeout=10)
             waiting = pool.submit(ear.wait)
@@ -29,7 +30,7 @@ def test_waiting_ends_when_nobody_can_be_listened_for_any_more(tmp_path: Path) -
 
 
 def test_who_came_too_late_hears_of_it_when_the_copy_is_over(tmp_path: Path) -> None:
-    with listen(parse_address(f"unix:{tmp_path}/s")) as listener, ThreadPoolExecutor(1) as pool:
+    with listen(parse_address(local(tmp_path))) as listener, ThreadPoolExecutor(1) as pool:
         ear = SendingListener(listener, Admission(), timeout=10)
         waiting = pool.submit(ear.wait)
         with Peer(connect(str(listener.address))).shake(connector=True, role="server"):
@@ -43,7 +44,7 @@ def test_who_came_too_late_hears_of_it_when_the_copy_is_over(tmp_path: Path) -> 
 def test_its_thread_ends_quietly_with_the_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken: list[object] = []
     monkeypatch.setattr(threading, "excepthook", broken.append)
-    with listen(parse_address(f"unix:{tmp_path}/s")) as listener, ThreadPoolExecutor(1) as pool:
+    with listen(parse_address(local(tmp_path))) as listener, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(SendingListener(listener, Admission(), timeout=10).wait)
         peer = Peer(connect(str(listener.address))).shake(connector=True, role="server")
         client = waiting.result(10)

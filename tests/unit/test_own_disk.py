@@ -119,7 +119,10 @@ def test_a_sender_that_reads(what: str, tmp_path: Path, monkeypatch: pytest.Monk
             pytest.skip(f"no extended attributes here: {error}")
     sources = open_sources([str(tmp_path)], recursive=True)
     disk = SlowDisk(monkeypatch, module, name)
-    near, far = (Link(Channel(sock, peer="test", timeout=PATIENCE)) for sock in socket.socketpair())
+    sockets = socket.socketpair()
+    for sock in sockets:
+        sock.setblocking(False)  # as Windows needs it
+    near, far = (Link(Channel(sock, peer="test", timeout=PATIENCE)) for sock in sockets)
     near.early = far.early = False
     options = m.Options(links=True, xattrs="attributes" in what)
     sending = Sending(Lanes(near, granted=1, token=b"", timeout=PATIENCE), sources, options, Tally())

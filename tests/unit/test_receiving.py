@@ -294,7 +294,11 @@ def test_a_damaged_pack_ends_the_session_and_nothing_of_it_is_there(session: Ses
 # ---- order
 
 
-@pytest.mark.parametrize(("offset", "block"), [(1, BLOCKS[0]), (0, BLOCKS[1]), (MIB, b"b" * 6), (2 * MIB, b"b"), (2**63, b"b")])
+@pytest.mark.parametrize(
+    ("offset", "block"),
+    [(1, BLOCKS[0]), (0, BLOCKS[1]), (MIB, b"b" * 6), (2 * MIB, b"b"), (2**63, b"b")],
+    ids=["beside it", "too short", "too long", "behind the file", "nowhere"],
+)
 def test_a_block_off_the_grid_is_refused(session: Session, offset: int, block: bytes) -> None:
     session.start().entries(file(1))
     session.answer()

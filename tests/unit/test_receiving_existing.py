@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 
@@ -75,7 +74,9 @@ def test_a_name_sent_twice_replaces_nothing_of_this_session(session: Session) ->
     assert (session.root / "f").read_bytes() == b"".join(BLOCKS)
 
 
-@pytest.mark.parametrize(("age", "state", "left"), [(1, m.SKIPPED, b"newer"), (-1, m.DONE, b"".join(BLOCKS))])
+@pytest.mark.parametrize(
+    ("age", "state", "left"), [(1, m.SKIPPED, b"newer"), (-1, m.DONE, b"".join(BLOCKS))], ids=["newer", "older"]
+)
 def test_what_comes_there_during_an_update_stays_if_it_is_not_older(
     age: int, state: int, left: bytes, session: Session
 ) -> None:
@@ -100,6 +101,8 @@ LARGE = 8 * MIB
 @pytest.fixture
 def held(session: Session) -> Iterator[Callable[[], None]]:
     """A copy of ``f`` that failed a moment ago and has not let go of its part: call it to let go."""
+    import fcntl
+
     fd = os.open(session.root / ".f.hvcopy-part", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
     yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ import pytest
 from hvcopy.errors import BadUsage, LocalFailure
 from hvcopy.files.confined import Handle, open_directory
 from hvcopy.files.source import Source, open_beneath, open_local
+from hvcopy.files.system import open_file
 
 
 def read(source: Source) -> bytes:
     """Return the contents of a source that is a file."""
-    fd = os.open(source.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source.handle.fd)
-    with os.fdopen(fd, "rb") as file:
+    with os.fdopen(open_file(source.handle.fd, source.name), "rb") as file:
         return file.read()
 
 
@@ -32,7 +33,8 @@ def tree(tmp_path: Path) -> Path:
     (tree / "to-file").symlink_to("sub/inner")
     (tree / "to-sub").symlink_to("sub")
     (tree / "out").symlink_to("../outside")
-    os.mkfifo(tree / "fifo")
+    if sys.platform != "win32":
+        os.mkfifo(tree / "fifo")
     return tree
 
 

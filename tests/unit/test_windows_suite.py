@@ -7,9 +7,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import ports
-from lanes.windows import suite
+from lanes.windows import suite, there
 
 TESTS = Path(__file__).resolve().parents[1]
+FOLDERS = ("core", "faults", "golden", "property", "transport", "unit")
+RUN = {*there.THERE, *there.OVER_HYPERV, suite.FAULTS}
+"""Files, and folders all of whose files are run."""
+
+
+def test_other_files_are_run_there_or_left_out_with_a_reason() -> None:
+    files = {str(path.relative_to(TESTS.parent)) for folder in FOLDERS for path in (TESTS / folder).glob("test_*.py")}
+    run = {path for path in files if path in RUN or path.rpartition("/")[0] in RUN}
+    assert files - run == set(there.FILES_LEFT_OUT)
+    assert {path for path in RUN if not (TESTS.parent / path).exists()} == set()
+    assert all(there.FILES_LEFT_OUT.values())
 
 
 def test_files_of_commands_are_run_there_or_left_out_with_a_reason() -> None:
@@ -29,9 +40,9 @@ def test_commands_left_out_of_a_file_are_there() -> None:
 
 
 def test_what_is_left_out_is_there() -> None:
-    for path, names in suite.LEFT_OUT.items():
+    for path, names in {**there.LEFT_OUT, **suite.FAULTS_LEFT_OUT}.items():
         text = (TESTS.parent / path).read_text(encoding="utf-8")
-        assert path in suite.THERE
+        assert path in RUN or path.rpartition("/")[0] in RUN
         for name, reason in names.items():
             assert f"def {name.partition('[')[0]}" in text, f"{path}::{name}"
             assert reason

@@ -1,6 +1,6 @@
 """Which of the tests run on Windows, and why others do not.
 
-THERE run inside Windows Python, but for those in LEFT_OUT; COMMANDS run here, with hvcopy's commands over there, but for
+Those of there.py run inside Windows Python; COMMANDS run here, with hvcopy's commands over there, but for
 those in COMMANDS_TESTS_LEFT_OUT; COMMANDS_LEFT_OUT has the other files of tests/e2e.  FAULTS run here, with the faults build
 over there, but for those in FAULTS_LEFT_OUT.
 """
@@ -9,28 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-THERE = (
-    "tests/core/test_files.py",
-    "tests/core/test_full_sockets.py",
-    "tests/core/test_names.py",
-    "tests/core/test_streams.py::test_stream_call_on_a_closed_socket_raises_ebadf",
-    "tests/unit/test_blocks.py",
-    "tests/unit/test_confined.py",
-    "tests/unit/test_destination.py",
-    "tests/unit/test_forwarding.py",
-    "tests/unit/test_long_path.py",
-    "tests/unit/test_ls.py",
-    "tests/unit/test_output.py",
-    "tests/unit/test_patterns.py",
-    "tests/unit/test_place.py",
-    "tests/unit/test_progress.py",
-    "tests/unit/test_report.py",
-    "tests/unit/test_sink.py",
-    "tests/unit/test_sink_packs.py",
-    "tests/unit/test_streaming.py",
-    "tests/unit/test_tally.py",
-    "tests/unit/test_walk.py",
+from lanes.windows.reasons import (
+    BY_REFERENCE,
+    KEEPS_BUFFERS,
+    NO_ANONYMOUS,
+    NO_FIFOS,
+    NO_FILE_AS_STREAM,
+    NO_HOLES,
+    NO_LESS_POWER,
+    NO_LIMITS,
+    NO_LINKS,
+    NO_MODES,
+    NO_MOUNTS,
+    NO_OWNERS,
+    NO_PROC,
+    NO_RESETS,
+    NO_SHELL,
+    NO_SMALL_DISKS,
+    NO_SOCKET_FILES,
+    NO_SUCH_ERROR,
+    NO_SUCH_NAMES,
+    NO_TERMINAL,
+    NO_TIME,
+    NO_USERS,
+    NO_WORD,
+    WINE_FOLLOWS,
 )
+from lanes.windows.there import LEFT_OUT
 
 COMMANDS_SHARES = (
     ("access", "attributes", "breaks", "changing_sources", "configuration", "damage", "directory_rules", "existing_files"),
@@ -47,30 +52,6 @@ COMMANDS = tuple(name for share in COMMANDS_SHARES for name in share)
 
 COMMANDS_ON_NEXT = ("interrupts", "main_job", "nc", "one_shot", "pipe", "pipe_zeros")
 """Those of them that run on the newer of the lane's two Pythons, too: a file, a tree, both kinds of streams, Ctrl-C."""
-
-WINE_FOLLOWS = "Wine shows a link of this machine's file system as what it leads to; junctions: real-hyperv.ps1"
-NO_LINKS = "hvcopy makes no symbolic links on Windows"
-NO_MODES = "Windows has no such modes"
-NO_OWNERS = "Windows has no owners and attributes that a sender could name"
-NO_ANONYMOUS = "Windows has no files without a name"
-NO_FIFOS = "Windows has no FIFOs and devices in folders"
-NO_RESETS = "under Wine 8 a receive after a reset finds a plain end: its server has taken the error by then"
-WAYS = "the test writes paths with slashes"
-
-NO_PROC = "the test looks into /proc or /sys"
-NO_SOCKET_FILES = "it is about unix sockets and their files, which Windows has not"
-NO_SUCH_NAMES = "it makes names that no file on Windows can have"
-NO_SHELL = "a shell of this machine gives its pipes, into which Wine 8 lets nobody look (PeekNamedPipe: ERROR_NOT_SUPPORTED)"
-NO_FILE_AS_STREAM = "Wine 8 gives Python no standard streams that are files"
-NO_WORD = "on Windows only a write tells that nobody reads a pipe any more"
-NO_TERMINAL = "a terminal of this machine is no console of Windows"
-NO_TIME = "a kill costs a start of Python; two shares of four are tried"
-NO_LIMITS = "it limits what a process may have, which Windows has no means for"
-NO_USERS = "it tells users of unix sockets apart"
-NO_SMALL_DISKS = "it mounts a small file system for one process"
-NO_MOUNTS = "it mounts a file system for one process, and Wine's server, another one, opens the files"
-NO_LESS_POWER = "it takes root's powers from one process, and Wine's server, another one, opens the files"
-NO_HOLES = "Wine 8 makes no holes in files, and tells of none"
 
 COMMANDS_LEFT_OUT = {
     "bench_raw": "its other ends are Linux programs on unix sockets",
@@ -133,7 +114,7 @@ COMMANDS_TESTS_LEFT_OUT = {
         **dict.fromkeys(("test_against_itself_", "test_an_interrupted_sweep_", "test_the_second_process_"), NO_SOCKET_FILES),
         "test_a_server_stops_cleanly_and_tells_its_client": NO_SOCKET_FILES,
         "test_a_sweep_is_drawn": "this Windows Python has no matplotlib",
-        "test_a_smaller_buffer_is_set_at_both_ends": "Wine 8 leaves a socket's buffers as they are",
+        "test_a_smaller_buffer_is_set_at_both_ends": KEEPS_BUFFERS,
     },
     "breaks": {
         "test_a_program_whose_copy_breaks_keeps_nothing_open": NO_PROC,
@@ -323,97 +304,8 @@ COMMANDS_TESTS_LEFT_OUT = {
 }
 """In files of COMMANDS: a name stands for every test that begins so."""
 
-OPENS_FOLDERS = "the test opens a folder with os.open; test_names.py has the same for Windows"
-
-LEFT_OUT = {
-    "tests/core/test_files.py": {
-        "test_file_calls_leave_the_file_position_alone": "ReadFile with an offset moves the position; nothing here relies on it",
-        "test_file_calls_on_a_bad_descriptor_raise_ebadf": OPENS_FOLDERS,
-        "test_write_at_sparse_leaves_holes_that_the_filesystem_reports": "Wine 8 tells of no holes",
-        "test_write_at_sparse_equals_dense_and_skips_each_aligned_zero_page": "Windows has no memfd_create",
-        "test_rename_new_": OPENS_FOLDERS,
-    },
-    "tests/unit/test_blocks.py": {
-        "test_flush_to_a_full_disk_costs_the_record_and_not_the_copy": "Windows has no RLIMIT_FSIZE",
-        "test_what_is_on_disk_is_vouched_for": NO_PROC,
-        "test_a_part_that_could_not_be_made_durable_is_vouched_for_by_nothing": "the test has fsync fail on a pipe",
-    },
-    "tests/unit/test_confined.py": {
-        "test_get_makes_directories_for_their_owner_only": NO_MODES,
-        "test_get_never_follows_a_link": WINE_FOLLOWS,
-        "test_get_after_a_directory_was_swapped_for_a_link_stays_inside": WINE_FOLLOWS,
-        "test_enter_while_a_link_is_swapped_in_is_refused": WINE_FOLLOWS,
-        "test_open_directory_follows_the_links_of_its_own_user": WINE_FOLLOWS,
-        "test_only_a_few_directories_stay_open": NO_PROC,
-        "test_handle_is_closed_with_its_last_reference": NO_PROC,
-    },
-    "tests/unit/test_destination.py": {
-        "test_no_directory_where_one_must_be_is_a_failure": WINE_FOLLOWS,
-        "test_local_destination_follows_the_users_own_links": NO_PROC,
-        "test_local_new_directory_with_a_slash": WAYS,
-    },
-    "tests/unit/test_forwarding.py": {
-        "test_what_a_target_says_last_arrives_though_the_client_is_still_sending": NO_RESETS,
-        "test_a_reset_is_passed_on_as_a_reset": NO_RESETS,
-        "test_a_reset_of_the_client_is_no_end_for_the_target_whichever_direction_hears_of_it": NO_RESETS,
-        "test_a_client_that_has_ended_and_reads_nothing_for_the_idle_time_is_told_as_a_failure": NO_RESETS,
-        "test_a_client_that_has_gone_is_not_kept_": "of a socket of Windows nothing says that its peer has gone",
-    },
-    "tests/unit/test_output.py": {
-        "test_it_appears_whole_with_what_the_umask_leaves": NO_MODES,
-        "test_it_is_on_disk_before_its_name_is": NO_ANONYMOUS,
-        "test_a_file_that_stands_there_is_replaced_at_the_end_and_lends_its_mode": NO_MODES,
-        "test_a_symbolic_link_is_followed": WINE_FOLLOWS,
-        "test_a_fifo_that_was_not_seen_before_is_left_alone": NO_FIFOS,
-        "test_only_what_is_a_file_or_nothing_is_replaced": NO_FIFOS,
-    },
-    "tests/unit/test_place.py": {
-        "test_open_temporary_is_for_its_owner_only": NO_ANONYMOUS,
-        "test_open_temporary_on_another_failure_raises_it": NO_ANONYMOUS,
-        "test_give_name_to_a_new_file_leaves_only_that": NO_ANONYMOUS,
-        "test_give_name_without_replace_leaves_what_has_it": NO_FIFOS,
-        "test_give_name_with_replace_replaces_a_file": NO_ANONYMOUS,
-        "test_give_name_with_replace_replaces_a_link_itself": WINE_FOLLOWS,
-        "test_give_name_with_replace_never_replaces_a_directory": NO_ANONYMOUS,
-    },
-    "tests/unit/test_sink.py": {
-        "test_make_directory_makes_what_is_missing_above_it_too": WAYS,
-        "test_make_directory_of_one_that_stands_there_is_fine": WAYS,
-        "test_make_directory_where_a_link_stands_is_an_error": WINE_FOLLOWS,
-        "test_end_directory_sets_mode_and_time": NO_MODES,
-        "test_end_directory_makes_one_that_nothing_went_into": NO_MODES,
-        "test_end_directory_where_something_else_stands_changes_nothing": WINE_FOLLOWS,
-        "test_directories_that_end_together_have_their_modes_and_times": NO_MODES,
-        "test_directories_that_end_together_stop_before_what_leads_elsewhere": WINE_FOLLOWS,
-        "test_make_symlink": NO_LINKS,
-        "test_standing_does_not_follow_links": WINE_FOLLOWS,
-        "test_open_standing_does_not_follow_links": WINE_FOLLOWS,
-    },
-    "tests/unit/test_sink_packs.py": {
-        "test_write_pack_tells_of_each_name_that_is_taken_whether_it_is_the_same": NO_LINKS,
-        "test_write_pack_into_a_link_is_a_failure_and_keeps_the_rest_in_step": WINE_FOLLOWS,
-        "test_write_pack_under_refuse_leaves_what_is_no_file": NO_FIFOS,
-        "test_write_pack_sets_set_id_bits_only_with_the_owner": NO_MODES,
-        "test_write_pack_gives_no_file_away_unasked": NO_OWNERS,
-    },
-    "tests/unit/test_streaming.py": {
-        "test_a_file_that_is_overwritten_between_reading_and_sending_is_told_as_changed": "Windows sends no file by reference",
-    },
-    "tests/unit/test_walk.py": {
-        "test_walk_gives_the_status_of_directories": NO_MODES,
-        "test_walk_tells_links_and_special_files_apart_and_follows_none": NO_FIFOS,
-        "test_walk_takes_names_that_are_no_text": "names are Unicode on Windows",
-        "test_walk_hands_out_a_directory_of_links_in_pieces": WINE_FOLLOWS,
-        "test_walk_lets_go_of_its_directories": NO_PROC,
-    },
-}
-
 
 FAULTS = "tests/faults"
-
-BY_REFERENCE = "nothing moves by reference on Windows"
-NO_SUCH_ERROR = "Winsock has no such error"
-NO_OWNERS = "hvcopy sets no owners on Windows"
 
 FAULTS_LEFT_OUT = {
     "tests/faults/test_links.py": {"test_": NO_SUCH_ERROR},
