@@ -38,7 +38,7 @@ static void end(void) { pthread_mutex_unlock(&lock); }
 #endif
 
 static track tracks[MAX_KINDS];
-static int track_count = -1;   /* plan not read yet */
+static int track_count;
 
 static const struct {
     const char *name;
@@ -55,7 +55,7 @@ static const struct {
 
 static void refuse(const char *word)
 {
-    fprintf(stderr, "HVCOPY_FAULTS: cannot read \"%s\"\n", word);
+    fprintf(stderr, "the plan of faults: cannot read \"%s\"\n", word);
     _Exit(99);
 }
 
@@ -118,20 +118,20 @@ static void parse_track(char *text)
     track_count++;
 }
 
-static void read_plan(void)
+void hv_fault_plan(const char *given)
 {
-    const char *given = getenv("HVCOPY_FAULTS");
-    char *text = strdup(given ? given : ""), *rest = NULL;
+    char *text = strdup(given), *rest = NULL;
+    begin();
+    memset(tracks, 0, sizeof tracks);
     track_count = 0;
     for (char *part = strtok_r(text, ";", &rest); part; part = strtok_r(NULL, ";", &rest))
         parse_track(part);
+    end();
     free(text);
 }
 
 static track *track_of(const char *kind)
 {
-    if (track_count < 0)
-        read_plan();
     for (int i = 0; i < track_count; i++)
         if (strcmp(tracks[i].kind, kind) == 0)
             return &tracks[i];

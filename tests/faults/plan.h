@@ -1,6 +1,6 @@
 /* The plan of a fault-injecting run: which call of which kind goes wrong, and how.
  *
- * Read once from HVCOPY_FAULTS, for example
+ * Set by hv_fault_plan, for example to
  *
  *     send: short:1 EINTR ok*2 reset; pwrite: ok ok ENOSPC; recv: flip@70000; syncfs: EIO*
  *
@@ -23,6 +23,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef _WIN32
+#define HV_PLANNED __declspec(dllexport)
+#else
+#define HV_PLANNED __attribute__((visibility("default")))
+#endif
+
 typedef struct {
     int err;          /* 0: make the real call */
     int eof;
@@ -31,6 +37,9 @@ typedef struct {
     size_t limit;     /* bytes */
     int64_t flip_at;  /* of the stream; -1: none */
 } hv_fault;
+
+/* Make *text* the plan, from its beginning; "" is none. */
+HV_PLANNED void hv_fault_plan(const char *text);
 
 /* What happens to this call of *kind*; takes it off the plan. */
 hv_fault hv_fault_next(const char *kind);

@@ -123,8 +123,7 @@ def test_commands_pass_their_tests_with_windows_processes(package: Path, minor: 
     assert " passed" in run_here("HVCOPY_TEST_COMMAND", command, suite.commands(files))
 
 
-@pytest.mark.timeout(1200)  # a process each; of the other Python the core, which is the same file, would be told nothing new
-@pytest.mark.xdist_group("faults")
+@pytest.mark.xdist_group("faults")  # of the other Python the core, which is the same file, would be told nothing new
 def test_the_core_passes_its_tests_with_faults_there() -> None:
     there = {"argv": launcher(MINOR), "env": with_package(link_package(MINOR, "faults"))}
     said = run_here("HVCOPY_TEST_FAULTS", there, suite.faults())
