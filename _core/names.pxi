@@ -151,7 +151,7 @@ def next_piece(int fd, int64_t offset, int64_t size, /):
     with nogil:
         start = hv_next_allocated(fd, offset, size, &end)
     done_or_raise(start)
-    return start.value, min(end, size)
+    return min(start.value, size), min(end, size)
 
 
 def is_link(int fd, /):

@@ -216,6 +216,27 @@ def test_a_size_is_cut_off_or_grows_by_zeros(folder: int, sparse: bool) -> None:
     os.close(fd)
 
 
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs a file system whose holes are pages")
+def test_pieces_end_where_the_caller_says_though_the_file_goes_on() -> None:
+    page = 4096
+    fd = os.open("/dev/shm", os.O_RDWR | os.O_TMPFILE)
+    try:
+        core.write_at(fd, bytes(page), 0, False)
+        core.write_at(fd, bytes(page), 4 * page, False)
+        core.set_size(fd, 9 * page, True)
+        assert core.next_piece(fd, 0, 9 * page) == (0, page)
+        assert core.next_piece(fd, page, 9 * page) == (4 * page, 5 * page)
+        assert core.next_piece(fd, 5 * page, 9 * page) == (9 * page, 9 * page)
+        assert core.next_piece(fd, 0, 100) == (0, 100)
+        assert core.next_piece(fd, page, 4 * page + 1) == (4 * page, 4 * page + 1)
+        assert core.next_piece(fd, page, 2 * page) == (2 * page, 2 * page)
+        for offset, size in [(-1, page), (page + 1, page)]:
+            with pytest.raises(ValueError, match="offset"):
+                core.next_piece(fd, offset, size)
+    finally:
+        os.close(fd)
+
+
 @pytest.mark.skipif(not WINDOWS, reason="Python lists by descriptor itself on POSIX")
 def test_a_listing_names_everything_with_its_kind(folder: int) -> None:
     make(folder, NAME)
@@ -264,6 +285,8 @@ def test_ends_of_directories_come_no_further_than_a_name_that_leads_elsewhere(fo
         core.open_at(folder, b"last", core.OPEN_DIRECTORY)
     assert core.end_directories(struct.pack("<i", folder), [b""], record) == 1  # the folder itself
     assert os.fstat(folder).st_mtime_ns == 10**18
-    assert core.end_directories(struct.pack("<2i", folder, -1), [b"old", b"old"], record * 2) == 1
+    for nowhere in (-1, -100):  # AT_FDCWD
+        assert core.end_directories(struct.pack("<2i", folder, nowhere), [b"old", b""], record * 2) == 1
+        assert core.end_directories(struct.pack("<i", nowhere), [b"old"], record) == 0
     with pytest.raises(ValueError, match="records"):
         core.end_directories(struct.pack("<i", folder), [b"old"], record * 2)
