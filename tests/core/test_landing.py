@@ -108,6 +108,24 @@ def test_silence_in_the_middle_is_a_timeout_and_can_be_cancelled(unix_pair: Pair
     assert time.monotonic() - began < IN_TIME
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no call waits in the system on Windows")
+def test_end_of_stream_after_a_cancel_is_no_end(unix_pair: Pair, target: int) -> None:
+    near, far = unix_pair
+    far.sendall(bytes(100))
+    meter, into = core.Meter(), bytearray(200)
+    with ThreadPoolExecutor(1) as pool:
+        receiving = pool.submit(
+            core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, meter, SLOW_MS, core.IN_SYSTEM
+        )
+        while not meter.moved:
+            time.sleep(0)
+        meter.cancel()
+        far.close()
+        with pytest.raises(OSError, match="cancel") as caught:
+            receiving.result()
+    assert caught.value.errno == errno.ECANCELED
+
+
 def test_end_of_stream_in_the_middle_returns_what_came(pair: Pair, target: int) -> None:
     near, far = pair
     data = os.urandom(PAGE + 10)
@@ -139,14 +157,15 @@ def test_file_that_takes_nothing_leaves_the_rest_to_the_callers_write(pair: Pair
 
 
 @pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="needs to see holes")
-def test_zero_pages_become_holes_wherever_the_pieces_are_cut(pair: Pair) -> None:
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_zero_pages_become_holes_wherever_the_pieces_are_cut(pair: Pair, offset: int) -> None:
     near, far = pair
     far.setblocking(True)
-    data = b"x" * PAGE + bytes(6 * PAGE) + b"y" * PAGE
+    data = b"x" * (PAGE - offset) + bytes(6 * PAGE) + b"y" * PAGE
     into = bytearray(len(data))
     fd = os.open("/dev/shm", os.O_RDWR | os.O_TMPFILE)
     try:
-        os.ftruncate(fd, len(data))
+        os.ftruncate(fd, offset + len(data))
         cut = threading.Event()
 
         def send() -> None:
@@ -156,10 +175,10 @@ def test_zero_pages_become_holes_wherever_the_pieces_are_cut(pair: Pair) -> None
 
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(send)
-            got = core.recv_file(near.fileno(), into, len(into), fd, 0, True, 1, core.Meter(), SLOW_MS)
+            got = core.recv_file(near.fileno(), into, len(into), fd, offset, True, 1, core.Meter(), SLOW_MS)
             sending.result()
         assert got == (len(data), len(data))
-        assert contents(fd) == data
+        assert contents(fd) == bytes(offset) + data
         assert os.lseek(fd, 0, os.SEEK_HOLE) == PAGE
         assert os.lseek(fd, PAGE, os.SEEK_DATA) == 7 * PAGE
     finally:

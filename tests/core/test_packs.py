@@ -186,13 +186,14 @@ def test_read_files_of_a_new_file_waits_until_a_write_would_show_in_its_times(tm
     assert (records[0].status, room[:used]) == (0, b"new")
 
 
-def test_read_files_of_a_file_that_is_longer_than_its_size_is_changed() -> None:
+@pytest.mark.parametrize("room", [0, 1 << 20])
+def test_read_files_of_a_file_that_is_longer_than_its_size_is_changed(room: int) -> None:
     fd = os.open("/proc/self", os.O_RDONLY)  # files of procfs say that they are empty
-    records, room, used = read(fd, [b"status"])
+    records, into, used = read(fd, [b"status"], room)
     os.close(fd)
     assert records[0].status == core.CHANGED
     assert used == 0
-    assert len(room) == 1 << 20
+    assert len(into) == room
 
 
 # ---- writing ----
@@ -307,11 +308,11 @@ def test_write_files_into_a_removed_directory_fails_only_there(tmp_path: Path, h
     doomed = os.open(tmp_path / "doomed", os.O_RDONLY)
     (tmp_path / "doomed").rmdir()
     place = struct.pack(core.PLACE_RECORD, 0, 1, MTIME, 0o644, 0, 0, 0)
-    handles = array.array("i", [doomed, handle, -1])
-    answer = core.write_files(handles, [b"a", b"b", b"c"], place * 3, b"x", TEMP, 0)
-    first, *others = struct.unpack("<3i", answer)
+    handles = array.array("i", [doomed, handle, -1, -100])  # AT_FDCWD
+    answer = core.write_files(handles, [b"a", b"b", b"c", b"d"], place * 4, b"x", TEMP, 0)
+    first, *others = struct.unpack("<4i", answer)
     assert first in (errno.ENOENT, errno.EPERM), "EPERM is what O_TMPFILE gives there on ext4"
-    assert others == [0, errno.EBADF]
+    assert others == [0, errno.EBADF, errno.EBADF]
     assert os.listdir(tmp_path) == ["b"]
     os.close(doomed)
 

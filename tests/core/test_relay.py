@@ -428,6 +428,15 @@ def test_cancel_ends_a_relay_in_time_and_its_meter_can_be_read_meanwhile(unix_pa
             core.relay([one], SLOW_MS, FOREVER)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_cancel_of_either_flow_ends_the_relay(unix_pair: Pair, which: int) -> None:
+    near, far = (end.fileno() for end in unix_pair)
+    meters = core.Meter(), core.Meter()
+    both = [flow(near, far, meter=meters[0]), flow(far, near, meter=meters[1])]
+    with in_thread(meters[which].cancel), pytest.raises(OSError, match="canceled"):
+        core.relay(both, SLOW_MS, FOREVER)
+
+
 # ---- what it holds, and misuse
 
 

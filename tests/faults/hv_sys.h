@@ -87,6 +87,8 @@ static inline hv_result hv_fault_fstat(int fd, hv_stat *out)
     hv_result done = hv_fstat(fd, out);
     if (fault.touched)
         out->mtime_ns++;
+    if (fault.elsewhere)
+        out->dev++;
     if (fault.fresh)
         out->ctime_ns = hv_wall_ns();
     return done;

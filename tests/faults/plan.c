@@ -77,6 +77,10 @@ static outcome parse_outcome(char *word)
         result.fault.touched = 1;
         return result;
     }
+    if (strcmp(word, "elsewhere") == 0) {
+        result.fault.elsewhere = 1;
+        return result;
+    }
     if (strcmp(word, "fresh") == 0) {
         result.fault.fresh = 1;
         return result;

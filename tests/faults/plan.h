@@ -11,6 +11,7 @@
  *     ENOSPC     that errno, without the real call (reset: ECONNRESET)
  *     eof        0 bytes, without the real call
  *     touched    the real fstat, with an mtime 1 ns later
+ *     elsewhere  the real fstat, of another file system
  *     fresh      the real fstat of a file that was written to just now, with the mtime it had
  *     flip@N     real calls; byte N of all that calls of this kind move gets its lowest bit turned
  *     X*5  X*    five times; for ever
@@ -33,6 +34,7 @@ typedef struct {
     int err;          /* 0: make the real call */
     int eof;
     int touched;
+    int elsewhere;
     int fresh;
     size_t limit;     /* bytes */
     int64_t flip_at;  /* of the stream; -1: none */

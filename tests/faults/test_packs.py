@@ -196,3 +196,18 @@ def test_read_files_of_which_the_ctime_alone_changes_is_changed(run_faulty: Run)
 def test_read_files_interrupted_while_it_waits_reads_every_file(run_faulty: Run) -> None:
     facts = run_faulty("fstat: fresh*2; pause: EINTR ok", READ)
     assert facts == {"got": [[0, "aaaaa"], [0, "bbbbb"], [0, "ccccc"]], "leaked": 0}
+
+
+ENDS = """
+os.mkdir("below")
+fd = folder(".")
+ended = core.end_directories(array.array("i", [fd]), [b"below"], struct.pack(core.END_RECORD, 10**18, 0o755))
+os.close(fd)
+say(ended=ended, set=os.stat("below").st_mtime_ns == 10**18)
+"""
+
+
+@pytest.mark.parametrize(("plan", "done"), [("fstat: ok*2", True), ("fstat: ok elsewhere", False)])
+def test_end_directories_leaves_one_of_another_file_system_to_the_caller(run_faulty: Run, plan: str, done: bool) -> None:
+    """Who has to know of it, so that its disk is synced as well."""
+    assert run_faulty(plan, ENDS) == {"ended": done, "set": done}
