@@ -373,6 +373,7 @@ def misuse(**changes: object) -> None:
         ({"places": bytes(39)}, "places"),
         ({"places": struct.pack(core.PLACE_RECORD, 0, 5, 0, 0, 0, 0, 0)}, "outside the data"),
         ({"places": struct.pack(core.PLACE_RECORD, 5, 0, 0, 0, 0, 0, 0)}, "outside the data"),
+        ({"places": struct.pack(core.PLACE_RECORD, 1, 4, 0, 0, 0, 0, 0)}, "outside the data"),
         ({"places": struct.pack(core.PLACE_RECORD, 1, (1 << 64) - 1, 0, 0, 0, 0, 0)}, "outside the data"),
         ({"places": struct.pack(core.PLACE_RECORD, (1 << 64) - 1, 4, 0, 0, 0, 0, 0)}, "outside the data"),
         ({"temp_prefix": b""}, "temp_prefix"),

@@ -107,6 +107,11 @@ def test_write_files_rewritten_under_a_temporary_name_is_synced_as_well(run_faul
     assert facts["files"] == {"b": "beta", "c": "gamma"}
 
 
+def test_write_files_replacing_tries_another_temporary_name_when_one_is_taken(run_faulty: Run) -> None:
+    facts = run_faulty("link_tmpfile: EEXIST EEXIST ok", WRITE.format(flags="REPLACE"))
+    assert facts == {"got": dict.fromkeys(WHOLE, "ok"), "files": WHOLE, "leaked": 0}
+
+
 def test_write_files_set_owner_failing_leaves_nothing(run_faulty: Run) -> None:
     facts = run_faulty("chown: EPERM*", WRITE.format(flags="SET_OWNER"))
     assert facts == {"got": dict.fromkeys("abc", "EPERM"), "files": {}, "leaked": 0}
@@ -199,15 +204,31 @@ def test_read_files_interrupted_while_it_waits_reads_every_file(run_faulty: Run)
 
 
 ENDS = """
-os.mkdir("below")
-fd = folder(".")
-ended = core.end_directories(array.array("i", [fd]), [b"below"], struct.pack(core.END_RECORD, 10**18, 0o755))
-os.close(fd)
-say(ended=ended, set=os.stat("below").st_mtime_ns == 10**18)
+for name in ("one", "one/below", "two", "two/below"):
+    os.mkdir(name)
+folders = [folder(name) for name in ("one", "two")]
+record = struct.pack(core.END_RECORD, 10**18, 0o755)
+ended = core.end_directories(array.array("i", folders), [b"below"] * 2, record * 2)
+for fd in folders:
+    os.close(fd)
+say(ended=ended, set=[os.stat(name + "/below").st_mtime_ns == 10**18 for name in ("one", "two")])
 """
 
 
-@pytest.mark.parametrize(("plan", "done"), [("fstat: ok*2", True), ("fstat: ok elsewhere", False)])
-def test_end_directories_leaves_one_of_another_file_system_to_the_caller(run_faulty: Run, plan: str, done: bool) -> None:
-    """Who has to know of it, so that its disk is synced as well."""
-    assert run_faulty(plan, ENDS) == {"ended": done, "set": done}
+@pytest.mark.parametrize(
+    ("plan", "ended"),
+    [
+        ("fstat: ok*4", 2),
+        ("fstat: ok elsewhere", 0),
+        ("fstat: ok*3 elsewhere", 1),
+        ("fstat: ok*2 elsewhere*2", 2),
+        ("fstat: ok*2 EIO", 1),
+        ("fstat: ok*3 EIO", 1),
+        ("chmod: ok EPERM", 1),
+        ("utime: EIO", 0),
+    ],
+)
+def test_end_directories_stops_at_one_that_fails_or_lies_in_another_file_system_than_its_folder(
+    run_faulty: Run, plan: str, ended: int
+) -> None:
+    assert run_faulty(plan, ENDS) == {"ended": ended, "set": [ended > 0, ended > 1]}
