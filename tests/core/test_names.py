@@ -218,7 +218,7 @@ def test_a_size_is_cut_off_or_grows_by_zeros(folder: int, sparse: bool) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs a file system whose holes are pages")
 def test_pieces_end_where_the_caller_says_though_the_file_goes_on() -> None:
-    page = 4096
+    page = os.sysconf("SC_PAGE_SIZE")
     fd = os.open("/dev/shm", os.O_RDWR | os.O_TMPFILE)
     try:
         core.write_at(fd, bytes(page), 0, False)
