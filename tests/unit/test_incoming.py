@@ -20,6 +20,10 @@ from hvcopy.session.assembly import Assembly
 from hvcopy.wire import messages as m
 from hvcopy.wire.digests import digest
 
+if sys.platform != "win32":
+    import fcntl
+    import resource
+
 MIB = 1 << 20
 SIZE = RESUMABLE + 5
 NAME = b"disk.img"
@@ -323,8 +327,6 @@ def test_a_second_copy_at_the_same_time_is_refused(handle: Handle, folder: Path)
 
 def test_a_failed_open_lets_go_of_its_locks(handle: Handle, folder: Path) -> None:
     """In a server that lives on, a forgotten descriptor would keep the name locked for good."""
-    import fcntl
-
     before = opened_below(folder)
     with (folder / BLOCKS).open("wb") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
@@ -352,8 +354,6 @@ def test_a_restore_that_fails_lets_go_of_its_locks(
 
 @pytest.mark.parametrize("size", [1 << 40, 4 * MIB])
 def test_a_file_too_large_for_the_file_system_leaves_nothing_open(handle: Handle, folder: Path, size: int) -> None:
-    import resource
-
     before = opened_below(folder)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, limits[1]))
@@ -487,8 +487,6 @@ def test_a_part_that_keeps_changing_is_given_up(
     handle: Handle, folder: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     """Each time it is locked it has lost its name: another copy finished in between, over and over."""
-    import fcntl
-
     real = fcntl.flock
 
     def flock(fd: int, operation: int) -> None:
