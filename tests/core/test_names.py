@@ -288,3 +288,19 @@ def test_ends_of_directories_come_no_further_than_a_name_that_leads_elsewhere(fo
     assert core.end_directories(struct.pack("<2i", folder, -1), [b"old", b"old"], record * 2) == 1
     with pytest.raises(ValueError, match="records"):
         core.end_directories(struct.pack("<i", folder), [b"old"], record * 2)
+
+
+@pytest.mark.skipif(WINDOWS, reason="links need a right there")
+def test_a_link_is_neither_opened_nor_is_where_it_leads_given_an_end(tmp_path: Path, folder: int) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    before = outside.stat()
+    (tmp_path / "folder/to-directory").symlink_to(outside)
+    (tmp_path / "folder/to-file").symlink_to(outside / "file")
+    record = struct.pack(core.END_RECORD, 10**18, 0o777)
+    assert core.end_directories(struct.pack("<i", folder), [b"to-directory"], record) == 0
+    assert (outside.stat().st_mode, outside.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    for name, how in [(b"to-directory", core.OPEN_DIRECTORY), (b"to-file", core.OPEN_READ), (b"to-file", core.OPEN_WRITE)]:
+        with pytest.raises(OSError, match=f"({os.strerror(errno.ELOOP)}|{os.strerror(errno.ENOTDIR)})"):
+            core.open_at(folder, name, how)

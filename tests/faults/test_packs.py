@@ -90,6 +90,12 @@ def test_write_files_sync_failing_places_nothing(run_faulty: Run, tmpfile: str) 
     assert facts == {"got": dict.fromkeys("abc", "EIO"), "files": {}, "leaked": 0}
 
 
+def test_write_files_syncs_each_file_system_of_the_pack(run_faulty: Run) -> None:
+    facts = run_faulty("fstat: ok elsewhere ok; syncfs: ok EIO", WRITE.format(flags="SYNC"))
+    assert facts["got"] == {"a": "ok", "b": "EIO", "c": "ok"}
+    assert facts["files"] == {"a": "alpha", "c": "gamma"}
+
+
 def test_write_files_sync_interrupted_is_taken_up_again(run_faulty: Run) -> None:
     facts = run_faulty("syncfs: EINTR EINTR ok", WRITE.format(flags="SYNC"))
     assert facts == {"got": dict.fromkeys("abc", "ok"), "files": WHOLE, "leaked": 0}
@@ -232,3 +238,11 @@ def test_end_directories_stops_at_one_that_fails_or_lies_in_another_file_system_
     run_faulty: Run, plan: str, ended: int
 ) -> None:
     assert run_faulty(plan, ENDS) == {"ended": ended, "set": [ended > 0, ended > 1]}
+
+
+def test_attributes_of_which_the_mode_cannot_be_set_are_a_failure(run_faulty: Run) -> None:
+    code = """
+    fd = os.open("file", os.O_CREAT | os.O_RDWR | BINARY)
+    say(got=outcome(core.set_attributes, fd, 0o600, 10**18))
+    """
+    assert run_faulty("chmod: EPERM", code) == {"got": "EPERM"}
