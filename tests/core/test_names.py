@@ -304,3 +304,10 @@ def test_a_link_is_neither_opened_nor_is_where_it_leads_given_an_end(tmp_path: P
     for name, how in [(b"to-directory", core.OPEN_DIRECTORY), (b"to-file", core.OPEN_READ), (b"to-file", core.OPEN_WRITE)]:
         with pytest.raises(OSError, match=f"({os.strerror(errno.ELOOP)}|{os.strerror(errno.ENOTDIR)})"):
             core.open_at(folder, name, how)
+
+
+@pytest.mark.skipif(WINDOWS, reason="directories there have no such bits")
+def test_the_end_of_a_directory_gives_it_no_bits_but_permissions(tmp_path: Path, folder: int) -> None:
+    record = struct.pack(core.END_RECORD, 10**18, 0o7751)
+    assert core.end_directories(struct.pack("<i", folder), [b"new"], record) == 1
+    assert stat.S_IMODE((tmp_path / "folder/new").stat().st_mode) == 0o751
