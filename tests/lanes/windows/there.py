@@ -130,6 +130,7 @@ FILES_LEFT_OUT = {
     "tests/transport/test_unix.py": NO_SOCKET_FILES,
     "tests/transport/test_vsock.py": "Windows has no AF_VSOCK",
     "tests/unit/test_answers_in_time.py": "its peer waits with poll, which Windows has not",
+    "tests/unit/test_bench_messages.py": "Windows has no SOCK_SEQPACKET, which keeps writes apart",
     "tests/unit/test_bench_plot.py": "this Windows Python has no matplotlib",
     "tests/unit/test_directions.py": NO_GONE,
     "tests/unit/test_hyperv_vms.py": A_SCRIPT,
