@@ -20,7 +20,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 def build() -> Path:
     """The DLL, compiled again when a source of it is newer."""
-    sources = [HERE / name for name in ("standin.c", "breaks.c", "rights.c")]
+    sources = [HERE / name for name in ("standin.c", "breaks.c", "holes.c", "rights.c")]
     newest = max(path.stat().st_mtime for path in [*sources, HERE / "standin.h"])
     if not DLL.is_file() or DLL.stat().st_mtime < newest:
         BUILD.mkdir(parents=True, exist_ok=True)

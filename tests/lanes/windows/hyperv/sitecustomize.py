@@ -1,7 +1,7 @@
 """Puts the stand-in for Hyper-V below Python's socket module; Windows Python runs this at its start when it is on its path.
 
 $HVCOPY_HV_STANDIN is the DLL.  With $HVCOPY_HV_BREAKS it is put below hvcopy's core too, with $HVCOPY_HV_RIGHTS below the
-registry.
+registry, with $HVCOPY_HV_HOLES below files.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ def _install(path: str) -> None:
             raise RuntimeError(f"the stand-in for Hyper-V exchanged only {exchanged} functions of {module}")
 
     replace("hv_install", _socket.__file__, 9)
+    python = f"python{sys.version_info.major}{sys.version_info.minor}.dll"
     if os.environ.get("HVCOPY_HV_BREAKS"):
         from hvcopy import _core
 
         replace("hv_install_breaks", _core.__file__, 3)
     if os.environ.get("HVCOPY_HV_RIGHTS"):
-        replace("hv_install_rights", f"python{sys.version_info.major}{sys.version_info.minor}.dll", 2)
+        replace("hv_install_rights", python, 2)
+    if os.environ.get("HVCOPY_HV_HOLES"):
+        from hvcopy import _core
+
+        replace("hv_install_holes", _core.__file__, 1)
+        replace("hv_install_holes", python, 1)
 
 
 if sys.platform == "win32" and os.environ.get("HVCOPY_HV_STANDIN"):

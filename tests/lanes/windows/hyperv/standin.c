@@ -12,7 +12,7 @@
  *     those of TCP are refused.  A number plus HV_WHEN_NAMED reads what the option was when the socket got its address,
  *     by bind or by connect: later the driver may not look any more.
  *
- * breaks.c lets connections break, rights.c takes rights in the registry away.
+ * breaks.c lets connections break, rights.c takes rights in the registry away, holes.c has files with holes.
  */
 #define WIN32_LEAN_AND_MEAN
 #include <winsock2.h>
