@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.crossing import PATIENCE, Crossing, crossed, good
 from bench.data import MIB
-from bench.processes import Child, Command, Failed, unix_listening
+from bench.processes import Child, Command, unix_listening
 from bench.results import Result
 from bench.rounds import Contender, Sample, measure
 from bench.tools import BLOCK, UNIX_BUFFER, VSOCK_BUFFER, installed
@@ -87,7 +87,7 @@ class ForwardCrossing(Crossing):
             try:
                 began = time.perf_counter()
                 good(self.machine.start(f"exec {program} send {at} {buffer} {self.inside}/served/{which}"))
-                _wait_for_size(copied, size, began + PATIENCE)
+                listener.wait_until(lambda: copied.stat().st_size >= size, PATIENCE)
                 return Sample(time.perf_counter() - began)
             finally:
                 _end(listener, process)
@@ -108,13 +108,6 @@ class ForwardCrossing(Crossing):
                 _end(listener, process)
 
         return Contender(name, 64, once)
-
-
-def _wait_for_size(path: Path, size: int, deadline: float) -> None:
-    while path.stat().st_size < size:
-        if time.perf_counter() > deadline:
-            raise Failed(f"{path.name}: {path.stat().st_size} bytes of {size} arrived")
-        time.sleep(0.002)
 
 
 def _end(listener: Child, process: Any) -> None:

@@ -73,7 +73,7 @@ class Child:
         """Wait until `ready` is true; raises Failed if the process ends first."""
         deadline = time.monotonic() + patience
         while not ready():
-            if self._ended(0.002) or time.monotonic() > deadline:
+            if (self._ended(0.002) or time.monotonic() > deadline) and not ready():
                 raise Failed(f"{' '.join(self._argv[:2])} did not get ready: {self.said()[-300:]}")
 
     def said(self) -> str:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from commands import eventually
 
 from hvcopy import _core as core
 
@@ -117,8 +118,7 @@ def test_end_of_stream_after_a_cancel_is_no_end(unix_pair: Pair, target: int) ->
         receiving = pool.submit(
             core.recv_file, near.fileno(), into, len(into), target, 0, False, ALL, meter, SLOW_MS, core.IN_SYSTEM
         )
-        while not meter.moved:
-            time.sleep(0)
+        eventually(lambda: meter.moved, what="the first bytes")
         meter.cancel()
         far.close()
         with pytest.raises(OSError, match="cancel") as caught:

@@ -7,7 +7,6 @@ Wine 8 carries Ctrl-C from one process of a console to the others; of Ctrl-Break
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import commands
@@ -18,6 +17,7 @@ from lanes.parts import require
 from lanes.test_windows import MIB, MINOR, PYTHON, Windows
 from lanes.windows import wine
 from lanes.windows.built import link_package
+from lanes.windows.one_file import OneFile
 
 PRESS = Path(wine.__file__).with_name("press.py")
 
@@ -43,29 +43,24 @@ def windows(tmp_path: Path) -> Pressed:
 
 @pytest.mark.parametrize("way", ["push", "pull"])
 def test_ctrl_c_ends_a_copy_with_130_and_it_goes_on_where_it_was(way: str, windows: Pressed, tmp_path: Path) -> None:
-    root, mine = tmp_path / "root", tmp_path / "mine"
-    root.mkdir()
-    mine.mkdir()
-    source, target = (mine / "f", root / "f") if way == "push" else (root / "f", mine / "f")
-    source.write_bytes(os.urandom(40 * MIB))
+    file = OneFile(way, tmp_path)
     gate = Gate(24 * MIB)
     with (
-        commands.serving(f"unix:{tmp_path}/direct", root) as server,
+        commands.serving(f"unix:{tmp_path}/direct", file.root) as server,
         Relay("tcp:127.0.0.1:0", server.address, **{"up" if way == "push" else "down": lambda: gate}) as relay,
     ):
-        ends = [mine / "f", f"{relay.address}:/f"] if way == "push" else [f"{relay.address}:/f", mine / "f"]
-        command = ["cp", *ends, "--no-fsync"]
+        command = file.command(relay.address)
         with windows.press(r'"bytes": [0-9]{8}', *command, "--progress", "json") as program:
             done = program.finish()
         assert done.returncode == 130, done.stderr
         assert "hvcopy: interrupted\n" in done.stderr
         assert "to go on, run again: hvcopy cp " in done.stderr
         assert "Traceback" not in done.stderr
-        assert not target.exists()
+        assert not file.target.exists()
         gate.open()
         again = windows.run(*command, "--json")
     assert json.loads(again.stdout)["reused_bytes"] >= 8 * MIB
-    assert target.read_bytes() == source.read_bytes()
+    assert file.target.read_bytes() == file.source.read_bytes()
 
 
 def test_ctrl_c_ends_a_server_with_0(windows: Pressed, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lanes.parts import CHECKOUT, require
 from lanes.test_windows import MINOR, PYTHON, Windows, contents, copy, run_tests
 from lanes.windows import standin, there, wine
 from lanes.windows.built import link_package
+from lanes.windows.one_file import OneFile
 
 TALK = standin.HERE / "talk.py"
 SIZE = 32 << 20
@@ -143,32 +144,27 @@ def test_one_shot_copies_go_both_ways(windows: OverHyperv, tree: Path, tmp_path:
 
 @pytest.mark.parametrize("way", ["push", "pull"])
 def test_a_copy_that_broke_goes_on_where_it_was(way: str, windows: OverHyperv, tmp_path: Path) -> None:
-    root, mine = tmp_path / "root", tmp_path / "yours & mine"
-    root.mkdir()
-    mine.mkdir()
-    source, target = (mine / "f", root / "f") if way == "push" else (root / "f", mine / "f")
-    source.write_bytes(os.urandom(40 * MIB))
+    file = OneFile(way, tmp_path, "yours & mine")
     gate = Gate(24 * MIB)
     passages = {"up" if way == "push" else "down": lambda: gate, "down" if way == "push" else "up": lambda: unchanged}
     with Relay("tcp:127.0.0.1:0", f"unix:{tmp_path}/direct", **passages) as relay:
-        remote = f"hyperv:parent:{relay.address.rpartition(':')[2]}:/f"
-        command = ["cp", mine / "f", remote] if way == "push" else ["cp", remote, mine / "f"]
+        command = file.command(f"hyperv:parent:{relay.address.rpartition(':')[2]}")
         with (
-            commands.serving(f"unix:{tmp_path}/direct", root) as server,
-            windows.start(*command, "--no-fsync", "--timeout", 10) as program,
+            commands.serving(f"unix:{tmp_path}/direct", file.root) as server,
+            windows.start(*command, "--timeout", 10) as program,
         ):
             assert gate.reached.wait(3 * PATIENCE)  # two interpreters start before that
             server.kill()
             broken = program.finish()
         assert broken.returncode == 6, broken.stderr
         assert "run again in PowerShell: hvcopy cp " in broken.stderr
-        assert f"'{wine.windows_path(mine / 'f')}'" in broken.stderr
-        assert not target.exists()
+        assert f"'{wine.windows_path(file.near)}'" in broken.stderr
+        assert not file.target.exists()
         gate.open()
-        with commands.serving(f"unix:{tmp_path}/direct", root):
-            done = windows.run(*command, "--no-fsync", "--json")
+        with commands.serving(f"unix:{tmp_path}/direct", file.root):
+            done = windows.run(*command, "--json")
     assert json.loads(done.stdout)["reused_bytes"] >= 8 * MIB
-    assert target.read_bytes() == source.read_bytes()
+    assert file.target.read_bytes() == file.source.read_bytes()
 
 
 def test_a_stream_goes_both_ways(windows: OverHyperv, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from lanes.test_windows import MINOR
 from lanes.test_windows_hyperv import MIB, OverHyperv, unused_port
 from lanes.windows import standin
 from lanes.windows.built import link_package
+from lanes.windows.one_file import SIZE, OneFile
 
-SIZE = 40 * MIB
 BREAK = 24 * MIB
 
 GONE = (10054, "the connection broke: the process at the other end, or its VM, has gone (WSAECONNRESET)")
@@ -52,22 +52,17 @@ def breaking(env: dict[str, str], cwd: Path, call: str, code: int, after: int = 
 def test_a_copy_whose_connection_breaks_names_the_cause_and_goes_on(
     way: str, call: str, error: tuple[int, str], env: dict[str, str], tmp_path: Path
 ) -> None:
-    root, mine = tmp_path / "root", tmp_path / "mine"
-    root.mkdir()
-    mine.mkdir()
-    source, target = (mine / "f", root / "f") if way == "push" else (root / "f", mine / "f")
-    source.write_bytes(os.urandom(SIZE))
+    file = OneFile(way, tmp_path)
     code, words = error
-    with commands.serving("tcp:127.0.0.1:0", root, "--open") as server:
-        remote = f"hyperv:parent:{server.address.rpartition(':')[2]}:/f"
-        command = ["cp", mine / "f", remote] if way == "push" else ["cp", remote, mine / "f"]
-        said = breaking(env, tmp_path, call, code).failing(6, *command, "--no-fsync")
+    with commands.serving("tcp:127.0.0.1:0", file.root, "--open") as server:
+        command = file.command(f"hyperv:parent:{server.address.rpartition(':')[2]}")
+        said = breaking(env, tmp_path, call, code).failing(6, *command)
         assert words in said
         assert "to go on, run again: hvcopy cp " in said
-        assert not target.exists()
-        done = OverHyperv(env, tmp_path).run(*command, "--no-fsync", "--json")
+        assert not file.target.exists()
+        done = OverHyperv(env, tmp_path).run(*command, "--json")
     assert json.loads(done.stdout)["reused_bytes"] >= 8 * MIB
-    assert target.read_bytes() == source.read_bytes()
+    assert file.target.read_bytes() == file.source.read_bytes()
 
 
 @pytest.mark.parametrize(

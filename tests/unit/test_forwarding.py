@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -22,6 +22,19 @@ from hvcopy.forwarding import Join
 from hvcopy.transport.closing import closed_here, closed_wholly, has_left
 
 PATIENCE = 20.0
+
+
+def _looks(monkeypatch: pytest.MonkeyPatch, where: str, function: Callable[..., bool]) -> list[bool]:
+    """Have a join look often; what each look by *function*, which stands *where*, gave."""
+    looked: list[bool] = []
+
+    def look(one: object) -> bool:
+        looked.append(function(one))
+        return looked[-1]
+
+    monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.02)
+    monkeypatch.setattr(where, look)
+    return looked
 
 
 class Joined:
@@ -127,14 +140,7 @@ def test_a_target_that_has_closed_needs_no_client_that_ends(
 def test_a_target_that_has_only_ended_still_hears_its_client(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
-    looked: list[bool] = []
-
-    def look(channel: Channel) -> bool:
-        looked.append(closed_wholly(channel))
-        return looked[-1]
-
-    monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.02)
-    monkeypatch.setattr("hvcopy.forwarding.closed_wholly", look)
+    looked = _looks(monkeypatch, "hvcopy.forwarding.closed_wholly", closed_wholly)
     joined = Joined(stack, family)
     joined.target.shutdown(socket.SHUT_WR)
     assert joined.client.recv(1) == b""
@@ -150,14 +156,7 @@ def test_a_target_that_has_only_ended_still_hears_its_client(
 def test_a_tcp_client_that_has_only_ended_is_waited_for(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch, grace: float | None
 ) -> None:
-    looked: list[bool] = []
-
-    def look(sock: socket.socket) -> bool:
-        looked.append(closed_here(sock))
-        return looked[-1]
-
-    monkeypatch.setattr("hvcopy.forwarding.LOOK", 0.02)
-    monkeypatch.setattr("hvcopy.transport.closing.closed_here", look)
+    looked = _looks(monkeypatch, "hvcopy.transport.closing.closed_here", closed_here)
     joined = Joined(stack, "tcp", grace=grace)
     joined.client.shutdown(socket.SHUT_WR)
     eventually(lambda: len(looked) > 10, what="looks at the client")
