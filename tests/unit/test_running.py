@@ -83,11 +83,11 @@ def test_a_signal_ends_the_program_that_is_asked_too(words: str, code: int, tmp_
             _, err = process.communicate(timeout=20)
         finally:
             process.kill()
+            asked = int(pid.read_text())
+            over = is_over(asked)
+            if not over:
+                os.killpg(asked, signal.SIGKILL)
     assert (process.returncode, "Traceback" in err) == (code, False), err
-    asked = int(pid.read_text())
-    over = is_over(asked)
-    if not over:
-        os.killpg(asked, signal.SIGKILL)
     assert over
 
 
