@@ -184,7 +184,7 @@ def test_a_sweep_measures_each_window_once_and_names_the_best(address: str) -> N
 def test_a_sweep_is_drawn(address: str, tmp_path: Path) -> None:
     path = tmp_path / "sweep.svg"
     options = ["-R", "-t", "5ms", "--lengths", "64k", "--buffers", "64k"]
-    done = run("bench", address, "-m", "sweep", *options, "--plot", path)
+    done = run("bench", address, "-m", "sweep", *options, "--plot", path, timeout=50)  # matplotlib loads slowly
     assert done.code == 0, done.err
     assert path.read_bytes().startswith(b"<?xml")
 

@@ -18,6 +18,8 @@ import pytest
 RUN = Path(__file__).resolve().parents[2] / "bench" / "run.py"
 SIZE, ROUNDS = 1 << 20, 2
 
+pytestmark = pytest.mark.timeout(300)  # a compiler and some 30 programs, one after the other
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -37,7 +39,7 @@ class Measured:
 def bench(folder: Path, *arguments: object) -> str:
     """Run it, which must end well, with its files in *folder*; returns what it said meanwhile."""
     command = [sys.executable, str(RUN), *map(str, arguments), "--out", str(folder / "r.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
