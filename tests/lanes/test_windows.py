@@ -40,8 +40,12 @@ def package() -> Path:
 def run_tests(
     env: Mapping[str, str], tests: Sequence[str], report: Path, *, python: Path = PYTHON
 ) -> dict[str, bool]:
-    """Runs tests there, which must all pass or say why they are skipped; gives for each whether it ran."""
-    options = ["-q", "-p", "no:cacheprovider", f"--junitxml={wine.windows_path(report)}"]
+    """Runs tests there, which must all pass or say why they are skipped; gives for each whether it ran.
+
+    Their folders are beside *report*: two pytests that take away old ones of a place they share fail by each other there.
+    """
+    folders = wine.windows_path(report.with_name("t"))
+    options = ["-q", "-p", "no:cacheprovider", f"--basetemp={folders}", f"--junitxml={wine.windows_path(report)}"]
     argv = [python, "-P", "-m", "pytest", *options, *tests]
     done = wine.run(argv, cwd=CHECKOUT, env=env, timeout=560)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
