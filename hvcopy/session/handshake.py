@@ -91,6 +91,11 @@ class Handshake:
     def _on_hello(self, body: bytes) -> bytes:
         hello = decode(Type.HELLO, body)
         assert isinstance(hello, Hello)
+        if hello.nonce == self._own.nonce:
+            raise NotHvcopy(
+                "the peer does not speak hvcopy; it gives back what it is sent",
+                hint="check the port; raw peers (socat, ncat, sshd) need `hvcopy nc`",
+            )
         self._peer, self._peer_body = hello, bytes(body)
         if not hello.lowest <= VERSION <= hello.highest:
             raise NotHvcopy(

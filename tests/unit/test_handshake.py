@@ -51,7 +51,7 @@ def shake(one: Handshake, other: Handshake) -> None:
 
 def hello(**changes: object) -> bytes:
     """Return the body of a HELLO of a listening server, with *changes*."""
-    usual = m.Hello(1, 1, "server", bytes(32), False, "tcp:x:1", list(FEATURES), "hvcopy test", "posix")
+    usual = m.Hello(1, 1, "server", bytes([2]) * 32, False, "tcp:x:1", list(FEATURES), "hvcopy test", "posix")
     return msgspec.msgpack.encode(msgspec.structs.replace(usual, **changes))
 
 
@@ -156,6 +156,14 @@ def test_two_ends_of_one_role_are_told_what_one_of_them_is_to_run(role: str, wha
     with pytest.raises(NotHvcopy, match=what) as caught:
         end(connector=True, role=role).on_frame(Type.HELLO, hello(role=role))
     assert hint in caught.value.hint
+
+
+def test_an_echo_is_no_peer_of_the_same_role() -> None:
+    one = end(connector=True)
+    ((kind, body),) = split(one.opening())
+    with pytest.raises(NotHvcopy, match="gives back what it is sent") as caught:
+        one.on_frame(kind, body)
+    assert "hvcopy nc" in caught.value.hint
 
 
 @pytest.mark.parametrize("role", ["host", "", "SERVER", "x\x1b[2J"])
