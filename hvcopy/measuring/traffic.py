@@ -16,6 +16,7 @@ from hvcopy.transfer.link import Link
 from hvcopy.wire import messages as m
 from hvcopy.wire.frames import HEADER, MIB, Frame, Type
 
+SENT, RECEIVED = 0, 1
 FRAME_PIECES = 256
 """Messages in one FLOOD at most: bounds by how much a run overstays its time."""
 
@@ -43,6 +44,7 @@ class Traffic:
         self._unended = self.links[:1] if told_on_one and client else list(self.links) if self.sends else []
         self._awaited = self.links[:1] if told_on_one and not client else list(self.links) if self.receives else []
         self._sent = self._received = NOTHING
+        self._ends: dict[int, list[int]] = {}
 
     def start(self, run: Callable[[], None] | None = None) -> None:
         """Start the threads; *run* is what the client does on lane 0 in an echo or a connect, and hears it as well."""
@@ -65,21 +67,29 @@ class Traffic:
         )
 
     def moved(self) -> list[tuple[int, int]]:
-        """Return the bytes sent and received until now, by lane."""
-        return [
-            (link.channel.sent.moved - sent, link.channel.received.moved - received)
-            for link, (sent, received) in zip(self.links, self._base, strict=True)
-        ]
+        """Return the bytes sent and received until now, by lane: of a direction that is over, until its end."""
+        with self._lanes.changed:
+            sent, received = (self._ends.get(index) or self._counted(index) for index in (SENT, RECEIVED))
+        return list(zip(sent, received, strict=True))
+
+    def _counted(self, index: int) -> list[int]:
+        meters = [(link.channel.sent, link.channel.received)[index] for link in self.links]
+        return [meter.moved - base[index] for meter, base in zip(meters, self._base, strict=True)]
 
     def side(self) -> Side:
         """Return this end's figures: as of the end of each direction, or until now."""
         user, system = self.clock.processor()
         sent, received = self._sent, self._received
         if self.sends and sent is NOTHING:
-            sent = self._flow(0)
+            sent = self._flow(SENT)
         if self.receives and received is NOTHING:
-            received = self._flow(1)
+            received = self._flow(RECEIVED)
         return Side(sent, received, user, system, self.links[0].channel.window)
+
+    def _whole(self, index: int) -> Flow:
+        """End the count of a direction: what is said afterwards on its lanes belongs to no message."""
+        self._ends[index] = self._counted(index)
+        return self._flow(index)
 
     def _flow(self, index: int) -> Flow:
         return Flow(sum(both[index] for both in self.moved()), self.clock.seconds)
@@ -103,7 +113,7 @@ class Traffic:
         with self._lanes.changed:
             self._unended.remove(link)
             if not self._unended and self.sends:
-                self._sent = self._flow(0)
+                self._sent = self._whole(SENT)
             self._lanes.changed.notify_all()
 
     def hear(self, link: Link) -> None:
@@ -146,7 +156,7 @@ class Traffic:
         with self._lanes.changed:
             self._awaited.remove(link)
             if not self._awaited and self.receives:
-                self._received = self._flow(1)
+                self._received = self._whole(RECEIVED)
             self._lanes.changed.notify_all()
 
     def _note(self, *, figures: m.Figures | None = None, left: bool = False) -> None:

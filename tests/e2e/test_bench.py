@@ -90,7 +90,11 @@ def test_a_stream_is_counted_at_both_ends(any_address: str, options: list[str], 
     totals = [one["receiver" if reverse else "sender"] for one in end["streams"][:lanes]]
     assert [one["socket"] for one in totals] == [*range(lanes)]
     ours = end["sum_received" if reverse else "sum_sent"]["bytes"]
-    assert abs(sum(one["bytes"] for one in totals) - ours) <= 4096
+    assert sum(one["bytes"] for one in totals) == ours
+    for suffix, way in [("", "sum"), ("_bidir_reverse", "sum_bidir_reverse")] if bidir else [("", "sum")]:
+        seconds = [one[way] for one in found["intervals"]]
+        total = end[f"sum_{'sent' if seconds[0]['sender'] else 'received'}{suffix}"]["bytes"]
+        assert sum(one["bytes"] for one in seconds) == total
     assert found["hvcopy"]["window"] > 0
     used = end["cpu_utilization_percent"]
     assert used["host_total"] > 0
