@@ -34,11 +34,15 @@ class Point(Struct, frozen=True):
 
 
 class Advice(Struct, frozen=True):
-    """The *best* setting in that sense, the *base* it is compared with, and the options to type for it."""
+    """The *best* setting in that sense, the *base* it is compared with, and the options to type for it.
+
+    *message* is the smallest size of a message that other tools need with this buffer.
+    """
 
     best: Point
     base: Point
     options: list[str]
+    message: int
 
     @property
     def gain(self) -> float:
@@ -55,27 +59,33 @@ class Advice(Struct, frozen=True):
 def advise(points: Sequence[Point]) -> Advice | None:
     """Return what to use on this link; None when nothing moved at all.
 
-    Of all points as good as the fastest: fewest connections first, then the default buffer, then the smallest window,
-    then the smallest message.  The base is the default buffer on one connection with the largest message.
+    Of the points with the longest message, which is what hvcopy itself writes, those as good as the fastest: fewest
+    connections first, then the default buffer, then the smallest window.  The base is the default buffer on one connection.
     """
     moved = [point for point in points if point.rate > 0]
     if not moved:
         return None
-    limit = EQUAL * max(point.rate for point in moved)
-    good = [point for point in moved if point.rate >= limit]
-    best = min(good, key=lambda one: (one.lanes, one.buffer != 0, one.window or one.buffer, one.length))
-    base = min(moved, key=lambda one: (one.lanes, one.buffer != 0, -one.length))
+    longest = max(point.length for point in moved)
+    own = [point for point in moved if point.length == longest]
+    best = min(_as_good(own), key=lambda one: (one.lanes, one.buffer != 0, one.window or one.buffer))
+    base = min(own, key=lambda one: (one.lanes, one.buffer != 0))
     options = [f"--buffer {short(best.buffer)}"] if best.buffer else []
     if best.lanes > 1:
         options.append(f"--lanes {best.lanes}")
-    return Advice(best, base, options)
+    same = [point for point in moved if point.buffer == best.buffer and point.lanes == 1]
+    return Advice(best, base, options, min((one.length for one in _as_good(same)), default=longest))
 
 
-def smaller_messages(points: Sequence[Point], best: Point) -> list[tuple[int, float]]:
-    """Return (length, share of the rate of *best*'s length) of shorter messages on its buffer and one connection."""
-    same = {one.length: one.rate for one in points if one.buffer == best.buffer and one.lanes == 1}
-    whole = same.get(best.length, 0.0)
-    return [(length, same[length] / whole) for length in sorted(same) if length < best.length and whole]
+def _as_good(points: Sequence[Point]) -> list[Point]:
+    limit = EQUAL * max((point.rate for point in points), default=0.0)
+    return [point for point in points if point.rate >= limit]
+
+
+def smaller_messages(points: Sequence[Point], found: Advice) -> list[tuple[int, float]]:
+    """Return (length, share of the rate of the advised one) of shorter messages on its buffer and one connection."""
+    same = {one.length: one.rate for one in points if one.buffer == found.best.buffer and one.lanes == 1}
+    whole = same.get(found.message, 0.0)
+    return [(length, same[length] / whole) for length in sorted(same) if length < found.message and whole]
 
 
 def short(size: int) -> str:

@@ -98,8 +98,9 @@ def point(one: Point) -> dict[str, Any]:
 def advised(advice: Advice) -> dict[str, Any]:
     """Return what follows from a sweep."""
     best = point(advice.best)
-    kept = ("length", "buffer", "streams", "bits_per_second")
+    kept = ("buffer", "streams", "bits_per_second")
     return {
+        "length": advice.message,
         **{name: best[name] for name in kept},
         "gain": round(advice.gain, 3),
         "certain": advice.certain,

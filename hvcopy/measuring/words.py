@@ -132,7 +132,7 @@ def advice(found: Advice, points: Sequence[Point]) -> list[str]:
     best, options = found.best, " ".join(found.options)
     base = f"the defaults on one connection ({format_rate(found.base.rate)})"
     if not options:
-        first = f"The default buffer and one connection are as good as anything here: {format_rate(best.rate)}."
+        first = f"The default buffer and one connection are as good as any: {format_rate(best.rate)}."
     elif found.gain > 1:
         first = f"Best on this link: {options}, {format_rate(best.rate)}, {found.gain:.2f} times {base}."
     else:
@@ -142,12 +142,12 @@ def advice(found: Advice, points: Sequence[Point]) -> list[str]:
         lines.append("  The runs overlap, so it may be chance: repeat it on a quiet machine, or with -t 1.")
     if options:
         lines.append(f"  hvcopy cp {options} ...")
-    shares = [f"{format_size(length)} {share:.0%}" for length, share in smaller_messages(points, best)]
+    shares = [f"{format_size(length)} {share:.0%}" for length, share in smaller_messages(points, found)]
     if shares:
         lines.append(
-            f"Other tools need messages of {format_size(best.length)} (socat -b {best.length}); smaller ones reach: "
+            f"Other tools need messages of {format_size(found.message)} (socat -b {found.message}); smaller ones reach: "
             + ", ".join(shares)
         )
     else:
-        lines.append(f"Messages of {format_size(best.length)} are enough for other tools (socat -b {best.length}).")
+        lines.append(f"Messages of {format_size(found.message)} are enough for other tools (socat -b {found.message}).")
     return lines

@@ -211,7 +211,7 @@ def test_advice_that_changes_nothing_says_so() -> None:
     found = advise(POINTS[:2])
     assert found
     lines = words.advice(found, POINTS[:2])
-    assert lines[0].startswith("The default buffer and one connection are as good as anything here")
+    assert lines[0].startswith("The default buffer and one connection are as good as any")
     assert not any("hvcopy cp" in line for line in lines)
 
 
