@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from hvcopy import threads
@@ -49,6 +50,7 @@ class Run:
         self.error: BaseException | None = None
         self._running = 0
         self._ears = 0
+        self._under_way: Counter[str] = Counter()
         self._ends: dict[str, float] = {}
 
     def spawn(self, work: Callable[[], None], name: str = "", *, ear: bool = False) -> None:
@@ -66,6 +68,7 @@ class Run:
             with self.changed:
                 self._running -= 1
                 self._ears -= ear
+                self._under_way[name] -= 1
                 self._ends[name] = self.clock.seconds
                 counts = isinstance(error, TimedOut) or not self.clock.over()
                 if error and (isinstance(error, BadUsage) or (counts and not ear)):
@@ -76,6 +79,11 @@ class Run:
             threads.start(run, name)
             self._running += 1
             self._ears += ear
+            self._under_way[name] += 1
+
+    def sent(self) -> bool:
+        """Say whether the time is over and everything sent: an echo takes the rest only while it is heard."""
+        return self.clock.over() and not self._under_way[UP]
 
     @property
     def over(self) -> bool:
@@ -142,7 +150,7 @@ class RawEngine:
         return channel.window, 0
 
     def measure(self, plan: Plan, observe: Observe = unobserved) -> Outcome:
-        """See ``Measurer``; TimedOut when nothing at all came from a peer that was to send or to echo."""
+        """See ``Measurer``; ConnectionLost or TimedOut when nothing at all came from a peer that was to send or to echo."""
         if plan.what == FILES:
             raise BadUsage("--mode files needs hvcopy at the other end", hint="leave out --raw")
         outcome = self.current = Outcome(plan, str(self._address), time.time(), plan.lanes)
@@ -163,6 +171,8 @@ class RawEngine:
         if run.error:
             raise run.error
         if plan.receives and not outcome.here.received.bytes:
+            if outcome.here.received.seconds < plan.seconds:
+                raise ConnectionLost(f"{self._address}: the peer ended before it had sent anything", hint=_HINTS[DOWN])
             raise TimedOut(f"{self._address}: nothing came in {plan.seconds:g} s", hint=_HINTS[DOWN])
         if plan.what == ECHO and not outcome.count:
             raise TimedOut(f"{self._address}: nothing came back in {plan.seconds:g} s", hint=needed)
@@ -198,7 +208,7 @@ class RawEngine:
             if plan.sends:
                 run.spawn(lambda channel=channel: send(channel, plan.length, run.clock.over), UP)  # type: ignore[misc]
             if plan.receives:
-                run.spawn(lambda channel=channel: receive(channel, run.clock.over), DOWN)  # type: ignore[misc]
+                run.spawn(lambda channel=channel: receive(channel, run.sent), DOWN)  # type: ignore[misc]
             else:
                 run.spawn(lambda channel=channel: _hear(channel), ear=True)  # type: ignore[misc]
 

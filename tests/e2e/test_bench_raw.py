@@ -18,6 +18,9 @@ from peers import Behaviour, Listening, connect, drain, sends_zeros
 from talkers import hear, quiet
 
 from e2e.conftest import TRANSPORTS
+from hvcopy.address import parse_address
+from hvcopy.measuring import raw
+from hvcopy.measuring.plan import make_plan
 from hvcopy.server import MAX_CLIENTS
 
 SHORT = ("-t", "100ms", "--timeout", "2")
@@ -159,6 +162,26 @@ def test_both_ways_through_an_echo(socket_address: str) -> None:
     assert 0 < end["sum_received_bidir_reverse"]["bytes"] <= end["sum_sent"]["bytes"]
 
 
+def test_an_echo_is_heard_until_everything_is_sent(socket_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An echo of which nobody reads any more takes nothing either: the rest would count as sent slowly, or not at all."""
+    heard: list[int] = []
+
+    def counts(sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 12)
+        count = 0
+        while piece := sock.recv(1 << 16):
+            count += len(piece)
+            sock.sendall(piece)
+        heard.append(count)
+
+    monkeypatch.setattr(raw, "STOP_SECONDS", 20.0)
+    with Listening(socket_address, counts) as echo:
+        outcome = raw.RawEngine(parse_address(echo.address)).measure(make_plan("both", seconds=0.2, length=MIB))
+        eventually(lambda: bool(heard), what="the end of what is sent")
+    assert heard == [outcome.here.sent.bytes]
+    assert heard[0] % MIB == 0
+
+
 def test_connections_to_anything_are_counted(socket_address: str) -> None:
     with Listening(socket_address, drain) as sink:
         done = run("bench", "--raw", sink.address, "-m", "connections", *SHORT, "--json")
@@ -193,6 +216,13 @@ def test_an_echo_that_closes_is_6(socket_address: str) -> None:
     assert done.code == 6, done.err
     assert "a peer that echoes" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_source_that_ends_before_it_has_sent_anything_is_6(socket_address: str) -> None:
+    with Listening(socket_address, lambda sock: sock.shutdown(socket.SHUT_WR)) as empty:
+        done = run("bench", "--raw", empty.address, "-R", "-t", "60")
+    assert done.code == 6, done.err
+    assert "ended before it had sent anything" in done.err
 
 
 def test_a_peer_that_neither_reads_nor_sends_is_5(socket_address: str) -> None:
