@@ -156,7 +156,7 @@ def _check(
     of_client: list[str],
 ) -> None:
     """Raise BadUsage for options that do not go together; *of_client* are those given that only who measures heeds."""
-    from hvcopy.cli.arguments import LISTENING, THE_HOST
+    from hvcopy.cli.arguments import A_GUEST, LISTENING, THE_HOST
     from hvcopy.errors import BadUsage, printable
     from hvcopy.transfer.lanes import MAX_LANES
 
@@ -172,7 +172,10 @@ def _check(
             hint=f"leave it out here, and on the other side: hvcopy bench {mode and f'--mode {printable(mode)} '}ADDRESS",
         )
     if not address and (serving or raw or key_file):
-        raise BadUsage("an ADDRESS is missing", hint=f"hvcopy bench --serve {LISTENING} --allow {THE_HOST}")
+        typed = "hvcopy bench --raw" if raw else "hvcopy bench"
+        measuring = f"{'--key-file FILE ' * bool(key_file)}{A_GUEST}"
+        end = f"--serve {LISTENING} --allow {THE_HOST}" if serving else measuring
+        raise BadUsage("an ADDRESS is missing", hint=f"{typed} {end}")
     if (allow or everyone) and not serving:
         raise BadUsage("--allow and --open go with --serve", hint="say there who may connect, and leave them out here")
     if raw and key_file:

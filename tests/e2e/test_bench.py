@@ -350,11 +350,13 @@ def test_who_answers_takes_no_options_of_who_measures(options: list[object], tmp
     assert "on the other side: hvcopy bench " in done.err
 
 
-@pytest.mark.parametrize("options", [["--serve"], ["--raw"]])
-def test_a_missing_address_is_2(options: list[str]) -> None:
+@pytest.mark.parametrize("options", [["--serve"], ["--raw"], ["--raw", "--serve"], ["--key-file", "key"]])
+def test_a_missing_address_is_2_and_the_hint_is_of_the_same_kind(options: list[str]) -> None:
     done = clear(run("bench", *options))
     assert done.code == 2
     assert "ADDRESS is missing" in done.err
+    hint = done.err.splitlines()[1].split()
+    assert {one for one in hint if one in ("--raw", "--serve", "--key-file")} == {*options} - {"key"}
 
 
 @pytest.mark.parametrize("mode", ["send", "recv", "both", "files", "latency", "connections"])
