@@ -158,8 +158,9 @@ def _serve(command: Command, ear: StreamListener, ends: Ends, limit: int, *, dig
             stream.interrupt(error)  # of what went wrong before it was carried, the peer hears now
         finally:
             stream.close()
-        _tell(command, stream.peer, tally, time.monotonic() - began, failure, as_json=as_json, digest=digest)
-        if isinstance(failure, ReaderGone) and sink.lost():
+        leaving = isinstance(failure, ReaderGone) and sink.lost()
+        _tell(command, stream.peer, tally, time.monotonic() - began, failure, told=not leaving, as_json=as_json, digest=digest)
+        if failure and leaving:
             raise failure
 
 
@@ -170,17 +171,19 @@ def _tell(
     seconds: float,
     failure: HvcopyError | None,
     *,
+    told: bool,
     as_json: bool,
     digest: bool,
 ) -> None:
+    """Tell what became of one session: with *told* its failure, which else the whole command ends with."""
     from json import dumps
 
     from hvcopy.cli.running import show
     from hvcopy.errors import printable
 
-    if failure:
+    if failure and told:
         command.log(f"hvcopy: {printable(failure.message)}")
-    elif not command.quiet:
+    elif not (failure or command.quiet):
         command.log(f"hvcopy: {peer}: {command.report.summary(tally, seconds)}")
     results = _digests(tally) if digest and not (failure or as_json) else []
     if as_json:

@@ -201,7 +201,9 @@ def test_a_listener_that_goes_on_ends_when_its_own_reader_does(tmp_path: Path, p
     left = processes.enter_context(listening(f"unix:{tmp_path}/s", "-k"))
     left.leave()
     done = run("pipe", f"unix:{tmp_path}/s", "-i", write(tmp_path / "f"))
-    assert (done.code, left.finish().code) == (141, 141), done.err
+    ended = left.finish()
+    assert (done.code, ended.code) == (141, 141), done.err
+    assert ended.err.count("closed it after") == 1, ended.err
 
 
 def test_a_session_whose_output_cannot_be_opened_keeps_no_descriptor(tmp_path: Path) -> None:
