@@ -19,9 +19,9 @@ DEFAULT_PORT = 18518
 LONGEST_SOCKET_PATH = 107
 """Bytes: sockaddr_un has room for 108 with the final zero (unix(7))."""
 
-CID_ANY = 0xFFFFFFFF
-_CIDS = {"any": CID_ANY, "-1": CID_ANY, "host": 2, "local": 1}  # linux/vm_sockets.h
-_CID_NAMES = {CID_ANY: "any", 2: "host", 1: "local"}
+CID_ANY, CID_LOCAL = 0xFFFFFFFF, 1
+_CIDS = {"any": CID_ANY, "-1": CID_ANY, "host": 2, "local": CID_LOCAL}  # linux/vm_sockets.h
+_CID_NAMES = {CID_ANY: "any", 2: "host", CID_LOCAL: "local"}
 _LAST_VSOCK_PORT = 0xFFFFFFFE  # above it is VMADDR_PORT_ANY; port 0 lets the listening system choose
 _LAST_SERVICE_PORT = 0x7FFFFFFF  # Linux guests once refused more (net/vmw_vsock/hyperv_transport.c)
 

@@ -59,9 +59,10 @@ def forward(
 
         where, alias_key = arguments.find(listen_at)
         to, _ = arguments.find(target)
-        if _same(where, to):
+        if _leads_back(where, to):
+            how = "are the same" if where == to else "lead to one place"
             raise BadUsage(
-                "LISTEN and TARGET are the same, so that each connection would make another",
+                f"LISTEN and TARGET {how}, so that each connection would make another",
                 hint=f"hvcopy forward tcp:127.0.0.1:2222 {arguments.A_GUEST} --open",
             )
         check_dialable(to)
@@ -90,10 +91,17 @@ def forward(
     command.run(work)
 
 
-def _same(one: Address, other: Address) -> bool:
-    """Whether two addresses lead to one socket, as far as their names tell."""
-    from hvcopy.address import UnixAddress
+def _leads_back(where: Address, to: Address) -> bool:
+    """Whether a connection to *to* comes back to who listens at *where*, as far as their names tell."""
+    from hvcopy.address import CID_ANY, CID_LOCAL, TcpAddress, UnixAddress, VsockAddress
 
-    if isinstance(one, UnixAddress) and isinstance(other, UnixAddress):
-        return os.path.realpath(one.path) == os.path.realpath(other.path)
-    return one == other
+    match where, to:
+        case UnixAddress(), UnixAddress():
+            return os.path.realpath(where.path) == os.path.realpath(to.path)
+        case VsockAddress(cid=cid, port=port), VsockAddress() if cid == CID_ANY:
+            return (to.cid, to.port) == (CID_LOCAL, port)
+        case TcpAddress(host="0.0.0.0", port=port), TcpAddress():
+            return to.port == port and (to.host == where.host or to.host.startswith("127."))
+        case TcpAddress(host="::", port=port), TcpAddress():
+            return to.port == port and to.host in ("::", "::1")
+    return where == to

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hvcopy.address import Address
+from hvcopy.address import CID_LOCAL, Address, VsockAddress
 from hvcopy.errors import BadUsage, printable
 
 _CIDS = {"local": 1, "host": 2}
@@ -54,6 +54,8 @@ def parse_rule(text: str) -> str:
 
 def example(address: Address) -> str:
     """How a peer that comes to *address* is named in a rule."""
+    if isinstance(address, VsockAddress) and address.cid == CID_LOCAL:
+        return "vsock:local"
     return _KNOWN_AS[address.scheme]
 
 

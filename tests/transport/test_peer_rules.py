@@ -6,9 +6,14 @@ import pytest
 
 from hvcopy.address import parse_address
 from hvcopy.errors import BadUsage
-from hvcopy.transport.peer import allowed, parse_rule, rules_for
+from hvcopy.transport.peer import allowed, example, parse_rule, rules_for
 
 VM = "12345678-9abc-def0-1234-56789abcdef0"
+
+
+def test_the_example_for_a_listener_of_this_machine_alone_is_this_machine() -> None:
+    assert example(parse_address("vsock:local:5")) == "vsock:local"
+    assert example(parse_address("vsock:any:5")) == "vsock:3"
 
 
 @pytest.mark.parametrize(
