@@ -166,9 +166,7 @@ static inline int64_t hv_unix_ns(FILETIME time)
 static inline FILETIME hv_file_time(int64_t ns)
 {
     int64_t since = ns / 100 - (ns % 100 < 0) + HV_UNIX_BEGINS;
-    FILETIME time;
-    if (since <= 0)
-        since = 1;   /* before 1601; and 0 would mean: leave it */
+    FILETIME time;   /* 64 bits of nanoseconds begin in 1677: never 0, which would mean to leave the time */
     time.dwLowDateTime = (DWORD)since;
     time.dwHighDateTime = (DWORD)((uint64_t)since >> 32);
     return time;

@@ -116,8 +116,6 @@ static inline HANDLE hv_handle(int fd)
     const hv_runtime *crt = hv_crt();
     hv_bad_parameter before;
     intptr_t handle;
-    if (fd < 0)
-        return INVALID_HANDLE_VALUE;
     before = crt->set_handler(hv_ignore);
     handle = crt->get_handle(fd);
     crt->set_handler(before);

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_a_new_file_is_there_and_never_made_twice(folder: int) -> None:
     with pytest.raises(FileExistsError):
         make(folder, NAME)
     assert content(folder, NAME) == b"content"
+
+
+def test_what_python_writes_to_its_descriptor_stands_there_as_it_is(folder: int) -> None:
+    text = b"a\nb\r\n\x1ac\n"
+    fd = core.open_at(folder, b"file", core.OPEN_WRITE | core.OPEN_NEW)
+    assert os.write(fd, text) == len(text)
+    os.close(fd)
+    assert content(folder, b"file") == text
 
 
 @pytest.mark.skipif(not WINDOWS, reason="Linux knows two names that differ in case")
@@ -100,6 +109,8 @@ def test_directories_are_made_entered_and_no_files(folder: int) -> None:
         core.open_at(folder, b"file", core.OPEN_DIRECTORY)
     with pytest.raises(IsADirectoryError):
         core.remove_at(folder, b"sub")
+    with pytest.raises(IsADirectoryError):
+        core.open_at(folder, b"sub", core.OPEN_WRITE)
     for fd in (sub, again):
         os.close(fd)
 
@@ -114,6 +125,8 @@ def test_a_missing_name_and_a_closed_handle_say_so(folder: int) -> None:
     assert caught.value.errno == errno.EBADF
     with pytest.raises(FileNotFoundError):
         core.open_folder(b"nowhere at all")
+    with pytest.raises(FileNotFoundError):
+        core.open_folder(b"nowhere at all/deeper")
 
 
 def test_a_rename_replaces_only_when_it_is_asked_to(folder: int) -> None:
@@ -198,7 +211,37 @@ def test_mode_and_time_are_set_on_what_is_open(folder: int) -> None:
     core.set_attributes(fd, 0o644, -1_000_000_000)
     assert os.fstat(fd).st_mtime_ns == -1_000_000_000
     assert os.fstat(fd).st_mode & stat.S_IWUSR
+    core.set_attributes(fd, 0o644, -1)
+    assert os.fstat(fd).st_mtime_ns == (-100 if WINDOWS else -1)  # as Windows has it: never later than it was
     os.close(fd)
+
+
+def test_a_link_from_one_file_system_to_another_says_so(folder: int) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == os.fstat(folder).st_dev:
+        pytest.skip("needs a second file system")
+    make(folder, b"file")
+    with tempfile.TemporaryDirectory(dir=memory) as path:
+        other = core.open_folder(os.fsencode(path))
+        with pytest.raises(OSError, match=r".") as caught:
+            core.link_at(folder, b"file", other, b"file")
+        os.close(other)
+    assert caught.value.errno == errno.EXDEV
+
+
+@pytest.mark.parametrize(("seconds", "nearest"), [(-(10**10), -(1 << 63)), (10**10, (1 << 63) - 1)], ids=["1653", "2286"])
+def test_a_time_beyond_64_bits_of_nanoseconds_is_read_as_the_nearest(tmp_path: Path, seconds: int, nearest: int) -> None:
+    any_time = Path("/dev/shm")  # ext4 begins in 1901
+    with tempfile.TemporaryDirectory(dir=any_time if any_time.is_dir() else tmp_path) as path:
+        file = Path(path, "file")
+        file.touch()
+        os.utime(file, (seconds, seconds))
+        assert file.stat().st_mtime_ns == seconds * 10**9
+        fd = core.open_folder(os.fsencode(path))
+        records, _ = core.read_files(struct.pack("<i", fd), [b"file"], bytearray(1), 1)
+        os.close(fd)
+    status, _, _, _, _, size, mtime, *_ = struct.unpack(core.FILE_RECORD, records)
+    assert (status, size, mtime) == (0, 0, nearest)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -268,7 +311,8 @@ def test_packs_are_written_and_read_by_such_handles(folder: int) -> None:
 
 def test_what_an_error_means_is_said_in_words() -> None:
     assert core.describe(errno.ENOENT) == os.strerror(errno.ENOENT)
-    assert core.describe(errno.ECANCELED)
+    for number in (errno.ECANCELED, errno.EBUSY, errno.EILSEQ, errno.ELOOP, errno.ENOSYS, errno.EOPNOTSUPP, errno.ETIMEDOUT):
+        assert core.describe(number) not in ("", core.describe(99999)), errno.errorcode[number]
 
 
 def test_ends_of_directories_come_no_further_than_a_name_that_leads_elsewhere(folder: int) -> None:
