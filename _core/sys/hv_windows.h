@@ -144,12 +144,20 @@ typedef struct {
 
 enum { HV_MAX_WATCHES = 4 };
 
+/* The error of a look at what comes next; 0 for bytes, for an end, and where nothing is known. */
+static inline int hv_look_ahead(SOCKET sock)
+{
+    char next;
+    int err = recv(sock, &next, 1, MSG_PEEK) == SOCKET_ERROR ? hv_socket_error() : 0;
+    return err == WSAEWOULDBLOCK || err == WSAEOPNOTSUPP ? 0 : err;
+}
+
+/* SO_ERROR is of connecting only.  0 also for one that was closed, here or there. */
 static inline hv_result hv_pending_error(hv_socket sock)
 {
-    int pending = 0, size = sizeof pending;
-    hv_result asked = hv_returned_socket(getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&pending, &size), 0);
-    asked.value = pending;
-    return asked;
+    int err = hv_look_ahead((SOCKET)sock);
+    hv_result pending = {err == ERROR_BROKEN_PIPE || err == WSAESHUTDOWN ? 0 : err, 0};
+    return pending;
 }
 
 /* Times: 100 ns since 1601; Python's and POSIX's are since 1970. */

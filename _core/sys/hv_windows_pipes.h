@@ -67,18 +67,11 @@ static inline hv_result hv_nonblocking(hv_socket fd)
     return is;
 }
 
-/* WSAPoll says POLLHUP for a peer that has only ended as for one that is gone; a look at what comes next tells. */
-static inline int hv_is_gone(SOCKET sock)
-{
-    char next;
-    return recv(sock, &next, 1, MSG_PEEK) == SOCKET_ERROR && WSAGetLastError() != WSAEWOULDBLOCK;
-}
-
 /* What a watch that WSAPoll is not asked about has to say. */
 static inline int hv_look(const hv_watch *watch)
 {
-    if (!hv_is_descriptor(watch->fd))
-        return hv_is_gone(watch->fd) ? HV_GONE : 0;
+    if (!hv_is_descriptor(watch->fd))   /* WSAPoll says POLLHUP for a peer that has only ended as for one that is gone */
+        return hv_look_ahead((SOCKET)watch->fd) ? HV_GONE : 0;
     if (watch->want != HV_READABLE)
         return watch->want;
     hv_result ready = hv_wait_descriptor(hv_number(watch->fd), HV_READABLE, 0);

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import commands
 import pytest
+from peers import PATIENCE
 
 from lanes.parts import require
 from lanes.test_windows import MINOR
 from lanes.test_windows_hyperv import MIB, OverHyperv, unused_port
-from lanes.windows import standin
+from lanes.windows import standin, wine
 from lanes.windows.built import link_package
 from lanes.windows.one_file import SIZE, OneFile
 
@@ -23,6 +26,7 @@ BREAK = 24 * MIB
 GONE = (10054, "the connection broke: the process at the other end, or its VM, has gone (WSAECONNRESET)")
 STOPPED = (10053, "the connection broke: the VM was stopped or restarted, or Windows gave the connection up (WSAECONNABORTED)")
 SILENT = (10060, "the connection broke: the VM answers no more: it was turned off, is paused or hangs (WSAETIMEDOUT)")
+UNSUPPORTED = 10045  # WSAEOPNOTSUPP
 UNKNOWN = (10052, "the connection broke: ")  # WSAENETRESET, which nobody has seen there: what words Windows has
 ENDED = (109, "the connection ended before the transfer did")  # ERROR_BROKEN_PIPE
 
@@ -146,3 +150,40 @@ def test_broken_pipe_is_the_end_of_raw_bytes(env: dict[str, str], tmp_path: Path
             sock.sendall(b"from Linux" * 1000)
         done = listening.finish()
     assert (done.returncode, done.stdout) == (0, "from Linux" * 1000), done.stderr
+
+
+@contextlib.contextmanager
+def forwarded(env: dict[str, str], cwd: Path, error: int) -> Iterator[tuple[wine.Program, socket.socket, socket.socket]]:
+    """A forwarder whose looks at what its Hyper-V target says next fail; its client and that target."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        windows = OverHyperv(env, cwd, HVCOPY_HV_BREAKS=f"look {error}")
+        words = ("forward", "tcp:127.0.0.1:0", f"hyperv:loopback:{listener.getsockname()[1]}", "--open")
+        with windows.start(*words) as forwarder:
+            port = int(forwarder.line(r"tcp:127\.0\.0\.1:([1-9]\d*)")[1])
+            listener.settimeout(PATIENCE)
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+                target, _ = listener.accept()
+                with target:
+                    target.settimeout(PATIENCE)
+                    yield forwarder, client, target
+
+
+def test_a_target_whose_connection_broke_while_nothing_was_said_to_it_is_told_with_the_cause(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    code, words = GONE
+    cause = words.partition(": ")[2]
+    with forwarded(env, tmp_path, code) as (forwarder, client, target):
+        target.sendall(b"t")  # once that has come through, the relay has looked
+        assert client.recv(1) == b"t"
+        target.shutdown(socket.SHUT_WR)
+        forwarder.line(re.escape(cause))
+
+
+def test_a_look_at_what_comes_next_that_the_system_refuses_says_nothing(env: dict[str, str], tmp_path: Path) -> None:
+    with forwarded(env, tmp_path, UNSUPPORTED) as (_, client, target):
+        target.sendall(b"t")  # once that has come through, the relay has looked
+        assert client.recv(1) == b"t"
+        for _ in range(3):
+            client.sendall(b"c")
+            assert target.recv(1) == b"c"

@@ -3,6 +3,7 @@
  *   recv ERROR BYTES   once that many bytes have moved, both ways taken together, the next receive fails
  *   send ERROR BYTES   the same for the next send
  *   end ERROR          a peer's end of stream is told as that error
+ *   look ERROR         every look at what comes next (MSG_PEEK) fails
  *
  * From the moment that the bytes have moved nothing does any more, so that the call which is meant comes first; after it
  * every call fails with that error.  A receive with flags is refused: of none is known what AF_HYPERV makes of it.
@@ -15,7 +16,7 @@
 
 #include "standin.h"
 
-enum { RECV = 1, SEND = 2, END = 4 };
+enum { RECV = 1, SEND = 2, END = 4, LOOK = 8 };
 enum { PAUSE_MS = 10 };
 
 static int breaks_at, breaks_with;
@@ -53,6 +54,11 @@ static int WSAAPI our_WSARecv(SOCKET sock, LPWSABUF parts, DWORD count, LPDWORD 
     return rc;
 }
 
+static int WSAAPI our_recv(SOCKET sock, char *into, int size, int flags)
+{
+    return breaks_at == LOOK && (flags & MSG_PEEK) && hv_is_ours(sock) ? failed(breaks_with) : recv(sock, into, size, flags);
+}
+
 static int WSAAPI our_WSASend(SOCKET sock, LPWSABUF parts, DWORD count, LPDWORD sent, DWORD flags, LPWSAOVERLAPPED later,
                               LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
@@ -78,7 +84,7 @@ static int WSAAPI our_WSAPoll(LPWSAPOLLFD entries, ULONG count, INT timeout)
 }
 
 static const hv_replacement CALLS[] = {
-    {"WSARecv", our_WSARecv}, {"WSASend", our_WSASend}, {"WSAPoll", our_WSAPoll}, {NULL, NULL},
+    {"WSARecv", our_WSARecv}, {"WSASend", our_WSASend}, {"WSAPoll", our_WSAPoll}, {"recv", our_recv}, {NULL, NULL},
 };
 
 /* Returns how many of *module*'s imports were exchanged. */
@@ -88,6 +94,7 @@ __declspec(dllexport) int hv_install_breaks(unsigned char *module)
     GetEnvironmentVariableA("HVCOPY_HV_BREAKS", text, sizeof text);
     if (sscanf(text, "%7s %d %lld", kind, &breaks_with, &breaks_after) < 2)
         return 0;
-    breaks_at = !strcmp(kind, "recv") ? RECV : !strcmp(kind, "send") ? SEND : !strcmp(kind, "end") ? END : 0;
+    breaks_at = !strcmp(kind, "recv") ? RECV : !strcmp(kind, "send") ? SEND : !strcmp(kind, "end") ? END
+        : !strcmp(kind, "look") ? LOOK : 0;
     return breaks_at ? hv_replace(module, "ws2_32.dll", CALLS) : 0;
 }

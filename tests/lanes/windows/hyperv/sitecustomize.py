@@ -29,7 +29,7 @@ def _install(path: str) -> None:
     if os.environ.get("HVCOPY_HV_BREAKS"):
         from hvcopy import _core
 
-        replace("hv_install_breaks", _core.__file__, 3)
+        replace("hv_install_breaks", _core.__file__, 4)
     if os.environ.get("HVCOPY_HV_RIGHTS"):
         replace("hv_install_rights", python, 2)
     if os.environ.get("HVCOPY_HV_HOLES"):
