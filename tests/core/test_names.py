@@ -120,9 +120,15 @@ def test_a_missing_name_and_a_closed_handle_say_so(folder: int) -> None:
         core.open_at(folder, b"nothing", core.OPEN_READ)
     with pytest.raises(FileNotFoundError):
         core.remove_at(folder, b"nothing")
-    with pytest.raises(OSError, match=r".") as caught:
-        core.open_at(9999, b"x", core.OPEN_READ)
-    assert caught.value.errno == errno.EBADF
+    make(folder, b"file")
+    for call in (
+        lambda: core.open_at(9999, b"x", core.OPEN_READ),
+        lambda: core.link_at(folder, b"file", 9999, b"x"),
+        lambda: core.replace_at(9999, b"file", b"x"),
+    ):
+        with pytest.raises(OSError, match=r".") as caught:
+            call()
+        assert caught.value.errno == errno.EBADF
     with pytest.raises(FileNotFoundError):
         core.open_folder(b"nowhere at all")
     with pytest.raises(FileNotFoundError):

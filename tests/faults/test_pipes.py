@@ -53,6 +53,20 @@ def test_read_some_failing_raises_after_what_came_before(run_faulty: Run) -> Non
     assert (facts["got"], facts["found"]) == ("EIO", "0123")
 
 
+EMPTY = """
+r, w = pipe()
+into, meter = bytearray(100), core.Meter()
+before = outcome(core.read_some, r, into, meter, 50, True, False)
+os.write(w, b"0123")
+after = outcome(core.read_some, r, into, meter, 1000, True, False)
+say(before=before, after=after, moved=meter.moved)
+"""
+
+
+def test_an_empty_pipe_is_given_up_after_its_time_and_read_later(run_faulty: Run) -> None:
+    assert run_faulty("", EMPTY) == {"before": "ETIMEDOUT", "after": 4, "moved": 4}
+
+
 SEND = """
 a, b = socket.socketpair()
 a.setblocking(False)
