@@ -56,6 +56,7 @@ cdef extern from "hv_sys.h" nogil:
     hv_result hv_pending_error(hv_socket sock)
     hv_result hv_kind(hv_socket fd)
     hv_result hv_nonblocking(hv_socket fd)
+    hv_result hv_is_terminal(int fd)
     hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
     hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
     hv_result hv_splice(hv_socket source, hv_socket sink, size_t size)

@@ -96,6 +96,11 @@ def write_all(hv_socket fd, data, Meter meter not None, int timeout_ms, bint blo
         PyBuffer_Release(&view)
 
 
+def is_terminal(int fd, /):
+    """Say whether it is a terminal, or a console of Windows."""
+    return hv_is_terminal(fd).value != 0
+
+
 def share_pipe(hv_socket source, hv_socket target, size_t limit, /):
     """Let pipe *target* hold what *source* holds, up to *limit*, without taking it out.  Returns how much that is."""
     cdef hv_result shared

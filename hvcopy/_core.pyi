@@ -116,6 +116,9 @@ def write_all(fd: int, data: ReadableBuffer, meter: Meter, timeout_ms: int, bloc
     """Write all bytes to any descriptor.  *blocking* as above, of a pipe or terminal: at most 4096 bytes at once, and only when
     there is room for them.  To a file, whose writes may take long but never wait for a reader, say False."""
 
+def is_terminal(fd: int, /) -> bool:
+    """Say whether it is a terminal, or a console of Windows: one that can be asked, so no descriptor that only writes to it."""
+
 def share_pipe(source: int, target: int, limit: int, /) -> int:
     """Let pipe *target* hold what pipe *source* holds just now, up to *limit*, without taking it out of *source* (tee(2)).
 

@@ -26,6 +26,15 @@ if sys.platform == "win32":
     """Flags to open something by its path."""
     _DESCRIPTOR = 1 << 40  # _core/sys/hv_windows_pipes.h
 
+    def open_device(path: str) -> int:
+        """Open something that is there for writing.  Raises OSError.
+
+        A console for reading, too: else it cannot even be asked whether it is one (GetConsoleMode).
+        """
+        if path.lower() in ("con", "conout$"):
+            return os.open("CONOUT$", os.O_RDWR | os.O_BINARY)
+        return os.open(path, WRITE)
+
     def in_relay(fd: int) -> int:
         """Return what the core's relay knows *fd* by: a number that no socket has."""
         return fd | _DESCRIPTOR
@@ -58,13 +67,6 @@ if sys.platform == "win32":
         """Say whether this process is the one that a terminal's user types to."""
         return os.isatty(terminal)
 
-    def is_screen(fd: int) -> bool:
-        """Say whether somebody sees what is written: isatty says that of NUL as well (UCRT: of every character device)."""
-        with contextlib.suppress(OSError):
-            os.get_terminal_size(fd)
-            return True
-        return False
-
     class Watch:
         """Tells when nobody reads *fd* any more; here only a write does."""
 
@@ -81,6 +83,10 @@ else:
     READ, WRITE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
     """Flags to open something by its path."""
     _FIONREAD = 0x541B  # ioctl_pipe(2), asm-generic/ioctls.h; the module termios would be loaded for this number alone
+
+    def open_device(path: str) -> int:
+        """Open something that is there for writing.  Raises OSError."""
+        return os.open(path, WRITE)
 
     def in_relay(fd: int) -> int:
         """Return what the core's relay knows *fd* by."""
@@ -143,10 +149,6 @@ else:
                 os.close(end)
             raise PermissionError
         return ends
-
-    def is_screen(fd: int) -> bool:
-        """Say whether somebody sees what is written."""
-        return os.isatty(fd)
 
     def in_foreground(terminal: int) -> bool:
         """Say whether this process is the one that a terminal's user types to.  Raises OSError."""

@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from hvcopy._core import Meter, read_at, read_some, recv_some, send_all, share_pipe, write_all
+from hvcopy.console import own_input
 from hvcopy.descriptors import PIPE_SIZE, Watch, enlarge, is_pipe, lead_to_null, new_twin, own, waiting_in
 from hvcopy.errors import Interrupted, LocalFailure, ReaderGone, make_room, printable
 from hvcopy.wire.messages import PASSED
@@ -55,7 +56,7 @@ class Inlet:
         self.name = name
         self.is_terminal = os.isatty(fd)
         self._owned = owned
-        self._own, self._blocking = own(fd, os.O_RDONLY)
+        self._own, self._blocking = own_input(fd)
         self._meter = Meter()
         self._ended = False
 

@@ -11,7 +11,9 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 
+from hvcopy.console import own_input
 from hvcopy.descriptors import enlarge, is_pipe, lead_to_null, own, will_have
 from hvcopy.errors import LocalFailure, closed_output
 
@@ -27,19 +29,16 @@ class Stdio:
             os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
         if not _is_open(STDOUT, "standard output"):
             raise closed_output()
-        self.input = self._reopen(STDIN, os.O_RDONLY)
-        self.output = self._reopen(STDOUT, os.O_WRONLY)
+        self.interactive = os.isatty(STDIN)
+        """A person types at standard input."""
+        self.input = self._reopen(STDIN, own_input)
+        self.output = self._reopen(STDOUT, _own_output)
 
     def __enter__(self) -> Stdio:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._release()
-
-    @property
-    def interactive(self) -> bool:
-        """True when a person types at standard input."""
-        return os.isatty(self.input)
 
     def has_more(self, seconds: float) -> bool:
         """Whether standard input has or gets something within *seconds*, before its end; False where that cannot be told."""
@@ -55,10 +54,10 @@ class Stdio:
         for fd in {STDOUT, self.output}:
             lead_to_null(fd, inheritable=fd == STDOUT)
 
-    def _reopen(self, fd: int, flags: int) -> int:
+    def _reopen(self, fd: int, anew: Callable[[int], tuple[int, bool]]) -> int:
         if is_pipe(fd):
             enlarge(fd)
-        opened, _ = own(fd, flags)
+        opened, _ = anew(fd)
         if opened != fd:
             self._opened.append(opened)
         return opened
@@ -67,6 +66,10 @@ class Stdio:
         for fd in self._opened:
             os.close(fd)
         self._opened.clear()
+
+
+def _own_output(fd: int) -> tuple[int, bool]:
+    return own(fd, os.O_WRONLY)
 
 
 def _is_open(fd: int, name: str) -> bool:

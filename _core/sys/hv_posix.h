@@ -160,6 +160,12 @@ static inline hv_result hv_nonblocking(hv_socket fd)
     return flags;
 }
 
+static inline hv_result hv_is_terminal(int fd)
+{
+    hv_result is = {isatty(fd), 0};
+    return is;
+}
+
 static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
 {
     return hv_returned(read(fd, into, size));

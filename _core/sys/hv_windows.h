@@ -182,6 +182,7 @@ static inline FILETIME hv_file_time(int64_t ns)
 
 #include "hv_windows_handles.h"
 #include "hv_windows_files.h"
+#include "hv_windows_console.h"
 #include "hv_windows_pipes.h"
 
 #endif

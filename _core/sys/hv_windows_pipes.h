@@ -1,4 +1,4 @@
-/* Descriptors that may make one wait, on Windows: pipes, consoles, devices.  Included by hv_windows.h only.
+/* Descriptors that may make one wait, on Windows: pipes and devices.  Included by hv_windows.h only.
  *
  * Nothing polls a pipe: one looks into it again and again, with pauses.  A write to a pipe waits for its reader.
  */
@@ -36,12 +36,6 @@ static inline hv_result hv_wait_descriptor(int fd, int what, int timeout_ms)
     hv_result kind = hv_kind_of_descriptor(fd);
     if (kind.err || what != HV_READABLE)
         return kind.err ? kind : ready;
-    if (kind.value == HV_OTHER) {
-        DWORD mode;
-        if (GetConsoleMode(handle, &mode) && WaitForSingleObject(handle, (DWORD)timeout_ms) == WAIT_TIMEOUT)
-            ready.value = 0;
-        return ready;
-    }
     while (kind.value == HV_PIPE) {
         DWORD waiting = 0;
         int64_t left = until - hv_now_ms();
@@ -133,20 +127,23 @@ static inline hv_result hv_wait_any(hv_watch *watches, int count, int timeout_ms
 
 static inline hv_result hv_read(hv_socket fd, unsigned char *into, size_t size)
 {
+    HANDLE handle = hv_handle(hv_number(fd));
     DWORD got = 0;
-    SetLastError(0);
-    if (ReadFile(hv_handle(hv_number(fd)), into, (DWORD)hv_clamped(size), &got, NULL)) {
-        if (got == 0 && GetLastError() == ERROR_OPERATION_ABORTED)   /* Ctrl-C at a console, and no end (CPython, Parser/myreadline.c) */
-            return hv_failed(EINTR);
+    if (hv_is_console(handle))
+        return hv_read_console(handle, into, size);
+    if (ReadFile(handle, into, (DWORD)hv_clamped(size), &got, NULL))
         return hv_done(TRUE, got);
-    }
     return GetLastError() == ERROR_BROKEN_PIPE || GetLastError() == ERROR_HANDLE_EOF ? hv_done(TRUE, 0) : hv_done(FALSE, 0);
 }
 
 static inline hv_result hv_write(hv_socket fd, const unsigned char *data, size_t size)
 {
+    HANDLE handle = hv_handle(hv_number(fd));
     DWORD put = 0;
-    BOOL done = WriteFile(hv_handle(hv_number(fd)), data, (DWORD)hv_clamped(size), &put, NULL);
+    BOOL done;
+    if (hv_is_console(handle))
+        return hv_write_console(handle, data, size);
+    done = WriteFile(handle, data, (DWORD)hv_clamped(size), &put, NULL);
     return hv_done(done, put);
 }
 

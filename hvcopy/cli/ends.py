@@ -11,7 +11,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from hvcopy.descriptors import READ, WRITE, in_foreground, is_screen
+from hvcopy.console import is_screen
+from hvcopy.descriptors import READ, WRITE, in_foreground, open_device
 from hvcopy.errors import LocalFailure, closed_output, printable
 from hvcopy.pipeio import Outlet, open_inlet
 from hvcopy.wire.messages import PASSED
@@ -129,7 +130,7 @@ def _open(path: str, flags: int) -> int:
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        return os.open(path, flags)
+        return open_device(path) if flags == WRITE else os.open(path, flags)
     except OSError as error:
         hint = "check the path, or choose another" if flags == WRITE else "nothing was sent; check the path"
         raise LocalFailure(f"{printable(path)}: {error.strerror}", hint=hint) from None
