@@ -1,4 +1,5 @@
-/* The sockets of the yardsticks: one connection over unix, tcp (loopback) or vsock, tuned as hvcopy tunes it. */
+/* The sockets of the yardsticks: one connection over unix, tcp (loopback) or vsock, or through a VMM's hybrid socket, tuned as
+ * hvcopy tunes it. */
 #ifndef ENDS_H
 #define ENDS_H
 
@@ -23,8 +24,12 @@ static void check(int good, const char *what)
     exit(1);
 }
 
+enum { HYBRID = -2 };  /* only to dial: a unix socket, of which one asks for a port of the guest */
+
 static int family_of(const char *name)
 {
+    if (strcmp(name, "hybrid") == 0)
+        return HYBRID;
     if (strcmp(name, "vsock") == 0)
         return AF_VSOCK;
     return strcmp(name, "tcp") == 0 ? AF_INET : AF_UNIX;
@@ -72,8 +77,30 @@ static socklen_t resolve(int family, const char *text, int listening, struct soc
     return sizeof *name;
 }
 
+static int dialed(int family, const char *text, unsigned long buffer);
+
+/* PATH:PORT */
+static int through_vmm(const char *text, unsigned long buffer)
+{
+    char path[sizeof ((struct sockaddr_un *)0)->sun_path], line[32], answer[32] = "", last = 0;
+    const char *colon = strrchr(text, ':');
+    check(colon && (size_t)(colon - text) < sizeof path, "PATH:PORT");
+    snprintf(path, sizeof path, "%.*s", (int)(colon - text), text);
+    int sock = dialed(AF_UNIX, path, buffer);
+    int length = snprintf(line, sizeof line, "CONNECT %s\n", colon + 1);
+    check(send(sock, line, (size_t)length, MSG_NOSIGNAL) == length, "CONNECT");
+    for (size_t have = 0; last != '\n'; have++) {
+        check(have < sizeof answer && recv(sock, &last, 1, 0) == 1, "the VMM's answer");
+        answer[have] = last;
+    }
+    check(strncmp(answer, "OK ", 3) == 0, "the VMM's answer");
+    return sock;
+}
+
 static int dialed(int family, const char *text, unsigned long buffer)
 {
+    if (family == HYBRID)
+        return through_vmm(text, buffer);
     struct sockaddr_storage address;
     socklen_t length = resolve(family, text, 0, &address);
     int sock = socket(family, SOCK_STREAM, 0);

@@ -1,7 +1,7 @@
 /* The floor: one stream of 1 MiB reads and writes, file to file, without names, checks, or confirmation.
  *
  *   floor recv unix|tcp|vsock ADDRESS BUFFER FILE     ADDRESS: PATH, PORT, PORT
- *   floor send unix|tcp|vsock ADDRESS BUFFER FILE     ADDRESS: PATH, PORT, CID:PORT
+ *   floor send unix|tcp|vsock|hybrid ADDRESS BUFFER FILE     ADDRESS: PATH, PORT, CID:PORT, PATH:PORT
  *   floor peak OUTPUT COMMAND [ARG...]     runs a command; writes its peak resident memory in KiB to OUTPUT
  *
  * BUFFER: the socket's buffers in bytes, set as hvcopy sets them (hvcopy/transport/tuning.py); 0 keeps the system's.

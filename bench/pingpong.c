@@ -1,7 +1,7 @@
 /* How long 64 bytes take there and back, one message under way at a time.
  *
  *   pingpong echo unix|tcp|vsock ADDRESS             says "listening" on standard error, takes one connection
- *   pingpong ping unix|tcp|vsock ADDRESS COUNT       prints the median and the 99th percentile in nanoseconds
+ *   pingpong ping unix|tcp|vsock|hybrid ADDRESS COUNT       prints the median and the 99th percentile in nanoseconds
  *
  * Addresses as floor's. The first tenth of the messages is not counted.
  */
