@@ -45,8 +45,9 @@ class _Keyboard:
         """Return a descriptor of lines typed at console *fd*, to their end."""
         with self._lock:
             if self._reads < 0:
-                self._reads, writes = os.pipe()
+                reads, writes = os.pipe()
                 threads.start(self._pass_on, "keyboard", os.dup(fd), writes)
+                self._reads = reads
             return os.dup(self._reads)
 
     def _pass_on(self, console: int, writes: int) -> None:

@@ -21,9 +21,12 @@ STDIN, STDOUT = 0, 1
 
 
 class Stdio:
-    """The two descriptors, for the time of a ``with``.  Raises LocalFailure when the output is closed, or one has vanished."""
+    """The two descriptors, for the time of a ``with``.  Raises LocalFailure when the output is closed, or one has vanished.
 
-    def __init__(self) -> None:
+    Not *reads*: nothing is taken from standard input, and what is typed there stays for whoever reads next.
+    """
+
+    def __init__(self, *, reads: bool = True) -> None:
         self._opened: list[int] = []
         if not _is_open(STDIN, "standard input"):  # or the next file that this process opens would be taken for it
             os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
@@ -31,7 +34,7 @@ class Stdio:
             raise closed_output()
         self.interactive = os.isatty(STDIN)
         """A person types at standard input."""
-        self.input = self._reopen(STDIN, own_input)
+        self.input = self._reopen(STDIN, own_input) if reads else STDIN
         self.output = self._reopen(STDOUT, _own_output)
 
     def __enter__(self) -> Stdio:

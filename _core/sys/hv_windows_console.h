@@ -58,10 +58,10 @@ static inline size_t hv_unfinished(const unsigned char *text, size_t length)
     size_t back;
     for (back = 1; back <= 3 && back <= length; back++) {
         unsigned char byte = text[length - back];
+        if (byte < 0x80 || byte > 0xf4)
+            return 0;
         if (byte >= 0xc0)
             return (byte >= 0xf0 ? 4u : byte >= 0xe0 ? 3u : 2u) > back ? back : 0;
-        if (byte < 0x80)
-            return 0;
     }
     return 0;
 }

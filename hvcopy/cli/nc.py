@@ -80,7 +80,7 @@ def nc(
             probe_for(command, where, wait=trying, timeout=patient, verbose=verbose)
             return
         habits = Habits(listening, keep_open, fin or after is not None, after, send_only, recv_only, idle)
-        with Stdio() as stdio:
+        with Stdio(reads=not recv_only) as stdio:
             talks = Talks(command, where, stdio, habits, verbose=verbose)
             if listening:
                 who = arguments.admission(where, allow=allow, open_to_all=open_to_all, alias_key=alias_key, raw=True)

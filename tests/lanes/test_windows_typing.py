@@ -161,6 +161,14 @@ def test_nc_tells_its_peer_of_the_end_that_is_typed(desk: Desk, listener: socket
     assert here.returncode == 0, here.stdout
 
 
+def test_nc_that_only_receives_leaves_what_is_typed_for_who_comes_next(desk: Desk, listener: socket.socket) -> None:
+    with desk.at([("", "dir\n")], "nc", "--recv-only", address(listener)) as program:
+        with listener.accept()[0] as sock:
+            sock.sendall(b"came\n")
+        here = program.finish(SECONDS)
+    assert (here.returncode, here.stdout) == (0, "came")  # a console shows what is typed only to who reads it
+
+
 @pytest.mark.parametrize("words", [["--help"], ["pipe", "--help"], ["doctor"], ["vms"]])
 def test_what_is_printed_at_a_console_does_not_fail(desk: Desk, words: list[str]) -> None:
     here = desk.finish([], *words)
