@@ -61,7 +61,7 @@ def peer() -> Iterator[Piped]:
 def listener() -> Iterator[socket.socket]:
     """A peer that is not hvcopy."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.settimeout(60)
+        sock.settimeout(SECONDS)
         yield sock
 
 
@@ -138,11 +138,11 @@ def test_ctrl_c_ends_it_while_it_waits_for_a_line(desk: Desk, peer: Piped) -> No
 
 
 def test_nc_shows_what_comes_while_a_line_is_being_typed(desk: Desk, listener: socket.socket) -> None:
-    steps = [("ready", "half"), ("more ñ", " a line\n")]
+    steps = [("", "half"), ("half", ""), ("more ñ", " a line\n")]
     with desk.at(steps, "nc", address(listener)) as program:
         with listener.accept()[0] as sock:
-            sock.settimeout(60)
-            sock.sendall(b"ready\n")
+            sock.settimeout(SECONDS)
+            program.line("typed ''", SECONDS)  # and half a line is shown
             sock.sendall(b"more " + "ñ".encode()[:1])
             sock.sendall("ñ\n".encode()[1:])
             with sock.makefile("rb") as stream:
@@ -154,7 +154,7 @@ def test_nc_shows_what_comes_while_a_line_is_being_typed(desk: Desk, listener: s
 def test_nc_tells_its_peer_of_the_end_that_is_typed(desk: Desk, listener: socket.socket) -> None:
     with desk.at([("", f"ü\n{END}")], "nc", "-N", address(listener)) as program:
         with listener.accept()[0] as sock:
-            sock.settimeout(60)
+            sock.settimeout(SECONDS)
             with sock.makefile("rb") as stream:
                 assert stream.read() == "ü\n".encode()
         here = program.finish(SECONDS)

@@ -1,8 +1,9 @@
 """Somebody at a console of Windows, as a program there: typed.py STEPS COMMAND...
 
 Starts COMMAND in a console of its own, with the code page of western Europe, and does STEPS, JSON: a list of [PATTERN, TEXT],
-each of which waits until PATTERN is on the screen and types TEXT; of "\\x03" that is Ctrl-C.  The console is where COMMAND
-reads and writes; what it says on stderr goes there, too.  Prints what the screen shows at the end, and ends with COMMAND's code.
+each of which waits until PATTERN is on the screen, types TEXT, and says so on its own stderr; of "\\x03" that is Ctrl-C.  The
+console is where COMMAND reads and writes; what it says on stderr goes there, too.  Prints what the screen shows at the end, and
+ends with COMMAND's code.
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ class Console:
             return
         units = memoryview(text.replace("\n", "\r").encode("utf-16-le")).cast("H")
         pressed = [Key(KEY_EVENT, down, 1, unit if unit == ENTER else 0, 0, unit, 0) for unit in units for down in (1, 0)]
+        if not pressed:
+            return
         keys = (Key * len(pressed))(*pressed)
         count = wintypes.DWORD()
         assert self._system.WriteConsoleInputW(_handle(self.reads), keys, len(keys), ctypes.byref(count))
@@ -146,6 +149,7 @@ def main() -> int:
             while not re.search(pattern, console.shown()) and started.poll() is None and time.monotonic() < ends:
                 time.sleep(0.02)
             console.type(text)
+            print(f"typed {text!a}", file=sys.stderr, flush=True)
         started.wait(max(0.0, ends - time.monotonic()))
     except subprocess.TimeoutExpired:
         print("typed.py: it still runs", file=sys.stderr, flush=True)
