@@ -120,6 +120,9 @@ def test_a_missing_name_and_a_closed_handle_say_so(folder: int) -> None:
         core.open_at(folder, b"nothing", core.OPEN_READ)
     with pytest.raises(FileNotFoundError):
         core.remove_at(folder, b"nothing")
+    with pytest.raises(OSError, match=r".") as caught:
+        core.open_at(folder, b"x" * 256, core.OPEN_READ)
+    assert caught.value.errno == errno.ENAMETOOLONG
     make(folder, b"file")
     for call in (
         lambda: core.open_at(9999, b"x", core.OPEN_READ),
@@ -292,7 +295,9 @@ def test_a_listing_names_everything_with_its_kind(folder: int) -> None:
     core.make_directory_at(folder, b"sub")
     for number in range(2000):  # more than one call brings
         make(folder, b"%0100d" % number)
-    found = dict(core.list_directory(core.open_at(folder, b".", core.OPEN_DIRECTORY)))
+    for _ in range(2):  # a handle has a place in its listing: each begins anew
+        found = dict(core.list_directory(folder))
+        assert len(found) == 2002
     assert (found.pop(NAME), found.pop(b"sub")) == (core.IS_FILE, core.IS_DIRECTORY)
     assert len(found) == 2000
 
@@ -313,6 +318,26 @@ def test_packs_are_written_and_read_by_such_handles(folder: int) -> None:
     assert (used, into) == (8 * 300, contents)
     for number, record in enumerate(struct.iter_unpack(core.FILE_RECORD, records)):
         assert (record[0], record[5], record[6]) == (0, 8, 10**18 + 100 * number)
+
+
+def test_a_file_whose_size_has_a_small_lower_half_is_no_small_file(folder: int) -> None:
+    size = (1 << 32) + 5
+    fd = core.open_at(folder, b"large", core.OPEN_WRITE | core.OPEN_NEW)
+    core.set_size(fd, size, True)
+    os.close(fd)
+    records, used = core.read_files(struct.pack("<i", folder), [b"large"], bytearray(100), 100)
+    record = struct.unpack(core.FILE_RECORD, records)
+    assert (record[0], record[5], used) == (core.TOO_LARGE, size, 0)
+
+
+@pytest.mark.skipif(not WINDOWS, reason="a name on Linux may be any bytes")
+@pytest.mark.parametrize("name", [b"\xff", b"a\xc3", b"\xed\xa0\x80"])
+def test_a_name_that_is_no_unicode_stands_for_no_other(folder: int, name: bytes) -> None:
+    for call in (lambda: make(folder, name), lambda: core.make_directory_at(folder, name)):
+        with pytest.raises(OSError, match=r".") as caught:
+            call()
+        assert caught.value.errno == errno.EILSEQ
+    assert core.list_directory(folder) == []
 
 
 def test_what_an_error_means_is_said_in_words() -> None:
