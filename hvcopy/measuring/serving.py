@@ -29,8 +29,8 @@ MOST_BUFFER = tuning.VSOCK_BUFFER
 ORDER_SECONDS = 10.0
 GRACE_SECONDS = 2.0
 """Section 12: for the order to come at most, and beyond its time and the timeout for a measurement to end."""
-TURN_SECONDS = 0.5
-"""For the session before to be closed, which a client's next one may overtake."""
+TURN_SECONDS, CLOSE_SECONDS = 0.5, 5.0
+"""For the session before to be closed, which a client's next one may overtake; and longer once its measurement is over."""
 MAX_BUFFER = 2**31 - 1
 
 
@@ -57,10 +57,11 @@ class BenchServer(Reception):
         self._most_buffer = most_buffer
         self._measured = measured
         self._turn = threading.Lock()
+        self._over = threading.Event()
 
     def carry_out(self, link: Link, agreed: Agreed, job: m.Job, lanes: Lanes, tally: Tally) -> None:
         """Do one measurement."""
-        if not self._turn.acquire(timeout=TURN_SECONDS):
+        if not self._take_turn():
             busy = NotAllowed("another measurement is under way there", hint="try again when it is over")
             link.refuse(busy)
             raise busy
@@ -69,6 +70,14 @@ class BenchServer(Reception):
                 self._measure(lanes, tally)
         finally:
             self._turn.release()
+
+    def _take_turn(self) -> bool:
+        taken = self._turn.acquire(timeout=TURN_SECONDS)
+        if not taken and self._over.is_set():
+            taken = self._turn.acquire(timeout=CLOSE_SECONDS)
+        if taken:
+            self._over.clear()
+        return taken
 
     def _measure(self, lanes: Lanes, tally: Tally) -> None:
         control, deadline = lanes.control, time.monotonic() + min(ORDER_SECONDS, self.timeout)
@@ -111,6 +120,7 @@ class BenchServer(Reception):
         lanes.check()
         if not ended:
             raise TimedOut(f"the measurement was not over {GRACE_SECONDS + self.timeout:g} s after its time")
+        self._over.set()
         if traffic.over:
             control.send(_figures(traffic.side()))
             with lanes.changed:

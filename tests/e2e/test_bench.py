@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -293,6 +294,20 @@ def busy(address: str) -> bool:
         except Refused:
             return True
         return False
+
+
+def test_a_client_may_begin_while_the_measurement_before_is_being_closed(address: str) -> None:
+    with client_of(address) as first, client_of(address) as second:
+        first.send(m.Job("bench", [], m.Options(), b"", 1))
+        first.expect(m.Ready)
+        first.send(m.Measure("flood", "up", 60_000, MIB, 1, 0))
+        first.expect(m.Measure)
+        first.send(m.Lull())
+        first.expect(m.Figures)
+        second.send(m.Job("bench", [], m.Options(), b"", 1))
+        select.select([second.sock], [], [], 1.0)  # longer than somebody else's measurement is waited for
+        first.send(m.Bye())
+        second.expect(m.Ready)
 
 
 # ---- how it is refused, and how it ends
