@@ -24,6 +24,8 @@ ENTER = 13
 WIDTH, HEIGHT = 120, 60
 CTRL_C_EVENT = 0
 PATIENCE = 90.0
+PAUSE_MS = 20
+WAIT_TIMEOUT = 0x102
 PSEUDOCONSOLE = 0x20016
 EXTENDED_STARTUPINFO = 0x80000
 
@@ -57,20 +59,20 @@ class Started(ctypes.Structure):
 class Console:
     """A console of this process, which it makes: a pseudo console, for the one of AllocConsole Wine draws on a display.
 
-    One is in a pseudo console that was started there: here a process that sleeps, until this one has joined it.
+    One is in a pseudo console that was started there: here a process that waits, until this one has joined it.
     """
 
     def __init__(self) -> None:
         self._system = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined, unused-ignore]
         self._system.FreeConsole()  # Wine gives a program without a terminal one that carries no events
-        self._join(self._sleeper())
+        self._join(self._holder())
         self._system.SetConsoleCtrlHandler(None, False)  # a process inherits that Ctrl-C is ignored
         assert self._system.SetConsoleCP(CODE_PAGE)
         assert self._system.SetConsoleOutputCP(CODE_PAGE)
         self.reads = os.open("CONIN$", os.O_RDWR | os.O_BINARY)  # type: ignore[attr-defined, unused-ignore]
         self.writes = os.open("CONOUT$", os.O_RDWR | os.O_BINARY)  # type: ignore[attr-defined, unused-ignore]
 
-    def _sleeper(self) -> Started:
+    def _holder(self) -> Started:
         """Make a pseudo console and start a process in it."""
         keys, _ = os.pipe()
         shown, draws = os.pipe()
@@ -86,7 +88,7 @@ class Console:
         which, bytes_ = ctypes.c_size_t(PSEUDOCONSOLE), ctypes.c_size_t(ctypes.sizeof(console))
         assert self._system.UpdateProcThreadAttribute(attributes, 0, which, console, bytes_, None, None)
         startup = Startup(ctypes.sizeof(Startup), attributes=ctypes.addressof(attributes))
-        command = ctypes.create_unicode_buffer(subprocess.list2cmdline([sys.executable, "-c", "import time; time.sleep(600)"]))
+        command = ctypes.create_unicode_buffer(subprocess.list2cmdline([sys.executable, "-c", "import threading; threading.Event().wait()"]))
         started = Started()
         ends = ctypes.byref(startup), ctypes.byref(started)
         assert self._system.CreateProcessW(None, command, None, None, False, EXTENDED_STARTUPINFO, None, None, *ends)
@@ -97,11 +99,13 @@ class Console:
         self._system.FreeConsole()
         self._system.ClosePseudoConsole(self._made)
 
-    def _join(self, sleeper: Started) -> None:
-        """Be in the console of *sleeper*, which then has done what it is for."""
-        while not self._system.AttachConsole(sleeper.pid):  # it may not be there yet
-            time.sleep(0.02)
-        assert self._system.TerminateProcess(wintypes.HANDLE(sleeper.process), 0)
+    def _join(self, holder: Started) -> None:
+        """Be in the console of *holder*, which then has done what it is for."""
+        process, ends = wintypes.HANDLE(holder.process), time.monotonic() + PATIENCE
+        while not self._system.AttachConsole(holder.pid):  # it may not be there yet
+            assert self._system.WaitForSingleObject(process, PAUSE_MS) == WAIT_TIMEOUT, "the console's first process has ended"
+            assert time.monotonic() < ends, "no console to join"
+        assert self._system.TerminateProcess(process, 0)
 
     def shown(self) -> str:
         """What the screen has, without the spaces at the ends of lines and the empty lines at its end."""
@@ -139,6 +143,15 @@ def _throw_away(fd: int) -> None:
         pass
 
 
+def _ended(started: subprocess.Popen[bytes]) -> bool:
+    """Whether it ends before the next look at the screen, of whose changes Windows tells nobody."""
+    try:
+        started.wait(PAUSE_MS / 1000)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def main() -> int:
     """Start, type, wait, show."""
     steps, command = json.loads(sys.argv[1]), sys.argv[2:]
@@ -146,8 +159,8 @@ def main() -> int:
     started = subprocess.Popen(command, stdin=console.reads, stdout=console.writes, stderr=console.writes)
     try:
         for pattern, text in steps:
-            while not re.search(pattern, console.shown()) and started.poll() is None and time.monotonic() < ends:
-                time.sleep(0.02)
+            while not re.search(pattern, console.shown()) and time.monotonic() < ends and not _ended(started):
+                pass
             console.type(text)
             print(f"typed {text!a}", file=sys.stderr, flush=True)
         started.wait(max(0.0, ends - time.monotonic()))
