@@ -88,7 +88,8 @@ class Console:
         which, bytes_ = ctypes.c_size_t(PSEUDOCONSOLE), ctypes.c_size_t(ctypes.sizeof(console))
         assert self._system.UpdateProcThreadAttribute(attributes, 0, which, console, bytes_, None, None)
         startup = Startup(ctypes.sizeof(Startup), attributes=ctypes.addressof(attributes))
-        command = ctypes.create_unicode_buffer(subprocess.list2cmdline([sys.executable, "-c", "import threading; threading.Event().wait()"]))
+        waits = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+        command = ctypes.create_unicode_buffer(subprocess.list2cmdline(waits))
         started = Started()
         ends = ctypes.byref(startup), ctypes.byref(started)
         assert self._system.CreateProcessW(None, command, None, None, False, EXTENDED_STARTUPINFO, None, None, *ends)
